@@ -1,0 +1,118 @@
+"""What a search is asked to do: defaults < config file < flags. The environment is for secrets and folders only."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nas_agent.errors import ConfigError
+
+
+class Config(BaseModel):
+    """The settings of one search. A field exists only if code reads it; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # What to search for: cifar10, cifar100, ImageNet16-120, digits, or table:FILE.npz|csv.
+    task: str
+    # Where to search: nb201, an installed entry point, or FILE.py:CLASS.
+    space: str = "nb201"
+    # Evaluations to spend, the initial ones included.
+    budget: int = Field(default=100, ge=1)
+    # Fixes every random choice of ours; a remote language model keeps its own chance.
+    seed: int = Field(default=0, ge=0)
+
+    # none, openai:MODEL, PROVIDER:MODEL, or http://HOST/v1#MODEL.
+    llm: str = "none"
+    # Model calls after which the search goes on without the model; None is no limit.
+    max_calls: int | None = Field(default=None, ge=0)
+
+    # How proposals are made: evolve (mutation and crossover inside the refined space) or random.
+    generator: Literal["evolve", "random"] = "evolve"
+    # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
+    surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
+    # What measures: auto (table, else embedded), table, embedded, train.
+    evaluator: Literal["auto", "table", "embedded", "train"] = "auto"
+    # Training epochs: of the table's column, or of a real training. None: the evaluator's default.
+    epochs: int | None = Field(default=None, ge=1)
+
+    # Whether principles are learned and constrain proposals.
+    principles: bool = True
+    # Share of proposals made without regard to the principles, so that a wrong one is found out.
+    outside_share: float = Field(default=0.2, ge=0.0, le=1.0)
+    # Evaluations before the first principles are learned, and between adaptations.
+    adapt_every: int = Field(default=10, ge=1)
+    # First architectures, measured before the surrogate is asked.
+    initial: int = Field(default=5, ge=1)
+    # Architectures measured in one round.
+    batch: int = Field(default=1, ge=1)
+
+    # A task or run folder whose outcomes are recalled first; None asks memory.
+    source: str | None = None
+    # Whose experience is recalled: other tasks only, all, or none.
+    recall: Literal["others", "all", "none"] = "others"
+    # Whether finished searches are written to memory.
+    memory: bool = True
+
+    # Folder of benchmark tables; None: NAS_AGENT_DATA, then the user's data folder.
+    data: Path | None = None
+    # Folder in which run folders are made.
+    out: Path = Path("runs")
+
+
+def load_config(file: Path | None, flags: dict[str, Any], overrides: tuple[str, ...] = ()) -> Config:
+    """Merge a TOML file, `--set key=value` overrides and flags (None: not given); later ones win."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values.update(tomllib.loads(file.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ConfigError(f"--config {file}: cannot be read ({error.strerror})") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--config {file}: expected TOML, got {error}") from error
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: expected KEY=VALUE, e.g. --set initial=8")
+        values[key.strip()] = _toml_value(text.strip())
+    values.update({key: value for key, value in flags.items() if value is not None})
+    return make_config(values)
+
+
+def make_config(values: dict[str, Any]) -> Config:
+    """Check the values; every problem in one line."""
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            + ("" if item["type"] in {"missing", "extra_forbidden"} else f", got {item['input']!r}")
+            for item in error.errors()
+        )
+        raise ConfigError(f"configuration: {problems}") from error
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string
+
+
+def to_toml(config: Config) -> str:
+    """Write the resolved configuration as TOML; None is written as a comment."""
+    lines = ["# The resolved configuration of this run; `nas-agent run --config THIS_FILE` repeats it."]
+    for key, value in config.model_dump(mode="json").items():
+        if value is None:
+            lines.append(f"# {key} = (not set)")
+        elif isinstance(value, bool):
+            lines.append(f"{key} = {str(value).lower()}")
+        elif isinstance(value, str):
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(f'{key} = "{escaped}"')
+        else:
+            lines.append(f"{key} = {value}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,161 @@
+"""The nouns of a search: small frozen dataclasses without torch, LangGraph or Chroma.
+
+Every record turns itself into plain JSON types (`to_dict`) and back (`from_dict`), because that is
+how it lives in the event log, in checkpoints and in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One point of a space. Spaces make them; nobody else does."""
+
+    space: str  # the name of the space it belongs to
+    text: str  # in the space's own notation; `space.parse(text)` gives it back
+    id: str  # canonical: equal exactly for isomorphic architectures
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {"space": self.space, "text": self.text, "id": self.id}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Architecture:
+        """The inverse of `to_dict`."""
+        return cls(space=str(data["space"]), text=str(data["text"]), id=str(data["id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is optimised: a dataset, a metric and its direction."""
+
+    name: str  # as the user types it, e.g. "cifar100"
+    description: str  # one sentence; memory finds similar tasks by it, and prompts quote it
+    metric: str = "accuracy"
+    unit: str = "%"
+    maximise: bool = True
+
+    def score(self, value: float) -> float:
+        """Turn a value of the metric into a number where more is better."""
+        return value if self.maximise else -value
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "metric": self.metric,
+            "unit": self.unit,
+            "maximise": self.maximise,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Task:
+        """The inverse of `to_dict`."""
+        return cls(**{key: data[key] for key in ("name", "description", "metric", "unit", "maximise")})
+
+
+Provenance = Literal["measured", "predicted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An evaluation that finished."""
+
+    architecture: Architecture
+    value: float  # the task's metric on the validation split (percent for accuracies); never the test split
+    fidelity: str  # how it was obtained, e.g. "200 epochs"
+    seconds: float  # cost of the evaluation
+    seed: int
+    evaluator: str
+    provenance: Provenance = "measured"  # "predicted" where a regressor stands in for training
+    simulated: bool = False  # True where `seconds` is read from a table instead of a clock
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"a measured value is a finite number, got {self.value}; record a Failed instead")
+
+    def to_dict(self) -> Json:
+        """As plain JSON types, with `kind` to tell it from a Failed."""
+        return {
+            "kind": "measured",
+            "architecture": self.architecture.to_dict(),
+            "value": self.value,
+            "fidelity": self.fidelity,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "evaluator": self.evaluator,
+            "provenance": self.provenance,
+            "simulated": self.simulated,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An evaluation that did not finish. It has a reason and, on purpose, no value."""
+
+    architecture: Architecture
+    reason: str  # the generator may read this, so it is written as advice
+    seconds: float
+    seed: int
+    evaluator: str
+
+    def to_dict(self) -> Json:
+        """As plain JSON types, with `kind` to tell it from a Measured."""
+        return {
+            "kind": "failed",
+            "architecture": self.architecture.to_dict(),
+            "reason": self.reason,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "evaluator": self.evaluator,
+        }
+
+
+Outcome = Measured | Failed
+
+
+def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
+    """The inverse of `Measured.to_dict` and `Failed.to_dict`."""
+    fields = {key: value for key, value in data.items() if key != "kind"}
+    fields["architecture"] = Architecture.from_dict(fields["architecture"])
+    return Measured(**fields) if data["kind"] == "measured" else Failed(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An architecture that somebody thinks is worth a measurement, and why."""
+
+    architecture: Architecture
+    author: str  # e.g. "mutation", "crossover", "sample", "recalled from cifar10"
+    parents: tuple[str, ...] = ()  # ids of the architectures it was made from
+    principles: tuple[str, ...] = ()  # "id@version" of each active principle that it obeys
+    outside: bool = False  # True: proposed without regard to the principles, so that a wrong one shows
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {
+            "architecture": self.architecture.to_dict(),
+            "author": self.author,
+            "parents": list(self.parents),
+            "principles": list(self.principles),
+            "outside": self.outside,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Proposal:
+        """The inverse of `to_dict`; lists become tuples again (a checkpoint returns lists)."""
+        return cls(
+            architecture=Architecture.from_dict(data["architecture"]),
+            author=str(data["author"]),
+            parents=tuple(data["parents"]),
+            principles=tuple(data["principles"]),
+            outside=bool(data["outside"]),
+        )

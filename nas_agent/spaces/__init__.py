@@ -1,0 +1,8 @@
+"""What can be searched. Each space speaks one Protocol; `load_space` finds built-in ones and the user's own."""
+
+from __future__ import annotations
+
+from nas_agent.spaces.base import CategoricalSpace, Choices, Decision, Floats, Space
+from nas_agent.spaces.loading import load_space, space_names
+
+__all__ = ["CategoricalSpace", "Choices", "Decision", "Floats", "Space", "load_space", "space_names"]

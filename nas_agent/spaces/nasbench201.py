@@ -1,0 +1,135 @@
+"""NAS-Bench-201: cells of four nodes and six edges, five operations (Dong and Yang, ICLR 2020).
+
+The cell `|a~0|+|b~0|c~1|+|d~0|e~1|f~2|` reads: node 1 is a(node 0); node 2 is b(node 0) + c(node 1); ...
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from nas_agent.errors import InvalidArchitecture
+from nas_agent.records import Architecture
+from nas_agent.spaces.base import CategoricalSpace, Decision, Floats
+from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
+from nas_agent.spaces.features import structure_features
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OPERATIONS = (
+    Operation("none", "zero"),
+    Operation("skip_connect", "identity", kernel=1),
+    Operation("nor_conv_1x1", "conv", kernel=1, cost=1.0),
+    Operation("nor_conv_3x3", "conv", kernel=3, cost=9.0),
+    Operation("avg_pool_3x3", "pool", kernel=3),
+)
+# The benchmark's own order: by end node, then by start node.
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+_NAMES = tuple(operation.name for operation in OPERATIONS)
+_COST = {operation.name: operation.cost for operation in OPERATIONS}
+_NODE = re.compile(r"\|([^|~]+)~(\d+)")
+_SHAPE = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+
+
+class NasBench201(CategoricalSpace):
+    """The topology search space of NAS-Bench-201: 15,625 cells in 6,466 isomorphism classes."""
+
+    name: ClassVar[str] = "nb201"
+    decisions: ClassVar[tuple[Decision, ...]] = tuple(
+        Decision(f"edge_{start}_{end}", _NAMES, f"the operation from node {start} to node {end}")
+        for start, end in EDGES
+    )
+
+    def write(self, options: tuple[str, ...]) -> str:
+        """Write the benchmark's string."""
+        a, b, c, d, e, f = options
+        return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Read the benchmark's string."""
+        cleaned = re.sub(r"\s", "", text)
+        found = _NODE.findall(cleaned)
+        options = tuple(operation for operation, _ in found)
+        starts = tuple(int(start) for _, start in found)
+        if starts != tuple(start for start, _ in EDGES) or self.write(options) != cleaned:
+            raise InvalidArchitecture(f"expected a cell written as {_SHAPE}, got {text[:200]!r}")
+        return options
+
+    def canonical_key(self, options: tuple[str, ...]) -> str:
+        """Expand the output node into its expression over the input (the benchmark's unique string).
+
+        Skips vanish into their input, sums are sorted, what follows a zeroed first node is zero too:
+        the rule by which the benchmark counts 6,466 unique topologies.
+        """
+        node = ["x"]
+        for end in (1, 2, 3):
+            terms = []
+            for (start, to), operation in zip(EDGES, options, strict=True):
+                if to != end:
+                    continue
+                if operation == "none" or node[start] == "#":
+                    terms.append("#")
+                elif operation == "skip_connect":
+                    terms.append(node[start])
+                else:
+                    terms.append(f"({node[start]})@{operation}")
+            node.append("+".join(sorted(terms)))
+        return node[3]
+
+    def cost(self, options: tuple[str, ...]) -> float:
+        """Weights of the cell per squared channel count."""
+        return sum(_COST[operation] for operation in options)
+
+    def graph(self, architecture: Architecture) -> CellGraph:
+        """Return the cell as a labelled graph."""
+        options = self._options(architecture)
+        edges = tuple(Edge(s, e, o) for (s, e), o in zip(EDGES, options, strict=True))
+        return CellGraph(nodes=4, edges=edges, operations=OPERATIONS)
+
+    def features(self, architecture: Architecture) -> dict[str, Floats]:
+        """Structure of the canonical cell's graph."""
+        return structure_features(self.graph(self.canonical(architecture)))
+
+    def source(self, architecture: Architecture) -> str:
+        """Write the canonical cell as a PyTorch class: dead edges dropped, skips as variable reuse."""
+        graph = self.graph(self.canonical(architecture))
+        live = graph.live()
+        terms: dict[int, list[str]] = {1: [], 2: [], 3: []}
+        layers = []
+        for edge, alive in zip(graph.edges, live, strict=True):
+            if not alive:
+                continue
+            if edge.operation == "skip_connect":
+                terms[edge.end].append(f"x{edge.start}")
+                continue
+            layer = f"op_{edge.start}_{edge.end}"
+            layers.append(f"        self.{layer} = {_LAYER[edge.operation]}")
+            terms[edge.end].append(f"self.{layer}(x{edge.start})")
+        body = [f"        x{node} = {' + '.join(terms[node])}" for node in (1, 2) if terms[node]]
+        result = " + ".join(terms[3]) if terms[3] else "torch.zeros_like(x0)"
+        return "\n".join(
+            [
+                "class Cell(nn.Module):",
+                "    def __init__(self, C):",
+                "        super().__init__()",
+                *layers,
+                "",
+                "    def forward(self, x0):",
+                *body,
+                f"        return {result}",
+            ]
+        )
+
+    def network(self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = 16) -> nn.Module:
+        """Build the benchmark's network: a stem, three stages of five cells, and a classifier."""
+        from nas_agent.spaces.nasbench201_network import Network
+
+        return Network(self.graph(architecture), classes=classes, in_channels=in_channels, width=width)
+
+
+_LAYER = {
+    "nor_conv_1x1": "ReLUConvBN(C, C, kernel_size=1, padding=0)",
+    "nor_conv_3x3": "ReLUConvBN(C, C, kernel_size=3, padding=1)",
+    "avg_pool_3x3": "nn.AvgPool2d(kernel_size=3, stride=1, padding=1, count_include_pad=False)",
+}
