@@ -1,1 +1,20 @@
-"""Placeholder docstring: replaced by the module author."""
+"""Language models with a job: the resolver that finds one, and the learner that turns outcomes into principles."""
+
+from __future__ import annotations
+
+from nas_agent.agents.chat import CallsSpent, ChatModel, RecordedModel, Reply
+from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Lesson, ModelCall, Recalled
+from nas_agent.agents.models import resolve
+
+__all__ = [
+    "CallsSpent",
+    "ChatModel",
+    "LanguageModelLearner",
+    "LearnContext",
+    "Lesson",
+    "ModelCall",
+    "Recalled",
+    "RecordedModel",
+    "Reply",
+    "resolve",
+]

@@ -1,1 +1,1 @@
-"""Placeholder docstring: replaced by the module author."""
+"""LangGraph lives here and nowhere else: the state, the services and the graph of a search."""

@@ -22,6 +22,7 @@ class Observation:
     choices: Mapping[str, str]
     score: float  # more is better, in the metric's unit
     task: str
+    round: int = 0  # the round it was proposed in, 0 for the first sample: near rounds are comparable
 
 
 @dataclass(frozen=True, slots=True)

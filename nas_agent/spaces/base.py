@@ -106,6 +106,10 @@ class Space(Protocol):
         """Write the canonical architecture as PyTorch class text: what models read and COLE embeds."""
         ...
 
+    def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
+        """Write a Python file that needs nothing but torch and defines the whole network."""
+        ...
+
     def network(self, architecture: Architecture, *, classes: int, in_channels: int, width: int) -> nn.Module:
         """Build the network for training: images (B, in_channels, H, W) -> logits (B, classes)."""
         ...
@@ -157,6 +161,10 @@ class CategoricalSpace:
         """Write the choices as a PyTorch class text; a subclass with a network spells it out."""
         lines = [f"    {d} = {o!r}" for d, o in self.choices(self.canonical(architecture)).items()]
         return "\n".join(["class Network(nn.Module):", *lines])
+
+    def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
+        """Write the class text with its imports; a subclass with a network writes all of it."""
+        return f'"""{architecture.text}"""\n\nfrom torch import nn\n\n\n{self.source(architecture)}\n'
 
     def network(self, architecture: Architecture, *, classes: int, in_channels: int, width: int) -> nn.Module:
         """Refuse: this space can be searched by a table only."""

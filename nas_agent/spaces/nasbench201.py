@@ -13,6 +13,7 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import CategoricalSpace, Decision, Floats
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
 from nas_agent.spaces.features import structure_features
+from nas_agent.spaces.nasbench201_source import module_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +27,7 @@ OPERATIONS = (
 )
 # The benchmark's own order: by end node, then by start node.
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+CELLS_PER_STAGE = 5
 _NAMES = tuple(operation.name for operation in OPERATIONS)
 _COST = {operation.name: operation.cost for operation in OPERATIONS}
 _NODE = re.compile(r"\|([^|~]+)~(\d+)")
@@ -88,8 +90,28 @@ class NasBench201(CategoricalSpace):
         return CellGraph(nodes=4, edges=edges, operations=OPERATIONS)
 
     def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of the canonical cell's graph."""
-        return structure_features(self.graph(self.canonical(architecture)))
+        """Structure of the canonical cell's graph, with the network's parameters and FLOPs."""
+        canonical = self.canonical(architecture)
+        return structure_features(self.graph(canonical), (self.parameters(canonical), self.flops(canonical)))
+
+    def parameters(self, architecture: Architecture, *, classes: int = 10, width: int = 16) -> int:
+        """Count the weights of the network, batch normalisation included; equal to the benchmark's for CIFAR-10."""
+        options = self._options(architecture)
+        total = 27 * width + 2 * width + 8 * width + 4 * width * classes + classes  # stem and head
+        for channels in (width, 2 * width):  # residual blocks: two convolutions and a 1x1 shortcut
+            total += (9 * channels + 9 * 2 * channels + channels) * 2 * channels + 8 * channels
+        for channels in (width, 2 * width, 4 * width):
+            weights = [_COST[o] * channels**2 + 2 * channels for o in options if _COST[o]]
+            total += CELLS_PER_STAGE * int(sum(weights))
+        return total
+
+    def flops(self, architecture: Architecture, *, classes: int = 10, width: int = 16, side: int = 32) -> int:
+        """Count multiplications of convolutions and classifier for one colour image, as the benchmark does."""
+        stage = (width * side) ** 2  # halving the side while doubling the channels keeps this product
+        cost = sum(_COST[o] for o in self._options(architecture))
+        cells = int(3 * CELLS_PER_STAGE * cost * stage)
+        blocks = 2 * (9 * 2 + 9 * 4 + 2) * stage // 4
+        return 27 * width * side**2 + cells + blocks + 4 * width * classes
 
     def source(self, architecture: Architecture) -> str:
         """Write the canonical cell as a PyTorch class: dead edges dropped, skips as variable reuse."""
@@ -120,6 +142,11 @@ class NasBench201(CategoricalSpace):
                 f"        return {result}",
             ]
         )
+
+    def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
+        """Write the benchmark's network around the canonical cell."""
+        canonical = self.canonical(architecture)
+        return module_source(canonical.text, self.source(canonical), classes)
 
     def network(self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = 16) -> nn.Module:
         """Build the benchmark's network: a stem, three stages of five cells, and a classifier."""

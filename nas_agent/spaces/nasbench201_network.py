@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_agent.spaces.cell_graph import CellGraph
-
-CELLS_PER_STAGE = 5
+from nas_agent.spaces.nasbench201 import CELLS_PER_STAGE
 
 
 def relu_conv_bn(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Sequential:

@@ -1,0 +1,36 @@
+"""What proposes architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from nas_agent.principles.refinement import Refinement
+from nas_agent.records import Architecture, Proposal
+from nas_agent.spaces.base import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a generator is told in one round."""
+
+    space: Space
+    ranked: Sequence[tuple[Architecture, float]]  # measured architectures with scores, best first
+    known: Container[str]  # canonical ids that need no proposal: measured, failed, or waiting
+    pool: Sequence[Architecture] | None  # the only candidates there are, where these can be listed
+    refinement: Refinement | None  # None in the outside share: principles are ignored
+
+
+class Generator(Protocol):
+    """Proposes distinct, canonical, unknown architectures inside the refined space."""
+
+    @property
+    def name(self) -> str:
+        """What the event log names it by."""
+        ...
+
+    def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
+        """Return proposals, as many as it finds good; an empty list where nothing unknown is left."""
+        ...

@@ -1,0 +1,120 @@
+"""Mutation and crossover inside the refined space, and a sweep where the space can be listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from nas_agent.agents.generators.base import Brief
+from nas_agent.principles.coding import Codes
+from nas_agent.principles.refinement import Refinement
+from nas_agent.records import Architecture, Proposal
+
+ELITES = 16  # parents: the best of what was measured
+CLOSEST = 4  # elites whose whole neighbourhood is proposed
+LOCAL = 400  # proposals a round, where the space is too large to be listed
+CROSSED = 40  # crossovers a round, where it is listed
+PATIENCE = 20  # draws a proposal before a round settles for fewer
+
+
+class Evolve:
+    """Propose mutations and crossovers of the elites; in a listed space, all that is left of it as well.
+
+    A surrogate that ranks thousands of architectures in a few milliseconds makes a whole listed space a
+    better set of proposals than any sample of it (docs/log.md). In a larger space the neighbourhood of
+    the elites stands in for it, with uniform draws against narrowness.
+    """
+
+    name = "evolve"
+
+    def __init__(self) -> None:
+        # Caches, not state: the pool is encoded once, its refined part changes with the principles only.
+        self._codes: tuple[Sequence[Architecture], Codes] | None = None
+        self._swept: tuple[Sequence[Architecture], Refinement | None, dict[str, Proposal]] | None = None
+
+    def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
+        """Return distinct unknown proposals inside the refined space, those with parents first."""
+        found: dict[str, Proposal] = {}
+        self._mutate_neighbourhoods(brief, found)
+        if brief.pool is None:
+            self._draw(brief, found, rng)
+            return list(found.values())
+        self._cross(brief, found, rng, CROSSED)
+        swept = self._sweep(brief.pool, brief)
+        # The pool's member of a class is the one that can be measured, whatever member was bred.
+        bred = [replace(found[key], architecture=swept[key].architecture) for key in found if key in swept]
+        rest = [proposal for key, proposal in swept.items() if key not in found and key not in brief.known]
+        return bred + rest
+
+    def _sweep(self, pool: Sequence[Architecture], brief: Brief) -> dict[str, Proposal]:
+        refinement = brief.refinement
+        if self._swept is None or self._swept[0] is not pool or self._swept[1] is not refinement:
+            inside: Sequence[Architecture] = pool
+            if refinement is not None:
+                if self._codes is None or self._codes[0] is not pool:
+                    self._codes = (pool, refinement.encode([brief.space.choices(member) for member in pool]))
+                mask = refinement.mask(self._codes[1])
+                inside = [member for member, allowed in zip(pool, mask.tolist(), strict=True) if allowed]
+            self._swept = (pool, refinement, {member.id: Proposal(member, "sweep") for member in inside})
+        return self._swept[2]
+
+    def _mutate_neighbourhoods(self, brief: Brief, found: dict[str, Proposal]) -> None:
+        for elite, _ in brief.ranked[:CLOSEST]:
+            for neighbour in brief.space.neighbours(elite):
+                _keep(brief, found, neighbour, "mutation", elite)
+
+    def _cross(self, brief: Brief, found: dict[str, Proposal], rng: Random, times: int) -> None:
+        elites = [architecture for architecture, _ in brief.ranked[:ELITES]]
+        if len(elites) < 2:
+            return
+        for _ in range(times):
+            mother, father = rng.sample(elites, 2)
+            _keep(brief, found, brief.space.crossover(mother, father, rng), "crossover", mother, father)
+
+    def _draw(self, brief: Brief, found: dict[str, Proposal], rng: Random) -> None:
+        elites = [architecture for architecture, _ in brief.ranked[:ELITES]]
+        for _ in range(LOCAL * PATIENCE):
+            if len(found) >= LOCAL:
+                return
+            chance = rng.random()
+            if not elites or chance < 0.2:
+                _keep(brief, found, brief.space.sample(rng), "sample")
+            elif chance < 0.6:
+                parent = rng.choice(elites)
+                between = rng.choice(list(brief.space.neighbours(parent)) or [parent])
+                twice = rng.choice(list(brief.space.neighbours(between)) or [between])
+                _keep(brief, found, twice, "mutation", parent)
+            else:
+                self._cross(brief, found, rng, 1)
+
+
+class RandomDraws:
+    """Propose a few uniform draws of the refined space: the control for `evolve`."""
+
+    name = "random"
+    draws = 8  # a round; the surrogate, where there is one, chooses among them
+
+    def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
+        """Return up to eight distinct unknown draws."""
+        if brief.pool is not None:
+            rest = [a for a in brief.pool if a.id not in brief.known and _allows(brief, a)]
+            return [Proposal(drawn, "sample") for drawn in rng.sample(rest, min(self.draws, len(rest)))]
+        found: dict[str, Proposal] = {}
+        for _ in range(self.draws * PATIENCE):
+            if len(found) < self.draws:
+                _keep(brief, found, brief.space.sample(rng), "sample")
+        return list(found.values())
+
+
+def _allows(brief: Brief, architecture: Architecture) -> bool:
+    return brief.refinement is None or brief.refinement.allows(brief.space.choices(architecture))
+
+
+def _keep(
+    brief: Brief, found: dict[str, Proposal], candidate: Architecture, author: str, *parents: Architecture
+) -> None:
+    """Add the candidate unless it is known, was found already, or breaks a principle."""
+    if candidate.id in brief.known or candidate.id in found or not _allows(brief, candidate):
+        return
+    found[candidate.id] = Proposal(candidate, author, tuple(parent.id for parent in parents))

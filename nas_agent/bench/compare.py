@@ -1,0 +1,290 @@
+"""Run methods x seeds over the cores, then open the test split for what validation chose.
+
+Each run is a job for a worker process with one thread for its linear algebra, also when there is one worker
+only: the last bits of a matrix product depend on the number of threads, and results must not.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import active_children, connection, get_context, parent_process
+from pathlib import Path
+from typing import Literal
+
+from nas_agent.bench.bananas import Bananas
+from nas_agent.bench.baselines import BASELINES
+from nas_agent.bench.methods import Method, Problem, Trace
+from nas_agent.bench.statistics import chosen_by_validation
+from nas_agent.errors import ConfigError, NasAgentError
+from nas_agent.spaces import Space, load_space
+from nas_agent.tools.evaluators.base import Evaluation
+
+# What `--methods` can name. Making a method is cheap and raises MissingExtra where a package lacks.
+METHODS: dict[str, Callable[..., Method]] = {**BASELINES, "bananas": Bananas}
+
+CHECKPOINTS = (20, 50, 100, 200)
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+Loader = Callable[[], tuple[Space, Evaluation]]  # picklable and hashable: called once in each worker
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is searched, by name: each worker loads it for itself."""
+
+    task: str
+    space: str = "nb201"
+    evaluator: Literal["auto", "table", "embedded", "train"] = "auto"
+    data: Path | None = None
+    epochs: int | None = None
+
+    def __call__(self) -> tuple[Space, Evaluation]:
+        """Load the space and the evaluation of the task."""
+        from nas_agent.tools.evaluators.resolve import load_evaluation
+
+        space = load_space(self.space)
+        return space, load_evaluation(
+            self.task, space, self.evaluator, data=self.data, epochs=self.epochs, reference=self.space
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One more run is done."""
+
+    done: int
+    total: int
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs of all methods, and the test values of what validation chose in them."""
+
+    space: str
+    evaluation: Evaluation
+    budget: int
+    seeds: tuple[int, ...]
+    traces: Mapping[str, tuple[Trace, ...]]  # by method; in the order of `seeds`
+    tests: Mapping[str, Mapping[int, tuple[float | None, ...]]]  # by method and checkpoint
+    stop_at_optimum: bool
+    jobs: int
+    seconds: float
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Numbers of evaluations at which results are stated."""
+        return checkpoints_of(self.budget)
+
+
+def checkpoints_of(budget: int) -> tuple[int, ...]:
+    """Return the usual ones within the budget, and the budget itself."""
+    return (*(point for point in CHECKPOINTS if point < budget), budget)
+
+
+def find_methods(names: Sequence[str]) -> dict[str, Callable[..., Method]]:
+    """Look methods up by name; raise ConfigError that lists all of them."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        came = ", ".join(f"'{name}'" for name in unknown) or "none"
+        raise ConfigError(f"--methods: expected some of {', '.join(METHODS)}, got {came}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--methods: expected each method once, got {', '.join(names)}")
+    return {name: METHODS[name] for name in names}
+
+
+def compare(
+    methods: Mapping[str, Callable[..., Method]],
+    load: Loader,
+    *,
+    seeds: Sequence[int],
+    budget: int,
+    jobs: int | None = None,
+    stop_at_optimum: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Comparison:
+    """Run every method with every seed; the result does not depend on `jobs` (None: one for each core)."""
+    jobs = jobs if jobs is not None else available_cores()
+    _check(methods, seeds, budget, jobs)
+    for make in methods.values():
+        make()  # a missing package is told now, not by a worker
+    begun = time.perf_counter()
+    space, evaluation = load()
+    if stop_at_optimum and evaluation.optimum is None:
+        raise ConfigError("--stop-at-optimum needs a complete table, whose optimum is known; leave the flag out")
+    stop_at = evaluation.optimum if stop_at_optimum else None
+    work = [_Job(load, name, make, seed, budget, stop_at) for seed in seeds for name, make in methods.items()]
+    done = _run_all(work, min(jobs, len(work)), progress)
+    traces = {name: tuple(done[name, seed] for seed in seeds) for name in methods}
+    return Comparison(
+        space=space.name,
+        evaluation=evaluation,
+        budget=budget,
+        seeds=tuple(seeds),
+        traces=traces,
+        tests=_open_tests(evaluation, traces, budget),
+        stop_at_optimum=stop_at_optimum,
+        jobs=jobs,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def available_cores() -> int:
+    """Count the cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _check(methods: Mapping[str, Callable[..., Method]], seeds: Sequence[int], budget: int, jobs: int) -> None:
+    if not methods:
+        raise ConfigError("--methods: expected at least one method, got none")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"--seeds: expected at least one seed, each once and none negative, got {list(seeds)[:10]}")
+    if budget < 1:
+        raise ConfigError(f"--budget: expected at least 1 evaluation, got {budget}")
+    if jobs < 1:
+        raise ConfigError(f"--jobs: expected at least 1 worker, got {jobs}")
+
+
+def _open_tests(
+    evaluation: Evaluation, traces: Mapping[str, tuple[Trace, ...]], budget: int
+) -> dict[str, dict[int, tuple[float | None, ...]]]:
+    """Open the test split once for each cell that validation chose, after all runs have ended."""
+    opened: dict[tuple[str, int], float | None] = {}
+
+    def test_value(trace: Trace, evaluations: int) -> float | None:
+        winner = chosen_by_validation(evaluation.task, trace, evaluations)
+        if winner is None:
+            return None
+        if (winner.id, trace.seed) not in opened:
+            opened[winner.id, trace.seed] = evaluation.test_split.open(winner, seed=trace.seed).value
+        return opened[winner.id, trace.seed]
+
+    return {
+        name: {point: tuple(test_value(trace, point) for trace in runs) for point in checkpoints_of(budget)}
+        for name, runs in traces.items()
+    }
+
+
+# -- jobs and workers -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    load: Loader
+    name: str
+    make: Callable[..., Method]
+    seed: int
+    budget: int
+    stop_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """An exception as text: not every exception survives the way back from a process."""
+
+    message: str
+    of_the_user: bool
+    trace: str
+
+
+@lru_cache(maxsize=1)
+def _loaded(load: Loader) -> tuple[Space, Evaluation]:
+    space, evaluation = load()
+    if evaluation.evaluator.pool() is None:
+        space.enumerate()  # listing a space is start-up, not the cost of whichever method comes first
+    return space, evaluation
+
+
+def _work(job: _Job) -> Trace | _Fault:
+    try:
+        space, evaluation = _loaded(job.load)
+        problem = Problem(space, evaluation.task, evaluation.evaluator, job.stop_at)
+        trace = job.make().run(problem, job.seed, job.budget)
+        if len(trace.values) > job.budget or len(set(trace.ids)) < len(trace.ids):
+            raise RuntimeError(f"{len(trace.values)} evaluations of {len(set(trace.ids))} ids, budget {job.budget}")
+        return trace
+    except Exception as error:  # whatever it is, the parent shall say which method and seed it was
+        return _Fault(f"{error}", isinstance(error, NasAgentError), traceback.format_exc())
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone (a killed parent cannot tell)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+
+        def watch() -> None:
+            connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that start meanwhile use one thread; the settings are read when a library is loaded."""
+    before = {name: os.environ.get(name) for name in THREAD_SETTINGS}
+    os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _run_all(
+    work: Sequence[_Job], jobs: int, progress: Callable[[Progress], None] | None
+) -> dict[tuple[str, int], Trace]:
+    """Run all jobs; whatever goes wrong, no worker is left behind."""
+    others = set(active_children())
+    results: dict[tuple[str, int], Trace] = {}
+    with _one_thread_each():
+        # Spawned, not forked: a fork of a process with the threads of torch or Chroma can hang.
+        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
+        try:
+            futures: dict[Future[Trace | _Fault], _Job] = {pool.submit(_work, job): job for job in work}
+            for future in as_completed(futures):
+                job = futures[future]
+                results[job.name, job.seed] = _trace_of(future, job)
+                if progress is not None:
+                    progress(Progress(len(results), len(work), job.name, job.seed))
+        except BaseException:  # Ctrl-C above all: end the workers, then let it pass
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(active_children()) - others:
+                child.kill()
+            raise
+        pool.shutdown()
+    return results
+
+
+def _trace_of(future: Future[Trace | _Fault], job: _Job) -> Trace:
+    try:
+        result = future.result()
+    except BrokenProcessPool as error:
+        raise NasAgentError(
+            "a worker process died: most often for want of memory (try fewer with --jobs), or because a script of "
+            "your own calls `compare` outside of `if __name__ == '__main__':`"
+        ) from error
+    if isinstance(result, Trace):
+        return result
+    where = f"method '{job.name}', seed {job.seed}"
+    if result.of_the_user:
+        raise NasAgentError(f"{where}: {result.message}")
+    raise RuntimeError(f"{where} failed in a worker: {result.message}\n\n{result.trace}")

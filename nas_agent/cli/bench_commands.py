@@ -1,0 +1,83 @@
+"""`bench`: methods at equal budget over seeds."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_agent.cli import output
+from nas_agent.cli.output import AsJson
+
+
+def bench(
+    task: Annotated[str, typer.Option(help="cifar100, cifar10, ImageNet16-120, or table:FILE.npz|csv.")] = "cifar100",
+    space: Annotated[str, typer.Option(help="nb201, FILE.py:CLASS, or an installed space.")] = "nb201",
+    methods: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Which methods (default: all); a wrong name lists them.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 200,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method: seeds 0, 1, ...")] = 10,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each core).")] = None,
+    evaluator: Annotated[str, typer.Option(help="auto, table, embedded or train.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="Training epochs, as for run.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
+    stop_at_optimum: Annotated[
+        bool, typer.Option("--stop-at-optimum", help="End a run at the known optimum: the same counts, sooner.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the curves.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare search methods at equal budget, with intervals over seeds."""
+    from nas_agent.bench import report
+    from nas_agent.bench.compare import METHODS, Progress, Setting, compare, find_methods
+    from nas_agent.config import make_config
+
+    names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    chosen = find_methods(names)
+    for file in (plot, markdown):
+        _writable(file)
+    checked = make_config({"task": task, "space": space, "evaluator": evaluator, "epochs": epochs, "data": data})
+    setting = Setting(task, space, checked.evaluator, data, epochs)
+    console = output.stderr()
+    last = 0
+
+    def progress(step: Progress) -> None:
+        nonlocal last
+        tenth = 10 * step.done // step.total
+        if tenth > last or step.done == step.total:
+            last = tenth
+            output.say(f"{step.done}/{step.total} runs done")
+
+    if not console.is_terminal:
+        told = progress
+    else:
+        status = console.status("starting the workers")
+
+        def told(step: Progress) -> None:
+            status.update(f"{step.done}/{step.total} runs done ({step.method}, seed {step.seed})")
+
+    with output.quiet_stdout():
+        if console.is_terminal:
+            with status:
+                comparison = compare(
+                    chosen, setting, seeds=range(seeds), budget=budget, jobs=jobs,
+                    stop_at_optimum=stop_at_optimum, progress=told,
+                )  # fmt: skip
+        else:
+            comparison = compare(
+                chosen, setting, seeds=range(seeds), budget=budget, jobs=jobs,
+                stop_at_optimum=stop_at_optimum, progress=told,
+            )  # fmt: skip
+    document = report.document(comparison, command=shlex.join(["nas-agent", *sys.argv[1:]]))
+    if plot is not None:
+        from nas_agent.bench.plot import plot as draw
+
+        draw(document, plot)
+    if markdown is not None:
+        markdown.write_text(report.markdown(document), encoding="utf-8")
+    output.document(document) if as_json else output.answer(report.rich_report(document))

@@ -1,0 +1,133 @@
+"""The story of one architecture: who proposed it, why it was measured, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.text import Text
+
+from nas_agent.cli.report import ROWS, effect, picture, sections
+from nas_agent.cli.wording import duration, number, plural, signed
+from nas_agent.records import Failed, Outcome
+
+if TYPE_CHECKING:
+    from nas_agent.cli.story import Story
+    from nas_agent.spaces.base import Space
+
+Json = dict[str, Any]
+
+
+def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
+    """Build the JSON of `show RUN CANDIDATE`."""
+    architecture = outcome.architecture
+    place = story.places[architecture.id]
+    event = story.proposal(architecture.id) or {}
+    proposal = event.get("proposal", {})
+    before = [o for o in story.archive.measured if story.places[o.architecture.id] < place]
+    score = None if isinstance(outcome, Failed) else story.task.score(outcome.value)
+    best_before = max(before, key=lambda o: story.task.score(o.value), default=None)
+    ranked = [o.architecture.id for o in story.ranked()]
+    return {
+        "run": str(story.folder.path),
+        "id": architecture.id,
+        "arch": architecture.text,
+        "evaluation": place,
+        "author": proposal.get("author"),
+        "parents": [_parent(story, parent) for parent in proposal.get("parents", [])],
+        "outside": proposal.get("outside"),
+        "principles": [
+            {"reference": ref, "text": story.version(ref).text} for ref in proposal.get("principles", [])
+        ],
+        "surrogate": event.get("surrogate"),
+        "expected": event.get("expected"),
+        "outcome": {key: value for key, value in outcome.to_dict().items() if key != "architecture"},
+        "better_than_before": None if score is None else sum(story.task.score(o.value) < score for o in before),
+        "measured_before": len(before),
+        "best_before": None if best_before is None else best_before.value,
+        "improved": score is not None and (best_before is None or score > story.task.score(best_before.value)),
+        "rank": ranked.index(architecture.id) + 1 if architecture.id in ranked else None,
+        "measured": len(ranked),
+        "source": None if space is None else space.source(architecture),
+    }
+
+
+def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) -> RenderableType:
+    """Build what a terminal shows of it."""
+    data = as_document(story, outcome, space)
+    parts: list[RenderableType] = [
+        Text(f"{data['id']}, evaluation {data['evaluation']} of {story.task.name}", style="bold"),
+        Text(),
+        picture(space, outcome.architecture, console),
+        Text(),
+    ]
+    rows: ROWS = [("notation", Text(data["arch"])), ("proposed", Text(_proposed(data, story)))]
+    rows.append(("principles", Text(_principles(data, story))))
+    if data["expected"] and data["expected"].get("mean") is not None:
+        rows.append(("expected", Text(_expected(data))))
+    rows.append(("came", Text(_came(data, story, outcome))))
+    parts.append(sections(rows))
+    if data["source"] is not None:
+        source = Syntax(data["source"], "python", theme="ansi_dark", background_color="default", word_wrap=True)
+        parts += [Text("\nAs the surrogate and the language model read it", style="bold"), Padding(source, (0, 2))]
+    return Group(*parts)
+
+
+def _parent(story: Story, identity: str) -> Json:
+    outcome = story.archive.get(identity)
+    value = None if outcome is None or isinstance(outcome, Failed) else outcome.value
+    text = None if outcome is None else outcome.architecture.text
+    return {"id": identity, "arch": text, "value": value, "evaluation": story.places.get(identity)}
+
+
+def _proposed(data: Json, story: Story) -> str:
+    lines = [f"by {data['author']}" if data["author"] else "by a process whose log was lost"]
+    if data["outside"]:
+        lines[0] += ", in the outside share: without regard to the principles, so that a wrong one shows"
+    for parent in data["parents"]:
+        place = "" if parent["evaluation"] is None else f", evaluation {parent['evaluation']}"
+        lines.append(f"from {parent['id']} ({number(parent['value'], story.task.unit)}{place})")
+    return "\n".join(lines)
+
+
+def _principles(data: Json, story: Story) -> str:
+    if not data["principles"]:
+        return "obeyed none (none was active, or it obeys none of those that were)"
+    return "\n".join(
+        f"{item['reference']} {item['text']}; {effect(story.version(item['reference']).evidence, story.task.unit)}"
+        for item in data["principles"]
+    )
+
+
+def _expected(data: Json) -> str:
+    """Say what the surrogate thought; its scale is that of normal scores, so it can be read as a share."""
+    expected = data["expected"]
+    share = 0.5 * (1.0 + math.erf(expected["mean"] / math.sqrt(2.0)))
+    spread = "" if expected.get("deviation") is None else f" ± {expected['deviation']:.2f}"
+    gain = "" if expected.get("gain") is None else f"; acquisition value {expected['gain']:.3g}"
+    return (
+        f"{data['surrogate']}: {expected['mean']:+.2f}{spread} standard deviations, "
+        f"that is, better than about {share:.0%} of what was known{gain}"
+    )
+
+
+def _came(data: Json, story: Story, outcome: Outcome) -> str:
+    spent = duration(outcome.seconds)
+    if isinstance(outcome, Failed):
+        return f"failed: {outcome.reason} ({spent})"
+    kind = " simulated" if outcome.simulated else ""
+    unit = story.task.unit
+    lines = [f"{number(outcome.value, unit)}, {outcome.provenance}, {outcome.fidelity}, {spent}{kind}"]
+    if data["measured_before"]:
+        share = data["better_than_before"] / data["measured_before"]
+        against = f"better than {share:.0%} of the {plural(data['measured_before'], 'architecture')} measured before it"
+        gain = signed(outcome.value - data["best_before"], unit)
+        lines.append(f"{against}; {gain} against the best until then" + (": a new best" if data["improved"] else ""))
+    lines.append(f"rank {data['rank']} of {data['measured']} measured in this run")
+    if story.best is not None and story.best.architecture.id == data["id"]:
+        if story.test is not None and story.test["value"] is not None:
+            lines.append(f"test {number(story.test['value'], unit)}, {story.test['provenance']}: it is the winner")
+    return "\n".join(lines)

@@ -1,0 +1,123 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nas_agent.cli import (
+    bench_commands,
+    data_commands,
+    doctor,
+    inspect_commands,
+    memory_commands,
+    output,
+    run_commands,
+)
+from nas_agent.errors import NasAgentError
+
+INTERRUPTED = 130  # as a shell says of a command that Ctrl-C ended
+
+
+class Commands(TyperGroup):
+    """Exit codes and one-line errors: 0 done, 2 the user's mistake, 130 interrupted; a bug keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a reader that goes away (`| head`) has seen what it wanted."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered would raise once more when the interpreter flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        return result
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the program and end the process with its exit code."""
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except NasAgentError as error:
+            output.complain(error)
+            code = 2
+        except (KeyboardInterrupt, typer.Abort):
+            output.say("interrupted")
+            code = INTERRUPTED
+        except Exception as error:
+            # Usage errors; their class lives in typer or in click, depending on typer's version.
+            if not hasattr(error, "format_message"):
+                raise
+            code = _usage_error(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_error(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        output.say(error.format_message())
+        return 2
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "nas-agent"
+    output.complain(f"{error.format_message()} See: {command} --help")
+    return 2
+
+
+app = typer.Typer(
+    name="nas-agent",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from nas_agent import __version__
+
+        typer.echo(f"nas-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def nas_agent(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Find neural architectures with a team of agents.
+
+    The first command to try, with no key and no download: nas-agent run --task cifar100
+    """
+
+
+app.command("run")(run_commands.run)
+app.command("resume")(run_commands.resume)
+app.add_typer(inspect_commands.runs_app, name="runs")
+app.command("show")(inspect_commands.show)
+app.add_typer(inspect_commands.principles_app, name="principles")
+app.add_typer(memory_commands.memory_app, name="memory")
+app.command("bench")(bench_commands.bench)
+app.add_typer(data_commands.data_app, name="data")
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Answer the console script `nas-agent`; SIGTERM is Ctrl-C, because clusters pre-empt with it."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Where the words go: the answer to stdout, everything else to stderr, and errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+
+
+def answer(renderable: RenderableType) -> None:
+    """Print what was asked for."""
+    stdout().print(renderable)
+
+
+def document(data: dict[str, Any]) -> None:
+    """Print the one JSON document."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the answer."""
+    sys.stderr.write(text + "\n")
+
+
+def complain(error: object) -> None:
+    """Print the one line of a mistake that the user can mend."""
+    say("error: " + " ".join(str(error).split()))
+
+
+def stdout() -> Console:
+    """Make the console of answers; on a terminal it has colours and the terminal's width."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def stderr() -> Console:
+    """Make the console of progress."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False, markup=False)
+
+
+def speaks_unicode() -> bool:
+    """Tell whether stdout can show box-drawing characters."""
+    return (getattr(sys.stdout, "encoding", None) or "ascii").lower().startswith("utf")
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send to stderr what libraries print while they work, so that stdout holds the answer alone."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def short(path: Path | str) -> str:
+    """Write a path as it would be typed here: relative where it lies below this folder, quoted where it must be."""
+    path = Path(path)
+    with contextlib.suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))

@@ -1,0 +1,216 @@
+"""What a search is doing, while it does it: a small live panel on a terminal, plain lines elsewhere.
+
+`Progress` is a listener of the journal. It only reads events, so it can be brought up to date with the past of
+a run that is resumed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from nas_agent.cli.wording import duration, number
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+Json = dict[str, Any]
+EVERY = 10  # evaluations between two plain lines when nothing improves
+REFRESH = 5  # pictures a second
+
+
+class Progress:
+    """Counts events and shows them; use it as a context manager around the search."""
+
+    def __init__(self, console: Console, *, live: bool | None = None) -> None:
+        self._console = console
+        self._wants_live = console.is_terminal if live is None else live
+        self._live: Live | None = None
+        self._shown = True  # False once nobody reads stderr any more
+        self._begun = time.monotonic()
+        self._past = 0  # evaluations that an earlier process made
+        self.task: Json = {}
+        self.header = "starting"
+        self.budget = 0
+        self.done = 0
+        self.best: Json | None = None
+        self.best_at = 0
+        self.failed = 0
+        self.offered = 0  # proposals of this round, from which the surrogate chooses
+        self.surrogate = ""
+        self.principles: dict[str, Json] = {}
+        self.last_change = ""
+        self.calls = self.tokens = self.model_failures = 0
+        self.cost = 0.0
+
+    # -- what happened ------------------------------------------------------------------------------
+
+    def catch_up(self, events: Iterable[Json]) -> None:
+        """Take in the past of a run that is resumed, without showing it."""
+        for event in events:
+            self._take(event)
+        self._past = self.done
+
+    def __call__(self, event: Json) -> None:
+        """Take in one event and show what it changed."""
+        better = self._take(event)
+        if self._live is not None:
+            return  # redrawn by its own clock
+        if event["type"] == "started":
+            self._print(self.header)
+        elif event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
+            self._print(self.line())
+
+    def _take(self, event: Json) -> bool:
+        match event["type"]:
+            case "started":
+                self.task, self.budget = event["task"], event["budget"]
+                self.header = (
+                    f"{self.task['name']} on {event['space']}: {event['budget']} evaluations, "
+                    f"{event['evaluator']} ({event['provenance']}, {event['fidelity']})"
+                )
+            case "proposed":
+                self.offered = event["proposals"]
+            case "proposal":
+                self._chosen(event)
+            case "outcome":
+                self.done = event["evaluation"]
+                return self._better(event["outcome"])
+            case "principle":
+                principle = event["principle"]
+                self.principles[principle["id"]] = principle
+                if event["action"] != "credited":
+                    self.last_change = f"{principle['id']} {event['action']} at {event['evaluations']}: {event['why']}"
+            case "model_call":
+                self.calls += 1
+                self.tokens += event["input_tokens"] + event["output_tokens"]
+                self.cost += event["cost_usd"] or 0.0
+            case "model_failure":
+                self.model_failures += 1
+        return False
+
+    def _chosen(self, event: Json) -> None:
+        expected = event.get("expected")
+        if event.get("surrogate") is None or not expected:
+            self.surrogate = f"{event['proposal']['author']}: not asked"
+            return
+        self.surrogate = f"{event['surrogate']}: chose from {self.offered:,} proposals"
+        if expected.get("mean") is not None:
+            self.surrogate += f", expects {expected['mean']:+.2f} sd"
+        if expected.get("gain") is not None:
+            self.surrogate += f", gain {expected['gain']:.3g}"
+
+    def _better(self, outcome: Json) -> bool:
+        if outcome["kind"] == "failed":
+            self.failed += 1
+            return False
+        sign = 1 if self.task.get("maximise", True) else -1
+        if self.best is not None and sign * outcome["value"] <= sign * self.best["value"]:
+            return False
+        self.best, self.best_at = outcome, self.done
+        return True
+
+    # -- what is shown ------------------------------------------------------------------------------
+
+    def _best(self) -> str:
+        if self.best is None:
+            return "none yet"
+        value = number(self.best["value"], str(self.task.get("unit", "")))
+        return f"{value} {self.best['provenance']}, at evaluation {self.best_at}"
+
+    def _counts(self) -> str:
+        statuses = [principle["status"] for principle in self.principles.values()]
+        counts = [f"{statuses.count(s)} {s}" for s in ("active", "candidate", "retired") if s in statuses]
+        return ", ".join(counts) or "none yet"
+
+    def _model(self) -> str:
+        text = f"{self.calls} calls, {self.tokens:,} tokens"
+        if self.cost:
+            text += f", {self.cost:.4f} USD"
+        return text + (f", {self.model_failures} failed" if self.model_failures else "")
+
+    def _left(self) -> str:
+        here = self.done - self._past
+        if not here or not self.budget:
+            return ""
+        return duration((time.monotonic() - self._begun) / here * (self.budget - self.done)) + " left"
+
+    def line(self) -> str:
+        """Write everything as one line of a log."""
+        parts = [f"best {self._best()}", f"principles {self._counts()}"]
+        if self.surrogate:
+            parts.insert(1, f"surrogate {self.surrogate}")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.calls or self.model_failures:
+            parts.append(f"model {self._model()}")
+        if self._left() and self.done < self.budget:
+            parts.append(self._left())
+        return f"[{self.done:>{len(str(self.budget))}}/{self.budget}] " + "; ".join(parts)
+
+    def panel(self) -> RenderableType:
+        """Build the picture of a terminal: no line longer than the terminal is wide."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=max(1, self.budget), completed=self.done, width=32),
+            Text(f"{self.done}/{self.budget or '?'}", style="bold"),
+            Text(self._left(), style="dim"),
+        )
+        rows = [("best", self._best()), ("surrogate", self.surrogate), ("principles", self._counts())]
+        rows.append(("", self.last_change))
+        if self.calls or self.model_failures:
+            rows.append(("model", self._model()))
+        if self.failed:
+            rows.append(("failed", f"{self.failed} evaluations, each with its reason in the log"))
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(style="dim", width=10)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        for name, text in rows:
+            if text:
+                grid.add_row(name, Text(text))
+        header = Text(self.header, style="bold", no_wrap=True, overflow="ellipsis")
+        return Group(header, bar, grid)
+
+    def _print(self, text: str) -> None:
+        if not self._shown:
+            return
+        try:
+            self._console.file.write(text + "\n")
+            self._console.file.flush()
+        except BrokenPipeError:
+            self._shown = False  # a search does not end because nobody watches it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._console.file.fileno())
+
+    def __enter__(self) -> Self:
+        """Start the clock and, on a terminal, the panel."""
+        self._begun = time.monotonic()
+        if self._wants_live:
+            from rich.live import Live
+
+            self._live = Live(
+                console=self._console,
+                get_renderable=self.panel,
+                refresh_per_second=REFRESH,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the panel away; the report follows."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None

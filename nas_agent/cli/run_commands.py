@@ -1,0 +1,196 @@
+"""`run` and `resume`: the thin part between the flags and the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas_agent.cli import output
+from nas_agent.cli.output import AsJson
+
+if TYPE_CHECKING:
+    from nas_agent.config import Config
+    from nas_agent.run import Result
+    from nas_agent.tools.run_folder import RunFolder
+
+Json = dict[str, Any]
+INTERRUPTED = 130
+
+
+def run(
+    task: Annotated[
+        str | None,
+        typer.Option(help="cifar100 (the default), cifar10, ImageNet16-120, digits, or table:FILE.npz|csv."),
+    ] = None,
+    space: Annotated[str | None, typer.Option(help="nb201 (the default), FILE.py:CLASS, or an installed space.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Evaluations to spend (default 100).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes every random choice (default 0), but not what a language model says.")
+    ] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(help="none (the default), openai:MODEL, PROVIDER:MODEL, or http://HOST/v1#MODEL."),
+    ] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Calls after which the search goes on without the model.")] = None,
+    generator: Annotated[str | None, typer.Option(help="evolve (the default) or random.")] = None,
+    surrogate: Annotated[str | None, typer.Option(help="auto (the default), structure, joint or none.")] = None,
+    evaluator: Annotated[str | None, typer.Option(help="auto (the default), table, embedded or train.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="TASK_OR_RUN", help="Recall from this task or run first.")
+    ] = None,
+    recall: Annotated[str | None, typer.Option(help="Whose experience: others (tasks, the default), all, none.")] = None,
+    no_principles: Annotated[bool, typer.Option("--no-principles", help="Learn no principles.")] = False,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Do not write this search to memory.")] = False,
+    batch: Annotated[int | None, typer.Option(help="Architectures measured in one round (default 1).")] = None,
+    initial: Annotated[int | None, typer.Option(help="Architectures measured before the surrogate is asked (5).")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where run folders are made (default runs/).")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags override them.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do and write nothing.")] = False,
+) -> None:
+    """Search for an architecture and report the best one found."""
+    from nas_agent.config import load_config
+
+    flags: Json = {
+        "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
+        "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
+        "source": source, "recall": recall, "batch": batch, "initial": initial, "data": data, "out": out,
+        "principles": False if no_principles else None, "memory": False if no_memory else None,
+    }  # fmt: skip
+    chosen = anchored(load_config(config, flags, tuple(settings or ())))
+    if dry_run:
+        from nas_agent.cli import plan
+
+        with output.quiet_stdout():
+            planned = plan.make(chosen)
+        output.document(planned) if as_json else output.answer(plan.tell(planned))
+        return
+
+    from nas_agent.run import start
+
+    search(lambda listener: start(chosen, [listener]), None, as_json=as_json)
+
+
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, its name, the end of its name, or last.")],
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was stopped; of a finished one, print the result."""
+    from nas_agent.run import resume as go_on
+    from nas_agent.tools.home import home
+    from nas_agent.tools.run_folder import find
+
+    folder = find(home(), run)
+    search(lambda listener: go_on(folder, [listener]), folder, as_json=as_json)
+
+
+def anchored(config: Config) -> Config:
+    """Make the paths in a configuration absolute: a run may be resumed from another folder."""
+    changes: Json = {}
+    kind, colon, file = config.task.partition(":")
+    if kind == "table" and colon:
+        changes["task"] = f"table:{Path(file).expanduser().resolve()}"
+    file, colon, name = config.space.rpartition(":")
+    if colon and file.endswith(".py"):
+        changes["space"] = f"{Path(file).expanduser().resolve()}:{name}"
+    if config.source is not None and Path(config.source).is_dir():
+        changes["source"] = str(Path(config.source).resolve())
+    return config.model_copy(update=changes)
+
+
+def search(engine: Callable[[Callable[[Json], None]], Result], folder: RunFolder | None, *, as_json: bool) -> None:
+    """Drive a search under a progress display, then report; Ctrl-C says how to go on and ends with 130."""
+    from nas_agent.cli.progress import Progress
+
+    watch = Watch(Progress(output.stderr()), folder)
+    if folder is not None:
+        watch.catch_up()
+    try:
+        with output.quiet_stdout(), watch.progress:
+            result = engine(watch)
+    except KeyboardInterrupt:
+        leave_at_once()
+        output.say(watch.farewell())
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        output.document(result.to_dict())
+    else:
+        report(result)
+
+
+class Watch:
+    """The listener between the engine and the display; it also notes in which folder the search runs."""
+
+    def __init__(self, progress: Any, folder: RunFolder | None) -> None:
+        self.progress = progress
+        self.folder = folder
+        self._interrupted = False
+
+    def __call__(self, event: Json) -> None:
+        """Pass an event on; an interrupt that was swallowed by whatever it met is raised again."""
+        if self.folder is None and event["type"] == "started":
+            self.folder = folder_of(event)
+        self.progress(event)
+
+    def catch_up(self) -> None:
+        """Show the display what an earlier process did."""
+        from nas_agent.tools.event_log import read_events
+
+        assert self.folder is not None
+        if self.folder.events.exists():
+            self.progress.catch_up(read_events(self.folder.events)[0])
+
+    def farewell(self) -> str:
+        """Say what an interrupted search leaves, and the exact command that goes on with it."""
+        if self.folder is None:
+            return "interrupted before the first evaluation; nothing is lost, start again"
+        done, budget = self.progress.done, self.progress.budget
+        return (
+            f"interrupted after {done} of {budget} evaluations; nothing measured is lost. Go on with:\n"
+            f"nas-agent resume {output.short(self.folder.path)}"
+        )
+
+
+def folder_of(started: Json) -> RunFolder | None:
+    """Find the run folder whose log begins with this very event."""
+    from nas_agent.tools.event_log import read_events
+    from nas_agent.tools.home import home
+    from nas_agent.tools.run_folder import known_folders
+
+    for folder in reversed(known_folders(home())):
+        if folder.events.exists() and read_events(folder.events)[0][:1] == [started]:
+            return folder
+    return None
+
+
+def leave_at_once() -> None:
+    """Let a second Ctrl-C end the process without ceremony: the log is on the disk already."""
+
+    def leave(_signal: int, _frame: object) -> None:
+        os._exit(INTERRUPTED)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+
+
+def report(result: Result) -> None:
+    """Print the report of a run from its folder, as `show` would."""
+    from nas_agent.cli.inspect_commands import space_of
+    from nas_agent.cli.report import end_of_run
+    from nas_agent.cli.story import Story
+    from nas_agent.tools.run_folder import RunFolder
+
+    assert result.run is not None
+    story = Story.read(RunFolder(Path(result.run)))
+    console = output.stdout()
+    console.print(end_of_run(story, space_of(story), console))

@@ -1,0 +1,154 @@
+"""A run as its folder tells it: everything below follows from `events.jsonl`, finished or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nas_agent.config import Config
+from nas_agent.errors import ConfigError, RunFolderError
+from nas_agent.principles.principle import Change, Principle
+from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
+from nas_agent.tools.archive import Archive
+from nas_agent.tools.event_log import read_events
+from nas_agent.tools.journal import ModelUse
+from nas_agent.tools.run_folder import RunFolder
+
+
+@dataclass(slots=True)
+class Story:
+    """What has happened in a run, ready to be told."""
+
+    folder: RunFolder
+    config: Config
+    events: list[Json]
+    started: Json  # data of the first event; empty where the run was stopped before it
+    task: Task
+    archive: Archive
+    proposals: list[Json] = field(default_factory=list)  # `proposal` events, oldest first
+    places: dict[str, int] = field(default_factory=dict)  # architecture id -> its evaluation, from 1
+    principles: dict[str, Principle] = field(default_factory=dict)  # the latest version of each
+    changes: list[Change] = field(default_factory=list)
+    recalled: list[Json] = field(default_factory=list)
+    model_use: ModelUse = field(default_factory=ModelUse)
+    model_failures: list[str] = field(default_factory=list)
+    finished: Json | None = None
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Story:
+        """Read the log of a run; one that was stopped before its first event has an empty one."""
+        config = folder.config()
+        events = read_events(folder.events)[0] if folder.events.exists() else []
+        started = events[0] if events and events[0]["type"] == "started" else {}
+        task = Task.from_dict(started["task"]) if started else Task(config.task, config.task)
+        story = cls(folder, config, events, started, task, Archive(task))
+        for number, event in enumerate(events, start=1):
+            try:
+                story._take(event)
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunFolderError(
+                    f"{folder.events}, line {number}: a '{event['type']}' event lacks or misuses {error}; "
+                    "mend or remove the line, or start a new run"
+                ) from error
+        return story
+
+    def _take(self, event: Json) -> None:
+        match event["type"]:
+            case "proposal":
+                self.proposals.append(event)
+            case "outcome":
+                outcome = outcome_from_dict(event["outcome"])
+                self.archive.add(outcome)
+                self.places.setdefault(outcome.architecture.id, len(self.archive))
+            case "principle":
+                change = Change.from_dict(event)
+                self.changes.append(change)
+                self.principles[change.principle.id] = change.principle
+            case "recalled":
+                self.recalled = list(event["items"])
+            case "model_call":
+                self.model_use.calls += 1
+                self.model_use.input_tokens += event["input_tokens"]
+                self.model_use.output_tokens += event["output_tokens"]
+                self.model_use.cost_usd += event["cost_usd"] or 0.0
+            case "model_failure":
+                self.model_failures.append(str(event["why"]))
+            case "finished":
+                self.finished = event
+
+    @property
+    def best(self) -> Measured | None:
+        """The best outcome so far."""
+        return self.archive.best
+
+    @property
+    def test(self) -> Json | None:
+        """The test result of a finished run."""
+        return None if self.finished is None else self.finished["test"]
+
+    @property
+    def simulated_seconds(self) -> float:
+        """Training time that was read from a table instead of being spent."""
+        return sum(outcome.seconds for outcome in self.archive.measured if outcome.simulated)
+
+    @property
+    def active_seconds(self) -> float:
+        """Wall-clock seconds between events, pauses of more than ten minutes without an outcome left out."""
+        times = [float(event["wall"]["time"]) for event in self.events]
+        steps = zip(times, times[1:], self.events[1:], strict=False)
+        return sum(
+            max(0.0, later - earlier)
+            for earlier, later, event in steps
+            if later - earlier < 600.0 or event["type"] == "outcome"
+        )
+
+    def failures(self) -> list[Failed]:
+        """Return the evaluations that did not finish."""
+        return [outcome for outcome in self.archive if isinstance(outcome, Failed)]
+
+    def ranked(self) -> list[Measured]:
+        """Return the measured outcomes, best first, the earlier one first among equals."""
+        order = sorted(self.archive.measured, key=lambda outcome: -self.task.score(outcome.value))
+        return order  # sorted() keeps the order of equals
+
+    def statuses(self, status: str) -> int:
+        """Count the principles with this status."""
+        return sum(principle.status == status for principle in self.principles.values())
+
+    def proposal(self, architecture_id: str) -> Json | None:
+        """Return the event in which an architecture was proposed for measurement."""
+        found = (e for e in self.proposals if e["proposal"]["architecture"]["id"] == architecture_id)
+        return next(found, None)
+
+    def principle(self, identity: str) -> Principle:
+        """Return the latest version of a principle; raise ConfigError that lists the known ones."""
+        wanted = identity.partition("@")[0]
+        if wanted not in self.principles:
+            known = ", ".join(self.principles) or "none"
+            raise ConfigError(f"there is no principle '{identity}' in {self.folder.path.name}; it has {known}")
+        return self.principles[wanted]
+
+    def version(self, reference: str) -> Principle:
+        """Return one version of a principle, e.g. `P3@2`, with the evidence it had when that version was last changed."""
+        identity, _, number = reference.rpartition("@")
+        versions = [c.principle for c in self.changes if c.principle.id == identity and c.principle.version == int(number)]
+        return versions[-1] if versions else self.principle(identity)
+
+    def candidate(self, name: str) -> Outcome:
+        """Find an outcome by `best`, its evaluation number, its id or the beginning of its id."""
+        outcomes = list(self.archive)
+        if name == "best":
+            if self.best is None:
+                raise ConfigError(f"{self.folder.path.name} has no measured architecture yet, so none is the best")
+            return self.best
+        if name.isdecimal() and 1 <= int(name) <= len(outcomes):
+            return outcomes[int(name) - 1]
+        matching = [outcome for outcome in outcomes if outcome.architecture.id.startswith(name)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            ids = ", ".join(outcome.architecture.id for outcome in matching[:5])
+            raise ConfigError(f"'{name}' begins {len(matching)} ids: {ids}; give more of it")
+        raise ConfigError(
+            f"{self.folder.path.name} has no candidate '{name}'; give 'best', an evaluation from 1 to {len(outcomes)}, "
+            "or the beginning of an id"
+        )

@@ -1,0 +1,336 @@
+"""The state machine of a search. `build` is the table of contents; the nodes follow in the order they run.
+
+A node is a plain function: it reads the state and the journal, calls one thing, writes events, and returns
+the keys that changed. All that it writes is a function of the state, the journal and its random stream, so a
+node that is taken again after a crash writes the same events, and the log recognises them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import RetryPolicy
+
+from nas_agent.agents.generators import Brief
+from nas_agent.agents.learner import LearnContext, Recalled, Stage
+from nas_agent.graphs.services import Services
+from nas_agent.graphs.state import SearchState, Update, stream, stream_name
+from nas_agent.principles.principle import Principle
+from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+    Graph = CompiledStateGraph[SearchState, Services, SearchState, SearchState]
+
+SHOWN = 10  # best and worst architectures in a prompt
+
+
+def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool = False) -> Graph:
+    """Wire the nodes; with a checkpointer a search can be resumed, with `pause` it stops before `evaluate`."""
+    graph = StateGraph(SearchState, context_schema=Services)
+    graph.add_node("recall", recall)  # memory      -> recalled items, frozen in the log
+    graph.add_node("seed", seed)  # recalled    -> first proposals
+    graph.add_node("learn", learn)  # recalled    -> first principles
+    graph.add_node("propose", propose)  # principles  -> proposals
+    graph.add_node("screen", screen)  # proposals   -> shortlist   (surrogate)
+    graph.add_node("evaluate", evaluate, retry_policy=RETRY)  # shortlist   -> outcomes
+    graph.add_node("record", record)  # outcomes    -> evidence credited
+    graph.add_node("adapt", adapt)  # outcomes    -> principles, every few evaluations
+    graph.add_node("finish", finish)  # best        -> test split opened once, report
+    graph.add_edge(START, "recall")
+    graph.add_edge("recall", "seed")
+    graph.add_edge("seed", "learn")
+    graph.add_edge("learn", "propose")
+    graph.add_edge("propose", "screen")
+    graph.add_conditional_edges("screen", lambda state: "finish" if state["stopped"] else "evaluate")
+    graph.add_edge("evaluate", "record")
+    graph.add_conditional_edges("record", after_record)
+    graph.add_edge("adapt", "propose")
+    graph.add_edge("finish", END)
+    return graph.compile(checkpointer=checkpointer, interrupt_before=["evaluate"] if pause else None)
+
+
+# An evaluator on another machine may be away for a moment. Everything else that is raised is a bug or a
+# broken machine, and trying again would hide it. (The library's default would retry a bare Exception.)
+RETRY = RetryPolicy(max_attempts=3, retry_on=(ConnectionError, TimeoutError))
+
+
+def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Ask memory for what similar tasks taught; the log freezes the answer, `resume` never asks again."""
+    use = runtime.context
+    items = use.memory.recall() if use.memory is not None else []
+    use.journal.emit("recalled", items=items)
+    return {"events": len(use.journal.log.events)}
+
+
+def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Queue the first architectures: recalled elites, then uniform draws."""
+    use = runtime.context
+    wanted = min(use.config.initial, use.config.budget)
+    seeds = recalled_elites(use)[:wanted]
+    taken = {proposal.architecture.id for proposal in seeds}
+    rng = stream(use.config.seed, "seed", 0)
+    for architecture in draw(use, rng, wanted):
+        if len(seeds) < wanted and architecture.id not in taken:
+            taken.add(architecture.id)
+            seeds.append(Proposal(architecture, "uniform draw"))
+    return {"seeds": [proposal.to_dict() for proposal in seeds], "events": len(use.journal.log.events)}
+
+
+def learn(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Take over recalled principles, and let the model read what other tasks found best."""
+    use = runtime.context
+    if use.config.principles:
+        recalled = [item for item in use.journal.recalled if item["kind"] == "principle"]
+        for item in recalled:
+            principle = Principle.from_dict(item["principle"])
+            if use.journal.library.accepts(principle.constraint):
+                use.journal.changes(use.journal.library.adopt([principle], f"recalled: {item['why']}", 0))
+        if use.model_learner is not None and recalled_ranking(use):
+            consult_model(use, "learn", recalled_ranking(use))
+    return {"events": len(use.journal.log.events)}
+
+
+def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Begin a round: draw whether it ignores the principles, and let the generator propose."""
+    use = runtime.context
+    number = state["round"] + 1
+    if state["seeds"]:
+        return {"round": number, "outside": False, "events": len(use.journal.log.events)}
+    active = use.journal.library.active
+    outside = bool(active) and stream(use.config.seed, "outside", number).random() < use.config.outside_share
+    proposals = generate(use, number, outside)
+    use.journal.emit(
+        "proposed",
+        round=number,
+        generator=use.generator.name,
+        proposals=len(proposals),
+        outside=outside,
+        principles=[principle.reference for principle in active],
+        stream=stream_name(use.config.seed, "propose", number),
+    )
+    return {"round": number, "outside": outside, "events": len(use.journal.log.events)}
+
+
+def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Keep the few that the surrogate would measure; the rest never cost a second of training."""
+    use, archive = runtime.context, runtime.context.journal.archive
+    room = min(use.config.batch, use.config.budget - len(archive))
+    waiting = [Proposal.from_dict(data) for data in state["seeds"]]
+    chosen = [(proposal, None) for proposal in waiting[:room]] if waiting else rank(use, state, room)
+    refinement = use.journal.library.refinement()
+    shortlist = []
+    for offset, (proposal, expected) in enumerate(chosen):
+        data = proposal.to_dict()
+        data["principles"] = list(refinement.obeyed(use.space.choices(proposal.architecture)))
+        data["outside"] = state["outside"]
+        use.journal.emit(
+            "proposal",
+            evaluation=len(archive) + offset + 1,
+            round=state["round"],
+            proposal=data,
+            surrogate=None if use.surrogate is None or expected is None else use.surrogate.name,
+            expected=expected,
+        )
+        shortlist.append(data)
+    return {
+        "shortlist": shortlist,
+        "seeds": state["seeds"][len(shortlist) :] if waiting else [],
+        "stopped": "" if shortlist else "every architecture that can be proposed has been measured",
+        "events": len(use.journal.log.events),
+    }
+
+
+def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Measure the shortlist. Each outcome is in the log before the next evaluation begins."""
+    use, journal = runtime.context, runtime.context.journal
+    for data in state["shortlist"]:
+        architecture = Architecture.from_dict(data["architecture"])
+        if architecture.id in journal.archive:
+            continue  # measured before the step was cut off
+        number = len(journal.archive) + 1
+        found = journal.log.outcome_ahead(number, architecture.id)
+        outcome: Outcome
+        if found is not None:
+            outcome = outcome_from_dict(found)
+        else:
+            outcome = use.evaluator.evaluate(architecture, seed=use.config.seed)
+        journal.outcome(number, outcome)
+    return {"events": len(journal.log.events)}
+
+
+def record(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Credit the evidence to the principles, and see whether the budget is spent."""
+    use, journal = runtime.context, runtime.context.journal
+    if use.config.principles:
+        journal.changes(journal.library.review(journal.observations, len(journal.archive)))
+    spent = len(journal.archive) >= use.config.budget
+    return {
+        "shortlist": [],
+        "stopped": "the budget is spent" if spent else "",
+        "events": len(journal.log.events),
+    }
+
+
+def after_record(state: SearchState, runtime: Runtime[Services]) -> str:
+    """Say where a search goes once a round is recorded."""
+    use = runtime.context
+    if state["stopped"]:
+        return "finish"
+    due = len(use.journal.archive) - state["adapted_at"] >= use.config.adapt_every
+    return "adapt" if use.config.principles and due else "propose"
+
+
+def adapt(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Learn from this run: refine what works where the best has improved, look elsewhere where it is stuck."""
+    use, journal = runtime.context, runtime.context.journal
+    best = max(journal.archive.scores, default=None)
+    before = state["best_at_adapt"]
+    improved = best is not None and (before is None or best > before)
+    if use.statistics is not None:
+        drafts = use.statistics.learn(journal.observations, use.space.decisions)
+        journal.changes(journal.library.consider(drafts, journal.observations, len(journal.archive)))
+    if use.model_learner is not None:
+        consult_model(use, "improved" if improved else "stuck", journal.archive.ranked())
+    return {
+        "adapted_at": len(journal.archive),
+        "best_at_adapt": best,
+        "events": len(journal.log.events),
+    }
+
+
+def finish(state: SearchState, runtime: Runtime[Services]) -> Update:
+    """Open the test split once, for the winner by validation; write the result; remember the run."""
+    use, journal = runtime.context, runtime.context.journal
+    best = journal.archive.best
+    test = None
+    if best is not None:
+        test = use.test_split.open(best.architecture, seed=use.config.seed).to_dict()
+    journal.emit(
+        "finished",
+        why=state["stopped"],
+        evaluations=len(journal.archive),
+        best=None if best is None else best.to_dict(),
+        test=test,
+        lasting=True,
+    )
+    if use.finished is not None:
+        use.finished(journal)
+    if use.memory is not None:
+        problem = use.memory.remember(journal)
+        if problem:
+            journal.emit("memory_failure", why=problem)
+    return {"events": len(journal.log.events)}
+
+
+# -- what the nodes are made of ---------------------------------------------------------------------------
+
+
+def generate(use: Services, number: int, outside: bool) -> list[Proposal]:
+    """Return the proposals of a round.
+
+    They are a function of what is recorded and of the round's stream, so they need no place in a checkpoint:
+    `screen` asks again, and makes them anew only in a process that was started in between.
+    """
+    if use.proposals[0] != number:
+        brief = Brief(
+            space=use.space,
+            ranked=use.journal.archive.ranked(),
+            known=use.journal.archive,
+            pool=use.pool,
+            refinement=None if outside or not use.journal.library.active else use.journal.library.refinement(),
+        )
+        found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
+        if not found and brief.refinement is not None:  # the refined space is used up: go on outside it
+            found = use.generator.propose(replace(brief, refinement=None), stream(use.config.seed, "wider", number))
+        use.proposals = (number, found)
+    return use.proposals[1]
+
+
+def rank(use: Services, state: SearchState, keep: int) -> list[tuple[Proposal, Json | None]]:
+    """Let the surrogate choose; without one, take proposals by chance."""
+    proposals = generate(use, state["round"], state["outside"])
+    if use.surrogate is None:
+        drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
+        return [(proposal, None) for proposal in drawn]
+    archive = use.journal.archive
+    for measured in archive.measured[use.observed :]:
+        use.surrogate.observe(measured.architecture, use.task.score(measured.value))
+    use.observed = len(archive.measured)
+    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
+    return [(proposals[item.index], item.to_dict()) for item in ranked]
+
+
+def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
+    """Draw distinct architectures uniformly, from the pool where there is one."""
+    if use.pool is not None:
+        return rng.sample(list(use.pool), min(wanted, len(use.pool)))
+    drawn: dict[str, Architecture] = {}
+    for _ in range(100 * wanted):
+        if len(drawn) < wanted:
+            architecture = use.space.sample(rng)
+            drawn[architecture.id] = architecture
+    return list(drawn.values())
+
+
+def recalled_elites(use: Services) -> list[Proposal]:
+    """Return the recalled architectures that can be measured here, best source first."""
+    measurable = None if use.pool is None else {architecture.id: architecture for architecture in use.pool}
+    found: dict[str, Proposal] = {}
+    for item in use.journal.recalled:
+        if item["kind"] != "architecture" or item["architecture"]["space"] != use.space.name:
+            continue
+        architecture = Architecture.from_dict(item["architecture"])
+        if measurable is not None:
+            if architecture.id not in measurable:
+                continue
+            architecture = measurable[architecture.id]
+        found.setdefault(architecture.id, Proposal(architecture, f"recalled from {item['task']}"))
+    return list(found.values())
+
+
+def recalled_ranking(use: Services) -> list[tuple[Architecture, float]]:
+    """Return recalled architectures with their values on their own task, best first, for the model to read."""
+    return [
+        (Architecture.from_dict(item["architecture"]), float(item["value"]))
+        for item in use.journal.recalled
+        if item["kind"] == "architecture" and item["architecture"]["space"] == use.space.name
+    ]
+
+
+def consult_model(use: Services, stage: Stage, ranked: list[tuple[Architecture, float]]) -> None:
+    """Show the model the best and the worst; what it says is checked like anybody's word."""
+    assert use.model_learner is not None
+    journal = use.journal
+    lesson = use.model_learner.learn(
+        LearnContext(
+            task=use.task,
+            best=ranked[:SHOWN],
+            worst=ranked[SHOWN:][: -SHOWN - 1 : -1],
+            principles=journal.library.active,
+            recalled=[told(item) for item in journal.recalled],
+            stage=stage,
+        )
+    )
+    for call in lesson.calls:
+        data = call.to_dict()
+        wall = {"seconds": data.pop("seconds"), "recorded": data.pop("recorded")}
+        journal.emit("model_call", stage=stage, wall=wall, **data)
+    for failure in lesson.failures:
+        journal.emit("model_failure", stage=stage, why=failure)
+    journal.changes(journal.library.consider(lesson.drafts, journal.observations, len(journal.archive)))
+
+
+def told(item: Json) -> Recalled:
+    """Put a recalled item into words for the model."""
+    if item["kind"] == "principle":
+        principle = Principle.from_dict(item["principle"])
+        return Recalled(item["task"], f"{principle.text} ({principle.constraint})", item["why"])
+    what = f"architecture {item['architecture']['text']}: {item['value']:.2f} {item['unit']} there"
+    return Recalled(item["task"], what, item["why"])

@@ -1,0 +1,50 @@
+"""What the nodes of a search use; made once by `run.py`, faked in tests, never in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nas_agent.agents.generators import Generator
+from nas_agent.agents.learner import LanguageModelLearner
+from nas_agent.config import Config
+from nas_agent.principles.statistics import StatisticalLearner
+from nas_agent.records import Architecture, Json, Proposal, Task
+from nas_agent.spaces.base import Space
+from nas_agent.tools.evaluators.base import Evaluator, TestSplit
+from nas_agent.tools.journal import Journal
+from nas_agent.tools.surrogates.base import Surrogate
+
+
+class Recollection(Protocol):
+    """What a search may ask of memory, and what it hands over when it is finished."""
+
+    def recall(self) -> list[Json]:
+        """Return recalled architectures and principles as plain JSON, each with why it was recalled."""
+        ...
+
+    def remember(self, journal: Journal) -> str:
+        """Keep what a finished search has found; return what went wrong, if anything did."""
+        ...
+
+
+@dataclass(slots=True)
+class Services:
+    """One field for each thing that a search is done with."""
+
+    config: Config
+    task: Task
+    space: Space
+    evaluator: Evaluator
+    test_split: TestSplit
+    journal: Journal
+    generator: Generator
+    pool: Sequence[Architecture] | None  # all candidates where they can be listed
+    surrogate: Surrogate | None = None
+    statistics: StatisticalLearner | None = None
+    model_learner: LanguageModelLearner | None = None
+    memory: Recollection | None = None
+    finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
+    observed: int = 0  # measured outcomes that the surrogate knows
+    proposals: tuple[int, list[Proposal]] = field(default=(-1, []))  # of one round: see `propose`

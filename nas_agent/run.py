@@ -1,0 +1,434 @@
+"""The composition root: configuration -> services -> graph -> result, with or without a run folder.
+
+result = Search("cifar100", budget=50).run()                    # in memory, nothing is written
+result = start(config)                                          # a run folder, checkpoints, memory
+result = resume(folder)                                         # goes on where it was stopped
+
+search = Search(Task("mine", "..."), space=MySpace())           # the caller measures
+for proposal in search.ask():
+    search.tell(proposal, my_training(proposal.architecture))
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nas_agent import __version__
+from nas_agent.agents.generators import GENERATORS
+from nas_agent.config import Config, make_config
+from nas_agent.errors import ConfigError
+from nas_agent.graphs.services import Recollection, Services
+from nas_agent.graphs.state import first_state
+from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Proposal, Provenance, Task
+from nas_agent.spaces import Space, load_space
+from nas_agent.tools.evaluators.base import Evaluation, TestResult
+from nas_agent.tools.event_log import EventLog, read_events
+from nas_agent.tools.home import home
+from nas_agent.tools.journal import Journal, Listener
+from nas_agent.tools.run_folder import RunFolder, create, register
+
+if TYPE_CHECKING:
+    from nas_agent.agents.chat import ChatModel
+    from nas_agent.graphs.search import Graph
+
+THREAD: Any = {"configurable": {"thread_id": "search"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a search has found; `to_dict` is the JSON document of `nas-agent run --json`."""
+
+    run: str | None  # the run folder, None for a search in memory
+    task: Task
+    space: str
+    evaluator: str
+    best: Measured | None
+    best_evaluation: int | None  # when it was found, counted from 1
+    test: TestResult | None
+    curve: tuple[float | None, ...]  # best validation value so far after each evaluation
+    outcomes: tuple[Outcome, ...]
+    active_principles: int
+    retired_principles: int
+    llm: Json
+    why: str  # why the search ended
+    seconds: float
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        best: Json | None = None
+        if self.best is not None:
+            best = {
+                "id": self.best.architecture.id,
+                "arch": self.best.architecture.text,
+                "val": self.best.value,
+                "test": None if self.test is None else self.test.value,
+                "evaluation": self.best_evaluation,
+                "provenance": self.best.provenance,
+            }
+        return {
+            "run": self.run,
+            "task": self.task.name,
+            "space": self.space,
+            "evaluator": self.evaluator,
+            "evaluations": len(self.outcomes),
+            "best": best,
+            "curve": list(self.curve),
+            "principles": {"active": self.active_principles, "retired": self.retired_principles},
+            "llm": self.llm,
+            "why": self.why,
+            "seconds": self.seconds,
+        }
+
+
+class Told:
+    """The evaluator of ask and tell: it answers with what the caller has told."""
+
+    name = "told"
+    provenance: Provenance = "measured"
+    fidelity = "told by the caller"
+
+    def __init__(self, pool: Sequence[Architecture] | None) -> None:
+        self._pool = pool
+        self.outcomes: dict[str, Outcome] = {}
+
+    def pool(self) -> Sequence[Architecture] | None:
+        """Return the candidates, where they are listed."""
+        return self._pool
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+        """Return what was told."""
+        return self.outcomes.pop(architecture.id)
+
+
+class NoTestSplit:
+    """For callers who measure themselves: there is nothing to open."""
+
+    def open(self, architecture: Architecture, *, seed: int) -> TestResult:
+        """Say that there is no test split."""
+        return TestResult(None, "measured", "the caller keeps the test split")
+
+
+class Search:
+    """One search in memory; `start` and `resume` give it a folder.
+
+    Args:
+        task: a name that the command line knows, or a Task of your own (then measure by ask and tell,
+            or pass an `evaluation`).
+        space: a name that the command line knows, or a Space.
+        evaluation: what measures, instead of the one that the configuration names.
+        model: a chat model for the language-model learner, instead of the one that `llm` names.
+        memory: where to recall from and what to hand the finished search to.
+        listeners: are called with each new event.
+        settings: the fields of `nas_agent.config.Config`.
+
+    """
+
+    def __init__(
+        self,
+        task: str | Task = "cifar100",
+        *,
+        space: str | Space = "nb201",
+        evaluation: Evaluation | None = None,
+        model: ChatModel | None = None,
+        memory: Recollection | None = None,
+        listeners: Sequence[Listener] = (),
+        **settings: Any,
+    ) -> None:
+        name = task if isinstance(task, str) else task.name
+        space_name = space if isinstance(space, str) else space.name
+        config = make_config({"task": name, "space": space_name, **settings})
+        built = load_space(space) if isinstance(space, str) else space
+        if evaluation is None and isinstance(task, str):
+            evaluation = _evaluation(config, built)
+        pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
+        self._told = Told(pool)
+        self._measures_itself = evaluation is not None
+        if evaluation is None:
+            assert isinstance(task, Task)
+            evaluation = Evaluation(task, self._told, NoTestSplit(), "the caller measures")
+        self._engine = Engine(
+            config, built, evaluation, EventLog(), model=model or _model(config), memory=memory, listeners=listeners
+        )
+        self._asked: dict[str, Proposal] = {}
+        self._graph: Graph | None = None
+
+    @property
+    def journal(self) -> Journal:
+        """Everything that has happened: events, outcomes, principles."""
+        return self._engine.journal
+
+    @property
+    def best(self) -> Measured | None:
+        """The best outcome so far."""
+        return self.journal.archive.best
+
+    def run(self) -> Result:
+        """Search until the budget is spent."""
+        if self._graph is not None:
+            raise ConfigError("this search is driven by ask and tell; make a new Search to run one in a single call")
+        if not self._measures_itself:
+            raise ConfigError("a Task of your own needs an `evaluation`, or ask and tell, to be measured")
+        return self._engine.run()
+
+    def ask(self) -> tuple[Proposal, ...]:
+        """Return what to measure next; empty once the search has ended. Asking twice gives the same answer."""
+        if self._asked:
+            return tuple(self._asked.values())
+        if self._graph is None:
+            from langgraph.checkpoint.memory import InMemorySaver
+
+            from nas_agent.graphs.search import build
+
+            self._engine.services.evaluator = self._told
+            self._graph = build(InMemorySaver(), pause=True)
+            self._engine.begin()
+            state: Any = first_state()
+        else:
+            state = None
+        self._graph.invoke(state, THREAD, context=self._engine.services, durability="exit")
+        snapshot = self._graph.get_state(THREAD)
+        if "evaluate" not in snapshot.next:
+            return ()
+        proposals = [Proposal.from_dict(data) for data in snapshot.values["shortlist"]]
+        self._asked = {proposal.architecture.id: proposal for proposal in proposals}
+        return tuple(proposals)
+
+    def tell(self, proposal: Proposal, outcome: float | Outcome) -> None:
+        """Hand over a measurement: a value of the task's metric, or a Measured or Failed."""
+        architecture = proposal.architecture
+        if architecture.id not in self._asked:
+            raise ConfigError(f"{architecture.text} was not asked for; tell what the last ask() returned")
+        if not isinstance(outcome, Measured | Failed):
+            outcome = Measured(architecture, float(outcome), self._told.fidelity, 0.0, 0, self._told.name)
+        del self._asked[architecture.id]
+        self._told.outcomes[architecture.id] = outcome
+
+    def result(self) -> Result:
+        """Return what has been found so far."""
+        return self._engine.result()
+
+
+class Engine:
+    """Services and graph of one search, wired once. `Search`, `start` and `resume` are thin users of it."""
+
+    def __init__(
+        self,
+        config: Config,
+        space: Space,
+        evaluation: Evaluation,
+        log: EventLog,
+        *,
+        folder: RunFolder | None = None,
+        model: ChatModel | None = None,
+        memory: Recollection | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.started = time.perf_counter()
+        self.config, self.folder, self.evaluation = config, folder, evaluation
+        journal = Journal.begin(evaluation.task, space, log)
+        journal.listeners.extend(listeners)
+        pool = evaluation.evaluator.pool()
+        self.services = Services(
+            config=config,
+            task=evaluation.task,
+            space=space,
+            evaluator=evaluation.evaluator,
+            test_split=evaluation.test_split,
+            journal=journal,
+            generator=GENERATORS[config.generator](),
+            pool=space.enumerate() if pool is None else pool,
+            memory=memory,
+            finished=self._write_result if folder is not None else None,
+        )
+        self._add_surrogate(config, space)
+        self._add_learners(config, space, model)
+
+    @property
+    def journal(self) -> Journal:
+        """The events and what follows from them."""
+        return self.services.journal
+
+    def begin(self) -> None:
+        """Write the first event, unless the log has it."""
+        if self.journal.log.events:
+            return
+        self.journal.emit(
+            "started",
+            version=__version__,
+            task=self.services.task.to_dict(),
+            space=self.config.space,
+            space_name=self.services.space.name,
+            evaluator=self.evaluation.evaluator.name,
+            provenance=self.evaluation.evaluator.provenance,
+            fidelity=self.evaluation.evaluator.fidelity,
+            note=self.evaluation.note,
+            candidates=None if self.services.pool is None else len(self.services.pool),
+            surrogate=None if self.services.surrogate is None else self.services.surrogate.name,
+            budget=self.config.budget,
+            seed=self.config.seed,
+        )
+
+    def run(self) -> Result:
+        """Drive the graph to its end, from the last checkpoint where there is one."""
+        from nas_agent.graphs.search import build
+
+        if self.folder is None:
+            self.begin()
+            build().invoke(first_state(), context=self.services)
+            return self.result()
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        with closing(sqlite3.connect(self.folder.checkpoints, check_same_thread=False)) as connection:
+            # The log can rebuild what a power cut takes from the checkpoints; it need not be waited for.
+            connection.execute("PRAGMA synchronous = OFF")
+            graph = build(SqliteSaver(connection))
+            state: Any = None if graph.get_state(THREAD).values else first_state()
+            self.begin()
+            try:
+                graph.invoke(state, THREAD, context=self.services, durability="sync")
+            finally:
+                self.journal.log.close()
+        return self.result()
+
+    def result(self) -> Result:
+        """Gather what the journal says."""
+        journal = self.journal
+        finished = journal.result or {}
+        best = journal.archive.best
+        outcomes = tuple(journal.archive)
+        place = None
+        if best is not None:
+            place = next(i for i, o in enumerate(outcomes, 1) if o.architecture.id == best.architecture.id)
+        test = finished.get("test")
+        statuses = [principle.status for principle in journal.library.principles]
+        return Result(
+            run=None if self.folder is None else str(self.folder.path),
+            task=self.services.task,
+            space=self.config.space,
+            evaluator=self.evaluation.evaluator.name,
+            best=best,
+            best_evaluation=place,
+            test=None if test is None else TestResult(**test),
+            curve=tuple(journal.archive.curve),
+            outcomes=outcomes,
+            active_principles=statuses.count("active"),
+            retired_principles=statuses.count("retired"),
+            llm=journal.model_use.to_dict(),
+            why=str(finished.get("why", "")),
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def _write_result(self, journal: Journal) -> None:
+        assert self.folder is not None
+        if journal.archive.best is not None:
+            winner = journal.archive.best.architecture
+            self.folder.write(self.folder.best_source, self.services.space.module_source(winner))
+        self.folder.write(self.folder.best_json, json.dumps(self.result().to_dict(), indent=2) + "\n")
+
+    def _add_surrogate(self, config: Config, space: Space) -> None:
+        from nas_agent.tools.surrogates import make_surrogate
+
+        pool = self.services.pool
+        self.services.surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
+
+    def _add_learners(self, config: Config, space: Space, model: ChatModel | None) -> None:
+        if not config.principles:
+            return
+        from nas_agent.principles.statistics import StatisticalLearner
+
+        self.services.statistics = StatisticalLearner()
+        if model is not None:
+            from nas_agent.agents.learner import LanguageModelLearner
+
+            self.services.model_learner = LanguageModelLearner(model, space)
+
+
+def start(config: Config, listeners: Sequence[Listener] = ()) -> Result:
+    """Make a run folder and search in it."""
+    space = load_space(config.space)
+    evaluation = _evaluation(config, space)
+    config = config.model_copy(update={"out": config.out.resolve(), "data": config.data and config.data.resolve()})
+    folder = create(config, __version__)
+    register(home(), folder)
+    with folder.locked():
+        engine = _with_folder(config, folder, space, evaluation, EventLog(folder.events), listeners)
+        return engine.run()
+
+
+def resume(folder: RunFolder, listeners: Sequence[Listener] = ()) -> Result:
+    """Go on with a run that was stopped; of a finished one, return the result."""
+    config = folder.config()
+    with folder.locked():
+        space = load_space(config.space)
+        evaluation = _evaluation(config, space)
+        log = EventLog.reopen(folder.events, _events_in_checkpoint(folder)) if folder.events.exists() else None
+        engine = _with_folder(config, folder, space, evaluation, log or EventLog(folder.events), listeners)
+        if engine.journal.result is not None and folder.best_json.exists():
+            return engine.result()
+        return engine.run()
+
+
+def _events_in_checkpoint(folder: RunFolder) -> int:
+    """Return how many events the last checkpoint has seen.
+
+    A log that is shorter than that has lost lines (a power cut): the checkpoints are removed, and the
+    search is taken from its beginning, with every outcome that the log still has.
+    """
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    from nas_agent.graphs.search import build
+
+    if not folder.checkpoints.exists():
+        return 0
+    logged = len(read_events(folder.events)[0])
+    try:
+        with closing(sqlite3.connect(folder.checkpoints, check_same_thread=False)) as connection:
+            seen = int(build(SqliteSaver(connection)).get_state(THREAD).values.get("events", 0))
+    except sqlite3.DatabaseError:
+        seen = logged + 1  # a broken file of checkpoints is worth no more than none
+    if seen <= logged:
+        return seen
+    for path in folder.path.glob(f"{folder.checkpoints.name}*"):
+        path.unlink()
+    return 0
+
+
+def _with_folder(
+    config: Config,
+    folder: RunFolder,
+    space: Space,
+    evaluation: Evaluation,
+    log: EventLog,
+    listeners: Sequence[Listener],
+) -> Engine:
+    from nas_agent.tools.recollection import RunMemory, open_memory
+
+    memory = RunMemory(config, evaluation.task, space, folder.path, open_memory())
+    model = _model(config)
+    if model is not None:
+        from nas_agent.agents.chat import RecordedModel
+
+        model = RecordedModel(model, folder.model_calls, config.max_calls)
+    return Engine(config, space, evaluation, log, folder=folder, model=model, memory=memory, listeners=listeners)
+
+
+def _model(config: Config) -> ChatModel | None:
+    if config.llm == "none" or not config.principles:
+        return None
+    from nas_agent.agents.models import resolve
+
+    return resolve(config.llm)
+
+
+def _evaluation(config: Config, space: Space) -> Evaluation:
+    from nas_agent.tools.evaluators.resolve import load_evaluation
+
+    return load_evaluation(
+        config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
+    )

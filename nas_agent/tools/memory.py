@@ -1,0 +1,279 @@
+"""Memory: what survives runs, and what a new task gets back of it.
+
+    FOLDER/lock            held for every access: Chroma is not safe for several processes
+    FOLDER/chroma-NUMBER/  the store (see `memory_store`); the highest number counts
+    FOLDER/previous/       the store before the last rebuild, whole or broken
+
+The store is an index of the run folders: it can be thrown away and made again by `rebuild`. It is opened for one
+access and closed (20 ms), so that no process ever looks at what another one has changed under its feet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from nas_agent.errors import ConfigError, MemoryStoreError, StorageError
+from nas_agent.records import Json, Task
+from nas_agent.tools.embedding import Embedder, Vectors
+from nas_agent.tools.memory_store import Store, session
+from nas_agent.tools.recall import (
+    best_architectures,
+    best_principles,
+    embed_notation,
+    nearest_tasks,
+    same_architecture,
+    same_principle,
+    share,
+)
+from nas_agent.tools.remembered import (
+    Elite,
+    Hit,
+    Lesson,
+    Rebuilt,
+    Recalled,
+    Remembered,
+    RunRecord,
+    Scope,
+    Stats,
+)
+
+_COUNTED = ("measured", "predicted", "principles", "active")
+
+
+class Memory:
+    """Runs, architectures and principles of the past, and the choice of what a new task may use."""
+
+    def __init__(self, folder: Path, embedder: Embedder, *, wait: float = 60.0) -> None:
+        self.folder = folder
+        self._embedder = embedder  # of task descriptions and principles
+        self._wait = wait  # seconds to wait for another process before giving up
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def remember(self, record: RunRecord) -> Remembered:
+        """Write a run in one go; the same record again changes nothing, a changed one replaces what was known."""
+        digest = _digest(record)
+        if self._stores():
+            with self._open() as store:
+                if store.digest(record.run_id) == digest:
+                    return Remembered.KNOWN
+        vectors = self._embed(record)  # before the lock is taken: it may load a model
+        with self._open(create=True) as store:
+            store.sweep()
+            before = store.digest(record.run_id)
+            if before == digest:
+                return Remembered.KNOWN
+            store.write(record, digest, *vectors)
+        return Remembered.NEW if before is None else Remembered.UPDATED
+
+    def forget(self, *, run: str | None = None, task: str | None = None, everything: bool = False) -> int:
+        """Remove one run, a task's runs or all of them (even a broken store); return how many runs went.
+
+        Run folders stay: a rebuild brings their contents back.
+        """
+        if sum((run is not None, task is not None, everything)) != 1:
+            raise ConfigError("memory forget: expected exactly one of a run, a task, or everything")
+        if not self._stores():
+            return 0
+        if everything:
+            count = 0
+            with contextlib.suppress(MemoryStoreError):  # a broken store is forgotten all the same
+                count = self.stats().runs
+            with self._locked(), self._writing():
+                for folder in self._stores():
+                    shutil.rmtree(folder)
+            return count
+        with self._open() as store:
+            store.sweep()
+            gone = [key for key, about in store.runs().items() if key == run or about["task_name"] == task]
+            store.delete(gone)
+        return len(gone)
+
+    def rebuild(self, records: Iterable[RunRecord]) -> Rebuilt:
+        """Make a new store from the run folders' records and put it in the old one's place, which moves aside.
+
+        Until the last moment the old store is untouched; a run that occurs twice is taken as it occurs last.
+        """
+        with self._locked():
+            fresh = self._create()
+            with session(fresh, self._embedder) as store:
+                for record in records:
+                    store.write(record, _digest(record), *self._embed(record))
+                counts = [store.count(name) for name in ("runs", "architectures", "principles")]
+            previous = self._install(fresh)
+        return Rebuilt(counts[0], counts[1], counts[2], previous)
+
+    def _embed(self, record: RunRecord) -> tuple[Vectors, Vectors]:
+        """Return the task description's vector (dimension,) and the principles' (principles, dimension)."""
+        both = self._embedder.embed([record.task.description, *(principle.text for principle in record.principles)])
+        return both[0], both[1:]
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def recall(
+        self, task: Task, space: str, k_architectures: int, k_principles: int, scope: Scope = "others"
+    ) -> list[Recalled]:
+        """Return what the nearest tasks of the same space have to offer: architectures first, then principles.
+
+        `others` leaves out everything that was learned on a task of the same name, a principle with evidence from
+        it included. The embedder is asked for one text, and for none where there is nothing to recall.
+        """
+        if scope == "none" or not self._stores():
+            return []
+        with self._open() as store:
+            runs, vectors = store.runs(), store.descriptions()
+        known = [
+            (Task.from_dict(json.loads(about["task"])), vectors[run])
+            for run, about in sorted(runs.items())
+            if about["complete"] and about["space"] == space and (scope == "all" or about["task_name"] != task.name)
+        ]
+        if not known:
+            return []
+        near = nearest_tasks(self._embedder.embed([task.description])[0], known)
+        names = [item.task.name for item in near]
+        with self._open() as store:
+            elites = store.elites(space, names, k_architectures)
+            lessons = store.lessons(space, names)
+        if scope == "others":
+            lessons = [lesson for lesson in lessons if task.name not in lesson.principle.evidence.tasks]
+        architectures = [
+            best_architectures(item, [e for e in elites if e.task == item.task.name], task.name) for item in near
+        ]
+        principles = [
+            best_principles(item, [e for e in lessons if e.task == item.task.name], task.name) for item in near
+        ]
+        return [
+            *share(architectures, k_architectures, same_architecture),
+            *share(principles, k_principles, same_principle),
+        ]
+
+    def search(self, query: str, count: int = 10) -> list[Hit]:
+        """Return the principles nearest in meaning and the architectures nearest in notation, best first."""
+        if not self._stores():
+            return []
+        with self._open() as store:
+            principles = store.count("principles")
+        # Without a principle the model is not asked, so it need not be loaded.
+        meaning = self._embedder.embed([query])[0] if principles else None
+        with self._open() as store:
+            lessons = [] if meaning is None else store.nearest("principles", meaning, count)
+            elites = store.nearest("architectures", embed_notation([query])[0], count)
+        return [
+            *(_lesson_hit(Lesson.from_metadata(data), similarity) for data, similarity in lessons),
+            *(_elite_hit(Elite.from_metadata(data), similarity) for data, similarity in elites if similarity > 0),
+        ]
+
+    def stats(self) -> Stats:
+        """Count what memory holds; an empty memory is not created by asking."""
+        runs: dict[str, Json] = {}
+        if self._stores():
+            with self._open() as store:
+                runs = {key: about for key, about in store.runs().items() if about["complete"]}
+        tasks: dict[str, int] = {}
+        spaces: dict[str, int] = {}
+        for _, about in sorted(runs.items()):
+            tasks[about["task_name"]] = tasks.get(about["task_name"], 0) + 1
+            spaces[about["space"]] = spaces.get(about["space"], 0) + 1
+        total = {key: sum(about[key] for about in runs.values()) for key in _COUNTED}
+        return Stats(
+            folder=self.folder,
+            embedder=self._embedder.name,
+            runs=len(runs),
+            architectures=total["measured"] + total["predicted"],
+            tasks=tasks,
+            spaces=spaces,
+            **total,
+        )
+
+    # -- the folder ------------------------------------------------------------------------------------
+
+    def _stores(self) -> list[Path]:
+        """List the stores, the newest last; a rebuild killed at the last moment leaves two."""
+        return sorted(self.folder.glob("chroma-" + "[0-9]" * 20)) if self.folder.is_dir() else []
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / "lock", timeout=self._wait)
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise MemoryStoreError(
+                f"memory {self.folder}: another process has used it for {self._wait:.0f} s; try again when it is done, "
+                "or search without it by --set memory=false"
+            ) from None
+        except OSError as error:
+            raise StorageError(f"memory {self.folder}: cannot be locked ({error.strerror or error})") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _open(self, *, create: bool = False) -> Iterator[Store]:
+        """Lock the folder and open the newest store."""
+        with self._locked():
+            stores = self._stores()
+            if not stores:
+                if not create:
+                    raise MemoryStoreError(f"memory {self.folder}: another process has just removed it; try again")
+                self._install(self._create())
+                stores = self._stores()
+            with session(stores[-1], self._embedder) as store:
+                yield store
+
+    def _create(self) -> Path:
+        """Make an empty store beside the present one; leftovers of killed processes go."""
+        with self._writing():
+            for leftover in self.folder.glob("new-*"):
+                shutil.rmtree(leftover)
+        # Never the same path twice: for the life of a process, Chroma remembers one that failed to open.
+        newest = max((int(path.name.removeprefix("chroma-")) for path in self._stores()), default=0)
+        path = self.folder / f"new-{max(time.time_ns(), newest + 1):020d}"
+        with session(path, self._embedder, create=True):
+            pass
+        return path
+
+    def _install(self, fresh: Path) -> Path | None:
+        """Put a store in the present one's place; that moves aside, and what was aside goes."""
+        older, previous = self._stores(), self.folder / "previous"
+        with self._writing():
+            fresh.rename(self.folder / fresh.name.replace("new-", "chroma-"))
+            for store in older:
+                if previous.exists():
+                    shutil.rmtree(previous)
+                store.rename(previous)
+        return previous if older else None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"memory {self.folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _digest(record: RunRecord) -> str:
+    return hashlib.sha256(json.dumps(record.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _elite_hit(elite: Elite, similarity: float) -> Hit:
+    about = f"{elite.value:.2f}, {elite.provenance}, rank {elite.rank} of {elite.of}"
+    return Hit(
+        "architecture", elite.architecture.text, elite.task, elite.architecture.space, elite.run, about, similarity
+    )
+
+
+def _lesson_hit(lesson: Lesson, similarity: float) -> Hit:
+    effect = lesson.principle.evidence.effect
+    about = lesson.principle.status + ("" if effect is None else f", effect {effect:+.2f} ({lesson.provenance})")
+    return Hit("principle", lesson.principle.text, lesson.task, lesson.space, lesson.run, about, similarity)

@@ -1,0 +1,187 @@
+"""The folder of one run: what lies in it, who may write to it, and how folders are found again.
+
+    runs/<time>-<task>-<id>/
+      run.json            written last when the folder is made: its existence means the folder is whole
+      config.toml         the resolved configuration
+      events.jsonl        the append-only truth
+      checkpoints.sqlite  where the state machine stands
+      llm/                prompts and replies by content hash
+      best.json, best.py  the winner, once the run is finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_agent.config import Config, load_config, to_toml
+from nas_agent.errors import ConfigError, RunFolderError, StorageError
+from nas_agent.records import Json
+
+FORMAT = 1  # raised when an older program could not read the folder
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def events(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The state machine's checkpoints."""
+        return self.path / "checkpoints.sqlite"
+
+    @property
+    def model_calls(self) -> Path:
+        """Prompts and replies by content hash."""
+        return self.path / "llm"
+
+    @property
+    def best_json(self) -> Path:
+        """The result; it exists exactly when the run is finished."""
+        return self.path / "best.json"
+
+    @property
+    def best_source(self) -> Path:
+        """The winner as a stand-alone PyTorch module."""
+        return self.path / "best.py"
+
+    def config(self) -> Config:
+        """Read the resolved configuration."""
+        return load_config(self.path / "config.toml", {})
+
+    def about(self) -> Json:
+        """Read `run.json`."""
+        about: Json = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        return about
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a whole file or nothing."""
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; a second process is refused at once."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(str(self.path / ".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunFolderError(
+                f"{self.path} is in use by another process; wait until it ends, or stop it, then resume"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def create(config: Config, version: str) -> RunFolder:
+    """Make a new run folder below `config.out`."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    label = re.sub(r"[^A-Za-z0-9.-]+", "-", config.task).strip("-")[-40:]
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        path = config.out.resolve() / f"{stamp}-{label}-{secrets.token_hex(3)}"
+        path.mkdir()
+    except OSError as error:
+        raise StorageError(
+            f"--out {config.out}: a run folder cannot be made there ({error.strerror}); choose another folder"
+        ) from error
+    folder = RunFolder(path)
+    folder.write(path / "config.toml", to_toml(config))
+    about = {"format": FORMAT, "version": version, "task": config.task, "space": config.space, "seed": config.seed}
+    folder.write(path / "run.json", json.dumps(about, indent=2) + "\n")
+    return folder
+
+
+def open_folder(path: Path) -> RunFolder:
+    """Check that the folder is a whole run of a version that this program reads."""
+    folder = RunFolder(path.resolve())
+    if not path.is_dir():
+        raise RunFolderError(f"{path}: there is no such run folder; `nas-agent runs` lists the known ones")
+    try:
+        about = folder.about()
+        number = int(about["format"])
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"{path} is no run folder, or one that was cut off while it was made (run.json is missing); "
+            "nothing was measured in it: remove it and start again"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{path}/run.json: expected JSON with 'format', got {error!r}") from error
+    if number > FORMAT:
+        raise RunFolderError(
+            f"{path} was written by nas-agent {about.get('version')} in format {number}; this program reads up to "
+            f"format {FORMAT}: upgrade nas-agent"
+        )
+    return folder
+
+
+def register(home: Path, folder: RunFolder) -> None:
+    """Note the folder's path, so that `runs` finds it wherever it lies."""
+    from filelock import FileLock
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(home / ".runs.lock"), timeout=10):
+            with (home / "runs.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{folder.path}\n")
+    except OSError as error:
+        raise StorageError(f"{home}: cannot be written ({error.strerror}); set NAS_AGENT_HOME to a folder of yours") from error
+
+
+def known_folders(home: Path) -> list[RunFolder]:
+    """Return registered run folders that still exist, oldest first."""
+    try:
+        lines = (home / "runs.txt").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [RunFolder(Path(line)) for line in dict.fromkeys(lines) if line and (Path(line) / "run.json").is_file()]
+
+
+def find(home: Path, name: str) -> RunFolder:
+    """Find a run by path, by folder name, by the end of its name, or `last`."""
+    if Path(name).is_dir():
+        return open_folder(Path(name))
+    known = known_folders(home)
+    if name == "last" and known:
+        return open_folder(known[-1].path)
+    matching = [folder for folder in known if folder.path.name == name or folder.path.name.endswith(f"-{name}")]
+    if len(matching) == 1:
+        return open_folder(matching[0].path)
+    if matching:
+        names = ", ".join(folder.path.name for folder in matching)
+        raise ConfigError(f"'{name}' means several runs: {names}; give the whole name")
+    raise ConfigError(f"there is no run '{name}'; give its folder, or a name that `nas-agent runs` lists")
+
+
+def remove(home: Path, folder: RunFolder) -> None:
+    """Delete the folder and forget its path."""
+    from filelock import FileLock
+
+    with folder.locked():
+        pass  # refused where another process still writes to it
+    shutil.rmtree(folder.path)
+    with FileLock(str(home / ".runs.lock"), timeout=10):
+        keep = [known.path for known in known_folders(home)]
+        (home / "runs.txt").write_text("".join(f"{path}\n" for path in keep), encoding="utf-8")

@@ -1,0 +1,322 @@
+"""A Gaussian process over named blocks of features: one length scale a block, targets by rank (ours).
+
+    k(a, b) = w exp(-sum over blocks of |a_b - b_b|_1 / l_b) + constant
+
+Distances are scaled so that two random architectures are one apart in each block, which makes one prior fit
+every space: log-normal around "as long as there are blocks" for the length scales, 1 for w, 0.1 for the noise.
+Hyper-parameters are the most probable ones (a posteriori), fitted anew whenever the observations have grown
+by a fifth. Where the space knows sizes, the prior mean rises with the log of the first one. What was tried
+instead stands in docs/log.md.
+
+Every number is a function of the observations in their order, taken in one by one: a resumed search computes
+what the search that was never stopped computes, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_agent.spaces.base import Floats
+
+Singles = NDArray[np.float32]
+Places = NDArray[np.intp]
+Blocks = Mapping[str, Floats]  # name -> (architectures, features)
+
+JITTER = 1e-4  # least noise variance: keeps single-precision factors stable
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The same for all spaces and tasks; measured on several (docs/log.md)."""
+
+    noise: float = 0.1  # prior median of the noise variance; targets have variance one
+    length: float = 1.0  # prior median of a length scale, in mean distances times the number of blocks
+    log_deviation: float = 0.5  # of the log-normal priors
+    slope: float = 0.3  # prior mean: target deviations per deviation of the log size
+    constant: float = 1.0  # prior variance of the mean
+    refit_growth: float = 1.2  # hyper-parameters are fitted again after this growth
+    refit_from: int = 3  # observations before the first fit
+    iterations: int = 15  # of one fit
+    fit_cap: int = 128  # most observations in a fit
+    active_cap: int = 256  # most observations the posterior is conditioned on: bounds the cost of a round
+
+
+def rank_gauss(values: Floats) -> Floats:
+    """Normal quantiles of the ranks; ties share their mean rank."""
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)), dtype=np.float64)
+
+
+def thin(values: Floats, cap: int) -> Places:
+    """Choose at most `cap` places: half of them the best, half spread evenly over the ranks of the rest."""
+    if len(values) <= cap:
+        return np.arange(len(values))
+    order = np.argsort(-values, kind="stable")
+    top, rest = order[: cap // 2], order[cap // 2 :]
+    spread = rest[np.linspace(0, len(rest) - 1, cap - cap // 2).astype(np.intp)]
+    return np.sort(np.concatenate([top, spread]))
+
+
+class Scaler:
+    """Makes blocks comparable: features by their range, each block to a mean distance of one in a reference."""
+
+    def __init__(self, reference: Blocks, sample: int = 300) -> None:
+        self._scales: dict[str, tuple[Places, Floats]] = {}
+        for name, block in reference.items():
+            spread = np.ptp(block, axis=0)
+            keep = np.flatnonzero(spread > 1e-12)
+            if not len(keep):
+                continue
+            places = np.unique(np.linspace(0, len(block) - 1, min(sample, len(block))).astype(np.intp))
+            rows = block[places][:, keep] / spread[keep]
+            distances = np.abs(rows[:, None] - rows[None]).sum(axis=2)
+            mean = float(distances.sum()) / max(len(rows) * (len(rows) - 1), 1)
+            self._scales[name] = keep, 1.0 / (spread[keep] * max(mean, 1e-12))
+        size = reference.get("size")
+        self._size = None if size is None else (float(size[:, 0].mean()), max(float(size[:, 0].std()), 1e-12))
+
+    def __len__(self) -> int:
+        return len(self._scales)
+
+    def scale(self, blocks: Blocks) -> list[Singles]:
+        """Return one matrix a block, in a fixed order."""
+        return [(blocks[name][:, keep] * scale).astype(np.float32) for name, (keep, scale) in self._scales.items()]
+
+    def trend(self, blocks: Blocks) -> Floats:
+        """Return the standardised log size of each architecture; zeros where the space knows no sizes."""
+        if self._size is None:
+            return np.zeros(len(next(iter(blocks.values()))))
+        mean, deviation = self._size
+        return np.asarray((blocks["size"][:, 0] - mean) / deviation)
+
+
+class Kernel:
+    """Covariances from block distances; its parameters are the logs of l_1 .. l_B, w and the noise."""
+
+    def __init__(self, blocks: int, settings: Settings) -> None:
+        self.blocks, self.settings = blocks, settings
+        centre = [math.log(settings.length * max(blocks, 1))] * blocks + [0.0, math.log(settings.noise)]
+        self.centre = np.array(centre)
+        self.theta = self.centre.copy()
+
+    @property
+    def noise(self) -> float:
+        """Noise variance."""
+        return math.exp(self.theta[-1]) + JITTER
+
+    @property
+    def variance(self) -> float:
+        """Prior variance of one architecture."""
+        return math.exp(self.theta[-2]) + self.settings.constant
+
+    def __call__(self, distances: Singles) -> Singles:
+        """Distances (blocks, n, m) -> covariances (n, m)."""
+        weights = np.exp(-self.theta[: self.blocks]).astype(np.float32)
+        covariance = np.zeros(distances.shape[1:], np.float32)
+        for block in range(self.blocks):
+            covariance -= weights[block] * distances[block]
+        np.exp(covariance, out=covariance)
+        covariance *= np.float32(math.exp(self.theta[-2]))
+        covariance += np.float32(self.settings.constant)
+        return covariance
+
+    def fit(self, distances: Singles, targets: Floats) -> None:
+        """Move to the most probable parameters for residual targets (n,), starting from the present ones."""
+        from scipy.optimize import minimize
+
+        settings, size, blocks = self.settings, len(targets), self.blocks
+        exact, eye = distances.astype(np.float64), np.eye(size)
+
+        def objective(theta: Floats) -> tuple[float, Floats]:
+            inverse = np.exp(-theta[:blocks])
+            signal = math.exp(theta[-2]) * np.exp(-np.tensordot(inverse, exact, 1))
+            noise = math.exp(theta[-1])
+            try:
+                lower = np.linalg.cholesky(signal + settings.constant + (noise + JITTER) * eye)
+            except np.linalg.LinAlgError:
+                return 1e10, np.zeros_like(theta)  # the line search turns back
+            half = np.linalg.solve(lower, eye)
+            precision = half.T @ half
+            weights = precision @ targets
+            outer = precision - np.outer(weights, weights)
+            pull = outer * signal
+            gradient = np.empty_like(theta)
+            gradient[:blocks] = 0.5 * inverse * np.tensordot(exact, pull, 2)
+            gradient[-2] = 0.5 * pull.sum()
+            gradient[-1] = 0.5 * noise * np.trace(outer)
+            away = (theta - self.centre) / settings.log_deviation
+            value = 0.5 * float(targets @ weights) + float(np.log(np.diag(lower)).sum()) + 0.5 * float(away @ away)
+            return value, gradient + away / settings.log_deviation
+
+        reach = 3 * settings.log_deviation
+        found: Any = minimize(
+            objective,
+            self.theta,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(centre - reach, centre + reach) for centre in self.centre],
+            options={"maxiter": settings.iterations},
+        )
+        self.theta = np.asarray(found.x, dtype=np.float64)
+
+
+class Posterior:
+    """The process over a list of members, conditioned on those that were observed.
+
+    One observation adds one row to a Cholesky factor and to the members' half-solved covariances, so a round
+    over thousands of members costs milliseconds. At most `active_cap` and a quarter more observations take part.
+    """
+
+    def __init__(self, scaler: Scaler, members: Blocks, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._scaler = scaler
+        self._features = scaler.scale(members)
+        self._trend = scaler.trend(members)
+        self._kernel = Kernel(len(scaler), self.settings)
+        self._rows = self.settings.active_cap + max(self.settings.active_cap // 4, 1)
+        self._distances = np.zeros((len(self._features), 0, len(self._trend)), np.float32)
+        self._half = np.zeros((0, len(self._trend)), np.float32)
+        self._reserve(64)
+        self._lower = np.zeros((self._rows, self._rows))
+        self._explained = np.zeros(len(self._trend))
+        self._active: list[int] = []  # observed members that take part, in order
+        self._observed: list[int] = []
+        self._values: list[float] = []
+        self._next_fit = self.settings.refit_from
+
+    def __len__(self) -> int:
+        return len(self._trend)
+
+    def offer(self, members: Blocks) -> int:
+        """Replace the members that were never observed by these; return the place of the first."""
+        first = len(self._observed)
+        fresh = self._scaler.scale(members)
+        kept = [block[self._observed] for block in self._features]
+        self._features = [np.concatenate(pair) for pair in zip(kept, fresh, strict=True)]
+        self._trend = np.concatenate([self._trend[self._observed], self._scaler.trend(members)])
+        self._active = self._places()
+        self._observed = list(range(first))
+        rows = len(self._half)
+        self._distances = np.zeros((len(self._features), 0, len(self._trend)), np.float32)
+        self._half = np.zeros((0, len(self._trend)), np.float32)
+        self._reserve(rows)
+        self._explained = np.zeros(len(self._trend))
+        for row, member in enumerate(self._active):
+            self._measure(row, member)
+        if self._active:
+            self._condition()
+        return first
+
+    def observe(self, member: int, value: float) -> None:
+        """Take in the score of a member; more is better."""
+        self._observed.append(member)
+        self._values.append(value)
+        if len(self._active) == self._rows:
+            keep = thin(np.asarray(self._values)[self._places()], self.settings.active_cap)
+            self._active = [self._active[place] for place in keep]
+            self._distances[:, : len(keep)] = self._distances[:, keep]
+            self._condition()
+        row = len(self._active)
+        if row == len(self._half):
+            self._reserve(min(2 * row, self._rows))
+        self._measure(row, member)
+        self._active.append(member)
+        if len(self._observed) >= self._next_fit:
+            grown = math.ceil(len(self._observed) * self.settings.refit_growth)
+            self._next_fit = max(len(self._observed) + 1, grown)
+            self._fit()
+            self._condition()
+        else:
+            self._append(row)
+
+    def predict(self) -> tuple[Floats, Floats, float]:
+        """Return mean and standard deviation of every member, and the best target, on the rank scale."""
+        size = len(self._active)
+        mean = self.settings.slope * self._trend
+        best = 0.0
+        if size:
+            from scipy.linalg import solve_triangular
+
+            targets = self._targets()
+            best = float(targets.max())
+            residual = targets - mean[self._active]
+            alpha = solve_triangular(self._lower[:size, :size], residual, lower=True, check_finite=False)
+            mean = mean + (alpha.astype(np.float32) @ self._half[:size]).astype(np.float64)
+        return mean, np.sqrt(np.maximum(self._kernel.variance - self._explained, 1e-12)), best
+
+    def covariance(self, member: int) -> Floats:
+        """Return the posterior covariance of one member with all of them."""
+        size = len(self._active)
+        prior = self._kernel(self._distance_to(member)[:, None])[0]
+        return np.asarray(prior - self._half[:size, member] @ self._half[:size], dtype=np.float64)
+
+    @property
+    def noise(self) -> float:
+        """Noise variance on the rank scale."""
+        return self._kernel.noise
+
+    # -- behind the scenes -----------------------------------------------------------------------------
+
+    def _reserve(self, rows: int) -> None:
+        distances = np.zeros((len(self._features), rows, len(self._trend)), np.float32)
+        half = np.zeros((rows, len(self._trend)), np.float32)
+        have = len(self._half)
+        distances[:, :have], half[:have] = self._distances, self._half
+        self._distances, self._half = distances, half
+
+    def _distance_to(self, member: int) -> Singles:
+        return np.stack([np.abs(block - block[member]).sum(axis=1) for block in self._features])
+
+    def _measure(self, row: int, member: int) -> None:
+        for place, block in enumerate(self._features):
+            np.abs(block - block[member]).sum(axis=1, out=self._distances[place, row])
+
+    def _places(self) -> list[int]:
+        place = {member: index for index, member in enumerate(self._observed)}
+        return [place[member] for member in self._active]
+
+    def _targets(self) -> Floats:
+        return rank_gauss(np.asarray(self._values))[self._places()]
+
+    def _fit(self) -> None:
+        targets = self._targets()
+        some = thin(targets, self.settings.fit_cap)
+        members = np.asarray(self._active)[some]
+        distances = self._distances[:, some][:, :, members]
+        self._kernel.fit(distances, targets[some] - self.settings.slope * self._trend[members])
+
+    def _condition(self) -> None:
+        """Make the factor and the half-solved covariances anew."""
+        from scipy.linalg import solve_triangular
+
+        size = len(self._active)
+        covariance = self._kernel(self._distances[:, :size])
+        among = covariance[:, self._active].astype(np.float64) + self._kernel.noise * np.eye(size)
+        self._lower[:size, :size] = np.linalg.cholesky(among)
+        factor = self._lower[:size, :size].astype(np.float32)
+        self._half[:size] = solve_triangular(factor, covariance, lower=True, check_finite=False)
+        self._explained = np.einsum("ij,ij->j", self._half[:size], self._half[:size]).astype(np.float64)
+
+    def _append(self, row: int) -> None:
+        """Add one row to the factor and to the half-solved covariances."""
+        member = self._active[row]
+        covariance = self._kernel(self._distances[:, row : row + 1])[0]
+        left = self._half[:row, member].astype(np.float64)
+        pivot = math.sqrt(max(float(covariance[member]) + self._kernel.noise - float(left @ left), JITTER))
+        self._lower[row, :row] = left
+        self._lower[row, row] = pivot
+        self._half[row] = (covariance - left.astype(np.float32) @ self._half[:row]) / np.float32(pivot)
+        self._explained += self._half[row].astype(np.float64) ** 2
+
+
+def stack(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    """Turn the blocks of single architectures into matrices, a row each."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

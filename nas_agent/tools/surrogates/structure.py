@@ -1,0 +1,115 @@
+"""The surrogate of a search: a Gaussian process on structure, and on the code's embedding if one is given.
+
+The embedding joins as one more block of features, with a length scale of its own that the fit decides on
+(COLE's first form: canonical PyTorch text, a frozen language model, a light head; arXiv 2605.15649).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Literal, Protocol
+
+import numpy as np
+
+from nas_agent.records import Architecture
+from nas_agent.spaces.base import Floats, Space
+from nas_agent.tools.surrogates.acquisition import expected_improvement, upper_confidence_bound
+from nas_agent.tools.surrogates.base import Ranked
+from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, Settings, stack
+
+OPTIMISM = 2.0  # weight of the standard deviation in the upper confidence bound
+REFERENCE = 300  # architectures that set the scale of features in a space that cannot be listed
+TIE = 1e-7  # acquisition values this near are equal: cells that the features cannot tell apart
+
+
+class TextEmbedder(Protocol):
+    """Turns texts into vectors (texts, dimension)."""
+
+    @property
+    def name(self) -> str:
+        """Which model."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """Embed a batch."""
+        ...
+
+
+class CellSurrogate:
+    """Ranks proposals; where the candidates are listed, all of them are kept up to date at once."""
+
+    def __init__(
+        self,
+        space: Space,
+        pool: Sequence[Architecture] | None,
+        *,
+        embedder: TextEmbedder | None = None,
+        acquisition: Literal["ucb", "ei"] = "ucb",
+        settings: Settings | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.name = "structure" if embedder is None else "joint"
+        self._space, self._embedder, self._acquisition = space, embedder, acquisition
+        self._listed = pool is not None
+        if pool is None:
+            rng = Random(f"{seed}/reference")
+            reference = self._describe([space.sample(rng) for _ in range(REFERENCE)])
+            members = {name: block[:0] for name, block in reference.items()}
+        else:
+            reference = members = self._describe(pool)
+        self._posterior = Posterior(Scaler(reference), members, settings)
+        self._place = {} if pool is None else {member.id: place for place, member in enumerate(pool)}
+        order = list(range(len(pool or ())))
+        Random(f"{seed}/ties").shuffle(order)
+        self._lot = np.argsort(np.asarray(order, dtype=np.intp))  # decides among equals, by chance but once
+
+    def observe(self, architecture: Architecture, score: float) -> None:
+        """Learn of a measured architecture; more is better."""
+        if self._listed:
+            self._posterior.observe(self._place[architecture.id], score)
+        else:
+            self._posterior.observe(self._posterior.offer(self._describe([architecture])), score)
+
+    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
+        """Return the most promising proposals; after each one, as if its expected value had been measured."""
+        if not proposals:
+            return []
+        places = self._places(proposals)
+        mean, deviation, best = self._posterior.predict()
+        mean, deviation = mean[places], deviation[places]
+        lot = self._lot[places] if self._listed else np.arange(len(places))
+        ranked: list[Ranked] = []
+        for _ in range(min(keep, len(proposals))):
+            gain = self._gain(mean, deviation, best)
+            gain[[item.index for item in ranked]] = -np.inf
+            equal = np.flatnonzero(gain >= gain.max() - TIE)
+            index = int(equal[np.argmin(lot[equal])])
+            ranked.append(Ranked(index, float(mean[index]), float(deviation[index]), float(gain[index])))
+            if len(ranked) < keep:
+                deviation = self._believe(places, index, deviation)
+        return ranked
+
+    def _gain(self, mean: Floats, deviation: Floats, best: float) -> Floats:
+        if self._acquisition == "ei":
+            return expected_improvement(mean, deviation, best)
+        return upper_confidence_bound(mean, deviation, OPTIMISM)
+
+    def _believe(self, places: Places, index: int, deviation: Floats) -> Floats:
+        """Return the deviations once the proposal's own mean is taken for its value (Ginsbourger et al. 2010)."""
+        covariance = self._posterior.covariance(int(places[index]))[places]
+        known = covariance**2 / (deviation[index] ** 2 + self._posterior.noise)
+        return np.asarray(np.sqrt(np.maximum(deviation**2 - known, 1e-12)))
+
+    def _places(self, proposals: Sequence[Architecture]) -> Places:
+        if self._listed:
+            return np.asarray([self._place[proposal.id] for proposal in proposals], dtype=np.intp)
+        first = self._posterior.offer(self._describe(proposals))
+        return np.arange(first, first + len(proposals))
+
+    def _describe(self, architectures: Sequence[Architecture]) -> dict[str, Floats]:
+        blocks = stack([self._space.features(architecture) for architecture in architectures])
+        if self._embedder is not None:
+            texts = [self._space.source(architecture) for architecture in architectures]
+            blocks["code"] = self._embedder.embed(texts).astype(np.float64)
+        return blocks

@@ -1,0 +1,267 @@
+"""Benchmark tables: what was measured for each architecture of a space, for one task.
+
+`BenchmarkTable` keeps one row of each isomorphism class, that of its cheapest measured member. `load_nb201` reads
+the compact NAS-Bench-201 file, `load_user_table` a user's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas_agent.errors import ConfigError, DataError, InvalidArchitecture
+from nas_agent.records import Architecture, Task
+from nas_agent.spaces.base import Space
+from nas_agent.tools.home import home
+from nas_agent.tools.table_files import Columns, read_arrays, read_columns
+
+NB201_FILE = "nb201.npz"
+# Task name -> the dataset's short name in the arrays of nb201.npz.
+NB201_TASKS = {"cifar10": "c10", "cifar100": "c100", "ImageNet16-120": "in16"}
+NB201_EPOCHS = (200, 12)
+_DESCRIPTIONS = {
+    "cifar10": "image classification on CIFAR-10: 32x32 colour photographs of 10 classes of objects and animals",
+    "cifar100": "image classification on CIFAR-100: 32x32 colour photographs of 100 classes of objects and animals",
+    "ImageNet16-120": "image classification on ImageNet16-120: photographs of 120 ImageNet classes at 16x16 pixels",
+}
+# Simulated seconds as multiples of the measured 12-epoch run on CIFAR-10's training half (`time_c10valid_12`).
+_SECONDS = {"c10": 2.0 / 12, "c100": 2.0 / 12, "in16": 6.068 / 12}  # per epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a table says about one architecture. Only a test split may read `test`."""
+
+    architecture: Architecture  # the measured one
+    value: float
+    test: float | None
+    seconds: float
+    params: float | None
+
+
+class BenchmarkTable:
+    """The usable rows of one table for one task, one for each isomorphism class."""
+
+    def __init__(self, task: Task, space: Space, source: Path, columns: Columns, *, fidelity: str) -> None:
+        """Parse every row; raise DataError for a row that is no architecture or contradicts another one."""
+        self.task, self.source, self.fidelity = task, source, fidelity
+        self.simulated = "seconds" in columns.numbers
+        kept, self.left_out, self.duplicates = _usable(source, space, columns)
+        if not kept:
+            raise DataError(
+                f"table {source} has no row with a value for {task.name}: {self.left_out} rows, all without one; "
+                "choose another task or another file"
+            )
+        self.rows = len(kept)
+        self._columns = columns
+        self._kept = tuple(kept.values())
+        self._by_id = _representatives(space, columns, kept)
+        self._pool = tuple(architecture for architecture, _ in self._by_id.values())
+
+    def pool(self) -> Sequence[Architecture]:
+        """Return the cheapest measured member of each isomorphism class, in the order of the table."""
+        return self._pool
+
+    def row(self, architecture: Architecture) -> Row | None:
+        """Return the row of the architecture's class, or None where the table has none."""
+        found = self._by_id.get(architecture.id)
+        if found is None:
+            return None
+        member, index = found
+        return self._read(member, index)
+
+    def members(self) -> Iterator[Row]:
+        """Yield every usable row, isomorphic ones too: what a regressor is fitted on."""
+        return (self._read(architecture, index) for architecture, index in self._kept)
+
+    def _read(self, architecture: Architecture, index: int) -> Row:
+        numbers = {name: float(column[index]) for name, column in self._columns.numbers.items()}
+        return Row(
+            architecture=architecture,
+            value=numbers["val"],
+            test=_finite(numbers.get("test")),
+            seconds=_finite(numbers.get("seconds")) or 0.0,
+            params=_finite(numbers.get("params")),
+        )
+
+    def optimum(self) -> float:
+        """Return the best validation value among the representatives."""
+        values = self._columns.numbers["val"][[index for _, index in self._by_id.values()]]
+        return float(values.max() if self.task.maximise else values.min())
+
+    @property
+    def note(self) -> str:
+        """Say in one line what was read and what was left out."""
+        parts = [f"{self.rows:,} rows, {len(self._by_id):,} different architectures, {self.fidelity}"]
+        if self.left_out:
+            parts.append(f"{self.left_out:,} rows without a value for {self.task.name} left out")
+        if self.duplicates:
+            parts.append(f"{self.duplicates:,} repeated rows dropped")
+        if self.simulated:
+            parts.append("seconds are simulated: read from the table, not from a clock")
+        return f"table {self.source} ({'; '.join(parts)})"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _usable(source: Path, space: Space, columns: Columns) -> tuple[dict[str, tuple[Architecture, int]], int, int]:
+    """Return text -> (architecture, row), how many rows had no value, and how many repeated another one."""
+    kept: dict[str, tuple[Architecture, int]] = {}
+    left_out = duplicates = 0
+    usable = np.isfinite(columns.numbers["val"])
+    for row, text in enumerate(columns.texts):
+        try:
+            architecture = space.parse(text)
+        except InvalidArchitecture as error:
+            raise DataError(
+                f"table {source}, {columns.place(row)}: no architecture of space '{space.name}': {error}"
+            ) from error
+        if not usable[row]:
+            left_out += 1
+            continue
+        known = kept.setdefault(architecture.text, (architecture, row))
+        if known[1] == row:
+            continue
+        for name, column in columns.numbers.items():
+            if not np.array_equal(column[known[1]], column[row], equal_nan=True):
+                raise DataError(
+                    f"table {source}: {columns.place(known[1])} and {columns.place(row)} are the same architecture "
+                    f"{architecture.text!r} with different '{name}' ({column[known[1]]} and {column[row]}); "
+                    "keep one of them, or their mean"
+                )
+        duplicates += 1
+    return kept, left_out, duplicates
+
+
+def _representatives(
+    space: Space, columns: Columns, kept: Mapping[str, tuple[Architecture, int]]
+) -> dict[str, tuple[Architecture, int]]:
+    """Choose for each class its smallest measured member; among equals the space's own choice, then the first."""
+    params = columns.numbers.get("params")
+    best: dict[str, tuple[tuple[float, bool, int], Architecture, int]] = {}
+    for architecture, row in kept.values():
+        size = _finite(None if params is None else float(params[row]))
+        other = architecture.text != space.canonical(architecture).text
+        key = (float("inf") if size is None else size, other, row)
+        known = best.get(architecture.id)
+        if known is None or key < known[0]:
+            best[architecture.id] = (key, architecture, row)
+    return {id_: (architecture, row) for id_, (_, architecture, row) in best.items()}
+
+
+# -- where tables lie ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in which tables are looked for, and who named it."""
+
+    folder: Path
+    named_by: str  # "--data", "NAS_AGENT_DATA" or "the user's data folder"
+
+
+def data_folders(explicit: Path | None) -> list[Place]:
+    """List where tables are looked for, in this order: --data, NAS_AGENT_DATA, the user's data folder."""
+    places = []
+    if explicit is not None:
+        if not explicit.is_dir():
+            raise ConfigError(
+                f"--data {explicit}: expected a folder that holds {NB201_FILE}, but there is no such folder"
+            )
+        places.append(Place(explicit, "--data"))
+    if os.environ.get("NAS_AGENT_DATA"):
+        places.append(Place(Path(os.environ["NAS_AGENT_DATA"]).expanduser(), "NAS_AGENT_DATA"))
+    return [*places, Place(home() / "data", "the user's data folder")]
+
+
+def find_table(explicit: Path | None, name: str = NB201_FILE) -> Path | None:
+    """Return the first file of this name among the data folders, or None."""
+    return next((p.folder / name for p in data_folders(explicit) if (p.folder / name).is_file()), None)
+
+
+# -- loaders ------------------------------------------------------------------------------------------
+
+
+def nb201_task(name: str) -> Task | None:
+    """Return the NAS-Bench-201 task of this name in any spelling of its case, or None."""
+    for spelling in NB201_TASKS:
+        if spelling.lower() == name.lower():
+            return Task(name=spelling, description=_DESCRIPTIONS[spelling])
+    return None
+
+
+def load_nb201(path: Path, task: Task, space: Space, *, epochs: int = 200) -> BenchmarkTable:
+    """Read the compact NAS-Bench-201 table for one task; 200 epochs is the mean over seeds, 12 one seed."""
+    if epochs not in NB201_EPOCHS:
+        raise ConfigError(f"--epochs {epochs}: the NAS-Bench-201 table holds 200 and 12 epochs; choose one of them")
+    short = NB201_TASKS[task.name]
+    # The validation values match the test values of the same release and seeds, which is v1.1 where the file has it.
+    tests = [f"test_v11_{short}_200", f"test_{short}_200"] if epochs == 200 else [f"test_{short}_12"]
+    value = f"val_{short}_{epochs}"
+    arrays = read_arrays(path, ("ops", "op_names", value, *tests, "time_c10valid_12", "params_M"))
+    for needed in ("ops", "op_names", value):
+        if needed not in arrays:
+            raise DataError(
+                f"{path}: expected the array '{needed}', which it lacks; "
+                "make the file again with: nas-agent data import OFFICIAL_FILE"
+            )
+    numbers = {"val": arrays[value]}
+    test = next((name for name in tests if name in arrays), None)
+    if test is not None:
+        numbers["test"] = arrays[test]
+    if "time_c10valid_12" in arrays:
+        numbers["seconds"] = arrays["time_c10valid_12"] * (_SECONDS[short] * epochs)
+    if "params_M" in arrays:
+        numbers["params"] = arrays["params_M"]
+    texts = _texts(path, space, arrays["ops"], arrays["op_names"])
+    for name, column in numbers.items():
+        if column.shape != (len(texts),) or column.dtype.kind != "f":
+            raise DataError(
+                f"{path}: the array for '{name}' must hold one number for each of {len(texts)} rows, "
+                f"got {column.dtype} of shape {column.shape}; "
+                "make the file again with: nas-agent data import OFFICIAL_FILE"
+            )
+    columns = Columns(texts, {name: column.astype(np.float64) for name, column in numbers.items()})
+    return BenchmarkTable(task, space, path, columns, fidelity=f"{epochs} epochs")
+
+
+def _texts(path: Path, space: Space, ops: np.ndarray, op_names: np.ndarray) -> tuple[str, ...]:
+    """Write each row's operations, indices into `op_names` in the order of the space's decisions, as a text."""
+    names = [str(name) for name in op_names.tolist()]
+    decisions = [decision.name for decision in space.decisions]
+    if (
+        ops.ndim != 2
+        or ops.shape[1] != len(decisions)
+        or ops.dtype.kind not in "iu"
+        or (ops.size and ops.max() >= len(names))
+    ):
+        raise DataError(
+            f"{path}: 'ops' must hold {len(decisions)} indices into op_names a row, "
+            f"got {ops.dtype} of shape {ops.shape}"
+        )
+    try:
+        return tuple(
+            space.format(space.build(dict(zip(decisions, (names[k] for k in row), strict=True))))
+            for row in ops.tolist()
+        )
+    except InvalidArchitecture as error:
+        raise DataError(f"{path}: 'op_names' does not fit space '{space.name}': {error}") from error
+
+
+def load_user_table(path: Path, space: Space) -> BenchmarkTable:
+    """Read a user's table. The task is named by the file alone, so that memory knows it again in another folder."""
+    columns = read_columns(path)
+    task = Task(
+        name=f"table:{path.name}",
+        description=f"{columns.metric} on validation data, as listed in the table {path.name}",
+        metric=columns.metric,
+        unit=columns.unit,
+        maximise=columns.maximise,
+    )
+    return BenchmarkTable(task, space, path, columns, fidelity="as listed")

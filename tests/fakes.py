@@ -1,0 +1,32 @@
+"""Stand-ins that tests pass in: a chat model that follows a script and keeps a diary of its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from pydantic import BaseModel
+
+from nas_agent.agents.chat import Reply, structured
+
+Scripted = str | Exception | Callable[[str], str]
+
+
+class ScriptedModel:
+    """Answers with the next reply of its script: a text, an exception to raise, or a function of the prompt.
+
+    The last reply is repeated for ever, so that an oracle needs to be written once.
+    """
+
+    def __init__(self, replies: Iterable[Scripted], name: str = "scripted") -> None:
+        self.name = name
+        self.prompts: list[str] = []
+        self._replies = list(replies)
+
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+        self.prompts.append(prompt)
+        reply = self._replies[min(len(self.prompts), len(self._replies)) - 1]
+        if isinstance(reply, Exception):
+            raise reply
+        text = reply(prompt) if callable(reply) else reply
+        sizes = len(prompt) // 4, len(text) // 4
+        return structured(Reply(text, input_tokens=sizes[0], output_tokens=sizes[1], method="text"), schema)

@@ -1,0 +1,251 @@
+"""The built-in space, and spaces of the user's own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_agent.errors import ConfigError, InvalidArchitecture
+from nas_agent.records import Architecture
+from nas_agent.spaces import CategoricalSpace, Decision, load_space
+from nas_agent.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201
+from tests.contracts import SpaceContract
+
+NAMES = [operation.name for operation in OPERATIONS]
+SPACE = NasBench201()
+cells = st.tuples(*[st.sampled_from(NAMES)] * 6)
+BEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+
+
+class Stack(CategoricalSpace):
+    """A space without cells: what a user might bring."""
+
+    name = "stack"
+    decisions = (
+        Decision("depth", ("2", "4", "8")),
+        Decision("width", ("16", "32", "64")),
+        Decision("activation", ("relu", "gelu")),
+    )
+
+
+class TestNasBench201(SpaceContract):
+    @pytest.fixture
+    def space(self) -> NasBench201:
+        return SPACE
+
+
+class TestAUsersSpace(SpaceContract):
+    @pytest.fixture
+    def space(self) -> Stack:
+        return Stack()
+
+
+def cell(options: tuple[str, ...]) -> Architecture:
+    return SPACE.build({f"edge_{s}_{e}": o for (s, e), o in zip(EDGES, options, strict=True)})
+
+
+def test_there_are_6466_isomorphism_classes() -> None:
+    assert len(SPACE.enumerate()) == 6466
+
+
+def test_classes_are_those_of_the_benchmark() -> None:
+    folder = os.environ.get("NAS_AGENT_DATA")
+    if not folder:
+        pytest.skip("NAS_AGENT_DATA is not set: the benchmark's own classes are not at hand")
+    with np.load(Path(folder) / "nb201.npz") as table:
+        pairs = {
+            (cell(tuple(NAMES[k] for k in row)).id, int(representative))
+            for row, representative in zip(table["ops"], table["iso"], strict=True)
+        }
+    assert len(pairs) == len({ours for ours, _ in pairs}) == len({theirs for _, theirs in pairs}) == 6466
+
+
+def test_the_representative_is_the_cheapest_measured_member() -> None:
+    folder = os.environ.get("NAS_AGENT_DATA")
+    if not folder:
+        pytest.skip("NAS_AGENT_DATA is not set: parameter counts are not at hand")
+    with np.load(Path(folder) / "nb201.npz") as table:
+        size = {
+            cell(tuple(NAMES[k] for k in row)).text: p for row, p in zip(table["ops"], table["params_M"], strict=True)
+        }
+    for text, parameters in size.items():
+        assert size[SPACE.canonical(SPACE.parse(text)).text] <= parameters + 1e-6
+
+
+@given(cells)
+def test_a_dead_edge_does_not_change_the_class(options: tuple[str, ...]) -> None:
+    # Node 1 gets nothing, so whatever leaves it is dead.
+    silent = ("none", *options[1:])
+    others = [(*silent[:2], second, silent[3], fourth, silent[5]) for second in NAMES for fourth in NAMES]
+    assert {cell(other).id for other in others} == {cell(silent).id}
+
+
+@given(st.sampled_from(NAMES), st.sampled_from(NAMES))
+def test_two_branches_from_the_same_input_may_change_places(first: str, second: str) -> None:
+    # Node 1 is a skip of node 0, so edges 0->3 and 1->3 start from the same feature map.
+    one = cell(("skip_connect", "none", "none", first, second, "none"))
+    other = cell(("skip_connect", "none", "none", second, first, "none"))
+    assert one.id == other.id
+
+
+@given(cells)
+def test_the_canonical_cell_keeps_the_class_and_never_costs_more(options: tuple[str, ...]) -> None:
+    architecture = cell(options)
+    canonical = SPACE.canonical(architecture)
+    chosen = tuple(SPACE.choices(canonical).values())
+    assert canonical.id == architecture.id
+    assert SPACE.cost(chosen) <= SPACE.cost(options)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BEST.replace("nor_conv_3x3~1", "conv5x5~1", 1), r"unknown option 'conv5x5' for 'edge_1_2'; choose from none"),
+        (BEST[:-1], "expected a cell written as"),
+        (BEST.replace("~2", "~1"), "expected a cell written as"),
+        (BEST + "+|none~0|", "expected a cell written as"),
+    ],
+)
+def test_a_broken_cell_is_refused_with_what_to_do(text: str, message: str) -> None:
+    with pytest.raises(InvalidArchitecture, match=message):
+        SPACE.parse(text)
+
+
+def test_white_space_in_a_cell_is_forgiven() -> None:
+    assert SPACE.parse(f"  {BEST.replace('+', ' + ')}\n").text == BEST
+
+
+def test_the_source_drops_dead_edges_and_reuses_variables_for_skips() -> None:
+    text = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|"
+    assert SPACE.source(SPACE.parse(text)) == (
+        "class Cell(nn.Module):\n"
+        "    def __init__(self, C):\n"
+        "        super().__init__()\n"
+        "        self.op_0_1 = ReLUConvBN(C, C, kernel_size=3, padding=1)\n"
+        "        self.op_1_3 = nn.AvgPool2d(kernel_size=3, stride=1, padding=1, count_include_pad=False)\n"
+        "\n"
+        "    def forward(self, x0):\n"
+        "        x1 = self.op_0_1(x0)\n"
+        "        return x0 + self.op_1_3(x1)"
+    )
+
+
+def test_a_cell_that_nothing_passes_is_zero() -> None:
+    empty = cell(("none",) * 6)
+    assert "torch.zeros_like(x0)" in SPACE.source(empty)
+
+
+def test_counted_parameters_and_flops_are_those_of_the_table() -> None:
+    folder = os.environ.get("NAS_AGENT_DATA")
+    if not folder:
+        pytest.skip("NAS_AGENT_DATA is not set: parameter counts are not at hand")
+    with np.load(Path(folder) / "nb201.npz") as table:
+        for row in range(0, 15625, 97):
+            architecture = cell(tuple(NAMES[k] for k in table["ops"][row]))
+            assert SPACE.parameters(architecture) / 1e6 == pytest.approx(float(table["params_M"][row]), abs=1e-6)
+            assert SPACE.flops(architecture) / 1e6 == pytest.approx(float(table["flops_M"][row]), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_network_has_as_many_parameters_as_are_counted(seed: int) -> None:
+    architecture = SPACE.sample(Random(seed))
+    network = SPACE.network(architecture, classes=7, in_channels=3, width=8)
+    counted = SPACE.parameters(architecture, classes=7, width=8)
+    assert sum(p.numel() for p in network.parameters()) == counted
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_network_has_the_parameters_of_the_table(seed: int) -> None:
+    folder = os.environ.get("NAS_AGENT_DATA")
+    if not folder:
+        pytest.skip("NAS_AGENT_DATA is not set: parameter counts are not at hand")
+    with np.load(Path(folder) / "nb201.npz") as table:
+        row = Random(seed).randrange(15625)
+        architecture = cell(tuple(NAMES[k] for k in table["ops"][row]))
+        expected = float(table["params_M"][row])
+    network = SPACE.network(architecture, classes=10, in_channels=3, width=16)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_stand_alone_module_computes_what_the_network_computes(seed: int) -> None:
+    import torch
+
+    architecture = SPACE.canonical(SPACE.sample(Random(seed)))
+    scope: dict[str, object] = {}
+    exec(compile(SPACE.module_source(architecture, classes=7), "best.py", "exec"), scope)  # our own template
+    theirs = scope["Network"]()  # type: ignore[operator]
+    ours = SPACE.network(architecture, classes=7, in_channels=3, width=16)
+    # The network also builds edges that nothing reaches; only live weights are in the file.
+    live = [
+        o for o, alive in zip(SPACE.graph(architecture).edges, SPACE.graph(architecture).live(), strict=True) if alive
+    ]
+    kept = [edge for edge in SPACE.graph(architecture).edges if edge.operation != "none"]
+    if [edge for edge in kept if edge not in live]:
+        pytest.skip("this representative has a dead edge")
+    assert [w.shape for w in ours.parameters()] == [w.shape for w in theirs.parameters()]
+    with torch.no_grad():
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.copy_(mine)
+        images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
+
+
+def test_a_space_in_a_file_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from nas_agent.spaces import CategoricalSpace, Decision\n"
+        "class Mine(CategoricalSpace):\n"
+        "    name = 'mine'\n"
+        "    decisions = (Decision('depth', ('1', '2')), Decision('width', ('8', '16')))\n"
+    )
+    space = load_space(f"{file}:Mine")
+    assert [a.text for a in space.enumerate() or []] == [
+        f"depth={d},width={w}" for d, w in itertools.product("12", ("8", "16"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (None, "Mine", "there is no file"),
+        ("raise ValueError('broken')", "Mine", "could not be imported.*broken"),
+        ("x = 1", "Mine", "has no class 'Mine'"),
+        ("Mine = 3", "Mine", "expected a class"),
+        ("class Mine:\n    def __init__(self, a): ...", "Mine", "could not be made without arguments"),
+        ("class Mine: ...", "Mine", "is no space, it lacks .*sample"),
+    ],
+)
+def test_a_broken_space_file_is_one_clear_line(tmp_path: Path, content: str | None, name: str, message: str) -> None:
+    file = tmp_path / "mine.py"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_space(f"{file}:{name}")
+
+
+def test_an_unknown_space_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="unknown space 'nb2001'; choose from nb201"):
+        load_space("nb2001")
+
+
+def test_a_decision_needs_distinct_options() -> None:
+    with pytest.raises(ValueError, match="distinct options"):
+        Decision("d", ("a", "a"))
+
+
+def test_a_large_space_is_searched_without_listing_it() -> None:
+    class Large(CategoricalSpace):
+        name = "large"
+        decisions = tuple(Decision(f"d{i}", ("a", "b", "c", "d")) for i in range(12))
+
+    space = Large()
+    assert space.enumerate() is None
+    assert len(list(space.neighbours(space.sample(Random(0))))) == 36
