@@ -45,8 +45,8 @@ class Config(BaseModel):
     outside_share: float = Field(default=0.2, ge=0.0, le=1.0)
     # Evaluations before the first principles are learned, and between adaptations.
     adapt_every: int = Field(default=10, ge=1)
-    # First architectures, measured before the surrogate is asked.
-    initial: int = Field(default=5, ge=1)
+    # Uniform draws (or recalled elites) that are measured before the surrogate is asked.
+    initial: int = Field(default=1, ge=1)
     # Architectures measured in one round.
     batch: int = Field(default=1, ge=1)
 

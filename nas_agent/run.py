@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -289,8 +289,8 @@ class Engine:
             connection.execute("PRAGMA synchronous = OFF")
             graph = build(SqliteSaver(connection))
             state: Any = None if graph.get_state(THREAD).values else first_state()
-            self.begin()
             try:
+                self.begin()
                 graph.invoke(state, THREAD, context=self.services, durability="sync")
             finally:
                 self.journal.log.close()
@@ -349,26 +349,35 @@ class Engine:
             self.services.model_learner = LanguageModelLearner(model, space)
 
 
-def start(config: Config, listeners: Sequence[Listener] = ()) -> Result:
-    """Make a run folder and search in it."""
+def start(
+    config: Config,
+    listeners: Sequence[Listener] = (),
+    *,
+    evaluation: Evaluation | None = None,
+    made: Callable[[RunFolder], None] = lambda folder: None,
+) -> Result:
+    """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
     space = load_space(config.space)
-    evaluation = _evaluation(config, space)
+    evaluation = evaluation or _evaluation(config, space)
+    model = _model(config)
     config = config.model_copy(update={"out": config.out.resolve(), "data": config.data and config.data.resolve()})
     folder = create(config, __version__)
     register(home(), folder)
+    made(folder)
     with folder.locked():
-        engine = _with_folder(config, folder, space, evaluation, EventLog(folder.events), listeners)
-        return engine.run()
+        return _with_folder(config, folder, space, evaluation, model, EventLog(folder.events), listeners).run()
 
 
-def resume(folder: RunFolder, listeners: Sequence[Listener] = ()) -> Result:
+def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation: Evaluation | None = None) -> Result:
     """Go on with a run that was stopped; of a finished one, return the result."""
     config = folder.config()
     with folder.locked():
         space = load_space(config.space)
-        evaluation = _evaluation(config, space)
-        log = EventLog.reopen(folder.events, _events_in_checkpoint(folder)) if folder.events.exists() else None
-        engine = _with_folder(config, folder, space, evaluation, log or EventLog(folder.events), listeners)
+        evaluation = evaluation or _evaluation(config, space)
+        log = EventLog(folder.events)
+        if folder.events.exists():
+            log = EventLog.reopen(folder.events, _events_in_checkpoint(folder))
+        engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners)
         if engine.journal.result is not None and folder.best_json.exists():
             return engine.result()
         return engine.run()
@@ -404,13 +413,13 @@ def _with_folder(
     folder: RunFolder,
     space: Space,
     evaluation: Evaluation,
+    model: ChatModel | None,
     log: EventLog,
     listeners: Sequence[Listener],
 ) -> Engine:
     from nas_agent.tools.recollection import RunMemory, open_memory
 
-    memory = RunMemory(config, evaluation.task, space, folder.path, open_memory())
-    model = _model(config)
+    memory = RunMemory(config, evaluation.task, space, folder.path, open_memory(), keep=config.memory)
     if model is not None:
         from nas_agent.agents.chat import RecordedModel
 

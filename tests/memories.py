@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ class Words:
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         for row, text in zip(vectors, texts, strict=True):
             for word in text.split():
-                row[sum(word.encode()) % self.dimension] += 1
+                row[zlib.crc32(word.encode()) % self.dimension] += 1
             row /= np.linalg.norm(row)
         return vectors
 

@@ -583,6 +583,14 @@ def test_differences_are_taken_from_the_reference(compared):
     found = document(compared, command="", reference="evolution")
     assert found["reference"] == "evolution"
     assert list(found["differences"]) == ["random", "bananas"]
+    named = replace(
+        compared,
+        traces={"random": compared.traces["random"], "agent": compared.traces["bananas"]},
+        tests={"random": compared.tests["random"], "agent": compared.tests["bananas"]},
+    )
+    assert document(named, command="")["reference"] == "agent"
+    with pytest.raises(ConfigError, match="got 'bananas'"):
+        document(named, command="", reference="bananas")
 
 
 def test_markdown_states_the_command_the_rules_and_censored_medians(doc):

@@ -10,6 +10,7 @@ import pytest
 
 from nas_agent.errors import ConfigError
 from nas_agent.records import Failed, Task
+from nas_agent.tools.embedding import CachedEmbedder, MiniLM
 from nas_agent.tools.memory import Memory
 from nas_agent.tools.recall import embed_notation, share
 from nas_agent.tools.remembered import (
@@ -270,6 +271,11 @@ def test_search_finds_principles_by_meaning_and_architectures_by_notation(memory
     hits = memory.search("choose eight", 3)
     assert (hits[0].kind, hits[0].text, hits[0].run) == ("principle", "choose eight", "b")
     assert hits[0].about == "active, effect +5.00 (measured)"
+    retired = principle("p5", 1.0, option="omega", status="retired")
+    memory.remember(record("z", DIGITS, [measured(1, 1.0)], [retired, principle("p6", 1.0, option="sigma")]))
+    for option, status in (("omega", "retired"), ("sigma", "active")):
+        first = memory.search(f"choose {option}", 3)[0]
+        assert (first.text, first.about.split(",")[0], round(first.similarity, 3)) == (f"choose {option}", status, 1.0)
     cells = [hit for hit in memory.search("depth=7,width=1", 3) if hit.kind == "architecture"]
     assert (cells[0].text, round(cells[0].similarity, 3)) == ("depth=7,width=1", 1.0)
     assert len({hit.text for hit in cells}) == len(cells)
@@ -279,3 +285,14 @@ def test_notations_that_share_choices_are_nearer() -> None:
     one, near, far = embed_notation(["|a~0|+|b~0|c~1|", "|a~0|+|b~0|d~1|", "|e~0|+|f~0|g~1|"])
     assert one @ near > one @ far
     assert np.allclose(np.linalg.norm(embed_notation(["x", "", "||"]), axis=1), 1.0)
+
+
+@pytest.mark.slow
+def test_the_real_model_finds_the_task_that_is_alike(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory", CachedEmbedder(MiniLM(), tmp_path / "cache"))
+    for run in some_runs():
+        memory.remember(run)
+    found = memory.recall(C100, "tiny", 2, 2)
+    assert [item.task for item in found] == ["cifar10", "digits", "cifar10", "digits"]
+    assert found[0].similarity > 0.9 > found[1].similarity
+    assert memory.search("pick the option called eight", 1)[0].text == "choose eight"

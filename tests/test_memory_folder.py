@@ -226,6 +226,16 @@ def test_a_rebuild_that_fails_half_way_leaves_the_store_as_it_was(memory: Memory
     assert [path.name for path in memory.folder.glob("new-*")] == []
 
 
+def test_of_two_stores_that_a_killed_rebuild_left_the_newer_one_counts(memory: Memory) -> None:
+    memory.remember(some_runs()[0])
+    memory.rebuild(some_runs())
+    (memory.folder / "previous").rename(memory.folder / ("chroma-" + "1".zfill(20)))
+    assert memory.stats().runs == 4
+    memory.rebuild(some_runs()[:2])
+    assert memory.stats().runs == 2
+    assert len(list(memory.folder.glob("chroma-*"))) == 1
+
+
 def test_importing_memory_loads_neither_chroma_nor_torch() -> None:
     code = (
         "import sys, nas_agent.tools.memory; print([m for m in ('chromadb', 'torch', 'filelock') if m in sys.modules])"

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
 from typing import Literal
 
+from nas_agent.bench.agent import AGENTS
 from nas_agent.bench.bananas import Bananas
 from nas_agent.bench.baselines import BASELINES
 from nas_agent.bench.methods import Method, Problem, Trace
@@ -30,7 +31,7 @@ from nas_agent.spaces import Space, load_space
 from nas_agent.tools.evaluators.base import Evaluation
 
 # What `--methods` can name. Making a method is cheap and raises MissingExtra where a package lacks.
-METHODS: dict[str, Callable[..., Method]] = {**BASELINES, "bananas": Bananas}
+METHODS: dict[str, Callable[..., Method]] = {**AGENTS, **BASELINES, "bananas": Bananas}
 
 CHECKPOINTS = (20, 50, 100, 200)
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -211,13 +212,28 @@ def _loaded(load: Loader) -> tuple[Space, Evaluation]:
 def _work(job: _Job) -> Trace | _Fault:
     try:
         space, evaluation = _loaded(job.load)
-        problem = Problem(space, evaluation.task, evaluation.evaluator, job.stop_at)
+        problem = Problem(space, evaluation.task, evaluation.evaluator, job.stop_at, _Related(job.load))
         trace = job.make().run(problem, job.seed, job.budget)
         if len(trace.values) > job.budget or len(set(trace.ids)) < len(trace.ids):
             raise RuntimeError(f"{len(trace.values)} evaluations of {len(set(trace.ids))} ids, budget {job.budget}")
         return trace
     except Exception as error:  # whatever it is, the parent shall say which method and seed it was
         return _Fault(f"{error}", isinstance(error, NasAgentError), traceback.format_exc())
+
+
+@dataclass(frozen=True, slots=True)
+class _Related:
+    """Loads the other tasks of the same benchmark when a method with memory asks for them."""
+
+    load: Loader
+
+    def __call__(self) -> tuple[Problem, ...]:
+        from nas_agent.tools.tables import NB201_TASKS
+
+        if not isinstance(self.load, Setting) or self.load.task not in NB201_TASKS:
+            return ()
+        loaded = [_loaded(replace(self.load, task=task)) for task in NB201_TASKS if task != self.load.task]
+        return tuple(Problem(space, evaluation.task, evaluation.evaluator) for space, evaluation in loaded)
 
 
 def _start_worker() -> None:

@@ -19,6 +19,7 @@ from nas_agent.bench.statistics import (
     reached,
     threshold_of,
 )
+from nas_agent.errors import ConfigError
 from nas_agent.records import Json, Task
 from nas_agent.spaces import Floats
 
@@ -37,9 +38,9 @@ RULES = {
 
 
 def document(comparison: Comparison, *, command: str, reference: str | None = None) -> Json:
-    """Compute every figure; `reference` is the method that the others are taken from (None: the first)."""
+    """Compute every figure; `reference` is what others are taken from (None: `agent`, else the first)."""
     evaluation, task = comparison.evaluation, comparison.evaluation.task
-    base = reference if reference is not None and reference in comparison.traces else next(iter(comparison.traces))
+    base = _reference(comparison, reference)
     hits = {name: _targets(comparison, runs) for name, runs in comparison.traces.items()}
     return {
         "command": command,
@@ -73,6 +74,14 @@ def document(comparison: Comparison, *, command: str, reference: str | None = No
         "jobs": comparison.jobs,
         "seconds": comparison.seconds,
     }
+
+
+def _reference(comparison: Comparison, asked: str | None) -> str:
+    if asked is None:
+        return "agent" if "agent" in comparison.traces else next(iter(comparison.traces))
+    if asked not in comparison.traces:
+        raise ConfigError(f"reference: expected one of {', '.join(comparison.traces)}, got '{asked}'")
+    return asked
 
 
 def _targets(comparison: Comparison, runs: Sequence[Trace]) -> dict[str, Reached]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -28,6 +28,7 @@ class Problem:
     task: Task
     evaluator: Evaluator  # validation only
     stop_at: float | None = None  # read by the Meter alone; set where a run may end at the known optimum
+    related: Callable[[], Sequence[Problem]] = tuple  # other tasks of the space; only a method with memory asks
 
 
 Stopped = Literal["budget", "exhausted", "optimum"]

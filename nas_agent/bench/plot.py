@@ -92,11 +92,14 @@ def _first(doc: Json) -> int:
 
 
 def _limits(doc: Json) -> tuple[float, float]:
+    """Hold all lines; of the bands what comes after the first ten evaluations, where they are very wide."""
     start = _first(doc) - 1
     shown = np.concatenate([
-        _series(of["curve"][key][start:])
+        _series(of["curve"][key][since:])
         for of in doc["methods"].values()
-        for key in ("lower_quartile", "upper_quartile", "mean", "median")
+        for key, since in (
+            ("median", start), ("lower_quartile", max(start, 10 if start else 0)), ("upper_quartile", start)
+        )
     ])  # fmt: skip
     known = shown[np.isfinite(shown)]
     ends = [*known, *([] if doc["optimum"] is None else [doc["optimum"]])]

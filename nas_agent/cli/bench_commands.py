@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -35,49 +36,41 @@ def bench(
     """Compare search methods at equal budget, with intervals over seeds."""
     from nas_agent.bench import report
     from nas_agent.bench.compare import METHODS, Progress, Setting, compare, find_methods
+    from nas_agent.bench.document import document as make_document
     from nas_agent.config import make_config
+    from nas_agent.errors import StorageError
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     chosen = find_methods(names)
-    for file in (plot, markdown):
-        _writable(file)
+    for flag, file in (("--plot", plot), ("--markdown", markdown)):
+        if file is not None and not file.parent.is_dir():  # told now, not after an hour of runs
+            raise StorageError(f"{flag} {file}: there is no folder {file.parent}; make it, or choose another file")
     checked = make_config({"task": task, "space": space, "evaluator": evaluator, "epochs": epochs, "data": data})
     setting = Setting(task, space, checked.evaluator, data, epochs)
     console = output.stderr()
-    last = 0
+    status = console.status("starting the workers") if console.is_terminal else None
 
     def progress(step: Progress) -> None:
-        nonlocal last
-        tenth = 10 * step.done // step.total
-        if tenth > last or step.done == step.total:
-            last = tenth
+        if status is not None:
+            status.update(f"{step.done}/{step.total} runs done ({step.method}, seed {step.seed})")
+        elif 10 * step.done // step.total > 10 * (step.done - 1) // step.total:
             output.say(f"{step.done}/{step.total} runs done")
 
-    if not console.is_terminal:
-        told = progress
-    else:
-        status = console.status("starting the workers")
-
-        def told(step: Progress) -> None:
-            status.update(f"{step.done}/{step.total} runs done ({step.method}, seed {step.seed})")
-
-    with output.quiet_stdout():
-        if console.is_terminal:
-            with status:
-                comparison = compare(
-                    chosen, setting, seeds=range(seeds), budget=budget, jobs=jobs,
-                    stop_at_optimum=stop_at_optimum, progress=told,
-                )  # fmt: skip
-        else:
-            comparison = compare(
-                chosen, setting, seeds=range(seeds), budget=budget, jobs=jobs,
-                stop_at_optimum=stop_at_optimum, progress=told,
-            )  # fmt: skip
-    document = report.document(comparison, command=shlex.join(["nas-agent", *sys.argv[1:]]))
+    with output.quiet_stdout(), status or contextlib.nullcontext():
+        comparison = compare(
+            chosen, setting, seeds=range(seeds), budget=budget, jobs=jobs,
+            stop_at_optimum=stop_at_optimum, progress=progress,
+        )  # fmt: skip
+    document = make_document(comparison, command=shlex.join(["nas-agent", *sys.argv[1:]]))
     if plot is not None:
         from nas_agent.bench.plot import plot as draw
 
         draw(document, plot)
     if markdown is not None:
-        markdown.write_text(report.markdown(document), encoding="utf-8")
+        try:
+            markdown.write_text(report.markdown(document), encoding="utf-8")
+        except OSError as error:
+            raise StorageError(
+                f"--markdown {markdown}: cannot be written ({error.strerror}); choose another file"
+            ) from error
     output.document(document) if as_json else output.answer(report.rich_report(document))

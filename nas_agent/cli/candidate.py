@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
-from nas_agent.cli.report import ROWS, effect, picture, sections
+from nas_agent.cli.layout import Rows, effect, heading, picture, sections
 from nas_agent.cli.wording import duration, number, plural, signed
 from nas_agent.records import Failed, Outcome
 
@@ -39,9 +39,7 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
         "author": proposal.get("author"),
         "parents": [_parent(story, parent) for parent in proposal.get("parents", [])],
         "outside": proposal.get("outside"),
-        "principles": [
-            {"reference": ref, "text": story.version(ref).text} for ref in proposal.get("principles", [])
-        ],
+        "principles": [{"reference": ref, "text": story.version(ref).text} for ref in proposal.get("principles", [])],
         "surrogate": event.get("surrogate"),
         "expected": event.get("expected"),
         "outcome": {key: value for key, value in outcome.to_dict().items() if key != "architecture"},
@@ -55,16 +53,18 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
     }
 
 
-def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) -> RenderableType:
-    """Build what a terminal shows of it."""
+def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) -> list[RenderableType]:
+    """Return what a terminal shows of it."""
     data = as_document(story, outcome, space)
     parts: list[RenderableType] = [
-        Text(f"{data['id']}, evaluation {data['evaluation']} of {story.task.name}", style="bold"),
-        Text(),
+        heading(f"{data['id']}, evaluation {data['evaluation']} of {story.task.name}"),
+        "",
         picture(space, outcome.architecture, console),
-        Text(),
+        "",
+        data["arch"],
+        "",
     ]
-    rows: ROWS = [("notation", Text(data["arch"])), ("proposed", Text(_proposed(data, story)))]
+    rows: Rows = [("proposed", Text(_proposed(data, story)))]
     rows.append(("principles", Text(_principles(data, story))))
     if data["expected"] and data["expected"].get("mean") is not None:
         rows.append(("expected", Text(_expected(data))))
@@ -72,8 +72,8 @@ def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) 
     parts.append(sections(rows))
     if data["source"] is not None:
         source = Syntax(data["source"], "python", theme="ansi_dark", background_color="default", word_wrap=True)
-        parts += [Text("\nAs the surrogate and the language model read it", style="bold"), Padding(source, (0, 2))]
-    return Group(*parts)
+        parts += ["", heading("As the surrogate and the language model read it"), Padding(source, (0, 2))]
+    return parts
 
 
 def _parent(story: Story, identity: str) -> Json:
@@ -97,7 +97,7 @@ def _principles(data: Json, story: Story) -> str:
     if not data["principles"]:
         return "obeyed none (none was active, or it obeys none of those that were)"
     return "\n".join(
-        f"{item['reference']} {item['text']}; {effect(story.version(item['reference']).evidence, story.task.unit)}"
+        f"{item['reference']} {item['text']}\n   {effect(story.version(item['reference']).evidence, story.task.unit)}"
         for item in data["principles"]
     )
 
@@ -127,7 +127,6 @@ def _came(data: Json, story: Story, outcome: Outcome) -> str:
         gain = signed(outcome.value - data["best_before"], unit)
         lines.append(f"{against}; {gain} against the best until then" + (": a new best" if data["improved"] else ""))
     lines.append(f"rank {data['rank']} of {data['measured']} measured in this run")
-    if story.best is not None and story.best.architecture.id == data["id"]:
-        if story.test is not None and story.test["value"] is not None:
-            lines.append(f"test {number(story.test['value'], unit)}, {story.test['provenance']}: it is the winner")
+    if data["rank"] == 1 and story.test is not None and story.test["value"] is not None:
+        lines.append(f"test {number(story.test['value'], unit)}, {story.test['provenance']}: it is the winner")
     return "\n".join(lines)

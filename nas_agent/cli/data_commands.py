@@ -26,7 +26,7 @@ def status(
     from nas_agent.tools.data_status import data_status
 
     found = data_status(data)
-    output.document(found) if as_json else output.answer(_told(found))
+    output.document(found) if as_json else output.answer(*_told(found))
 
 
 @data_app.command("import")
@@ -50,11 +50,10 @@ def import_(
     output.answer("\n".join(lines))
 
 
-def _told(found: Json) -> RenderableType:
-    from rich.console import Group
+def _told(found: Json) -> list[RenderableType]:
     from rich.text import Text
 
-    from nas_agent.cli.report import plain_table, sections
+    from nas_agent.cli.layout import plain_table, sections
 
     places = plain_table("looked in", "named by", "table", wide=["looked in"])
     for place in found["places"]:
@@ -87,4 +86,4 @@ def _told(found: Json) -> RenderableType:
         if isinstance(of, dict) and "kendall_tau" in of
     ]
     parts += [Text("\nEmbedded benchmark, on cells held out from its fit", style="bold"), sections(scores)]
-    return Group(*parts)
+    return parts

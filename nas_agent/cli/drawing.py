@@ -1,8 +1,8 @@
 """A cell drawn with characters: nodes on one line, edges to the next node between them, longer ones as arches.
 
-          ┌───── skip_connect ──────┐
-          │                         ▼
-    ( 0 )─── nor_conv_3x3 ──▶( 1 )─── nor_conv_1x1 ──▶( 2 )
+( 0 )─ nor_conv_3x3 ─▶( 1 )─ avg_pool_3x3 ─▶( 2 )
+   │                                         ▲
+   └───────────── skip_connect ──────────────┘
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def _summary(folder: RunFolder) -> Json:
 def _print_runs(rows: list[Json]) -> None:
     from pathlib import Path
 
-    from nas_agent.cli.report import plain_table
+    from nas_agent.cli.layout import plain_table
     from nas_agent.cli.wording import number
 
     table = plain_table("run", "status", "evaluations", "best", "", right=["evaluations", "best"], wide=["run", ""])
@@ -167,8 +167,7 @@ def show(
         if as_json:
             output.document(stories.as_document(story, outcome, space))
         else:
-            console = output.stdout()
-            console.print(stories.tell(story, outcome, space, console))
+            output.answer(*stories.tell(story, outcome, space, output.stdout()))
         return
     from nas_agent.cli import report
 
@@ -176,8 +175,7 @@ def show(
     if as_json:
         output.document(report.as_document(story, running=running))
         return
-    console = output.stdout()
-    console.print(report.whole_run(story, space_of(story), console, running=running))
+    output.answer(*report.whole_run(story, space_of(story), output.stdout(), running=running))
 
 
 # -- principles -------------------------------------------------------------------------------------------
@@ -197,19 +195,17 @@ def list_principles(
         ]
         output.document({"run": str(story.folder.path), "task": story.task.name, "principles": principles})
         return
-    from rich.console import Group
     from rich.text import Text
 
-    from nas_agent.cli.report import principle_table
+    from nas_agent.cli.layout import heading
+    from nas_agent.cli.report import principle_list
 
     head = f"{story.folder.path.name}: {story.statuses('active')} active, {story.statuses('retired')} retired"
     if not story.principles:
         output.answer(f"{story.folder.path.name} has no principles")
         return
     effects = f"Effects are differences in {story.task.metric} [{story.task.unit}]: those that obey minus the others."
-    output.answer(
-        Group(Text(head, style="bold"), principle_table(story, story.principles.values()), Text(effects, style="dim"))
-    )
+    output.answer(heading(head), "", principle_list(story, story.principles.values()), "", Text(effects, style="dim"))
 
 
 @principles_app.command("show")
@@ -234,7 +230,7 @@ def show_principle(
         return
     from nas_agent.cli.principle_report import glance
 
-    output.answer(glance(story, principle))
+    output.answer(*glance(story, principle))
 
 
 @principles_app.command("trace")
@@ -253,4 +249,4 @@ def trace_principle(
         return
     from nas_agent.cli.principle_report import whole_story
 
-    output.answer(whole_story(story, found))
+    output.answer(*whole_story(story, found))

@@ -39,10 +39,10 @@ class Commands(TyperGroup):
             raise typer.Exit(0) from None
         return result
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, args: Any = None, prog_name: str | None = None, *_: Any, **extra: Any) -> Any:
         """Run the program and end the process with its exit code."""
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(args, prog_name, **{**extra, "standalone_mode": False})
         except NasAgentError as error:
             output.complain(error)
             code = 2

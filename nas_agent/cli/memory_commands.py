@@ -18,7 +18,7 @@ memory_app = typer.Typer(help="What survives runs: architectures and principles 
 
 def open_memory() -> Memory:
     """Open the memory folder of this user."""
-    from nas_agent.run import open_memory as opened
+    from nas_agent.tools.recollection import open_memory as opened
 
     return opened()
 
@@ -33,7 +33,7 @@ def stats(as_json: AsJson = False) -> None:
         return
     from rich.text import Text
 
-    from nas_agent.cli.report import sections
+    from nas_agent.cli.layout import sections
 
     by_task = ", ".join(f"{task} ({count})" for task, count in found["tasks"].items()) or "none"
     by_space = ", ".join(f"{space} ({count})" for space, count in found["spaces"].items()) or "none"
@@ -42,7 +42,7 @@ def stats(as_json: AsJson = False) -> None:
         "runs": f"{found['runs']:,}",
         "tasks": by_task,
         "spaces": by_space,
-        "architectures": f"{found['architectures']:,} ({found['measured']:,} measured, {found['predicted']:,} predicted)",
+        "architectures": f"{found['architectures']:,} ({found['measured']:,} measured, rest predicted)",
         "principles": f"{found['principles']:,} ({found['active']:,} active)",
         "embedder": found["embedder"],
     }
@@ -66,7 +66,7 @@ def search(
         return
     from rich.text import Text
 
-    from nas_agent.cli.report import plain_table
+    from nas_agent.cli.layout import plain_table
 
     table = plain_table("like", "kind", "task", "what", right=["like"], wide=["what"])
     for hit in hits:
@@ -79,10 +79,10 @@ def search(
 @memory_app.command("rebuild")
 def rebuild(as_json: AsJson = False) -> None:
     """Make memory anew from the run folders; the store before it is kept aside."""
-    from nas_agent.run import rebuild_memory
+    from nas_agent.tools.recollection import all_records
 
     with output.quiet_stdout():
-        built = rebuild_memory().to_dict()
+        built = open_memory().rebuild(all_records()).to_dict()
     if as_json:
         output.document(built)
         return

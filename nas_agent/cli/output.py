@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
 
 
-def answer(renderable: RenderableType) -> None:
-    """Print what was asked for."""
-    stdout().print(renderable)
+def answer(*parts: RenderableType) -> None:
+    """Print what was asked for; a plain string is a line that is never wrapped, so that it can be copied."""
+    console = stdout()
+    for part in parts:
+        if isinstance(part, str):
+            sys.stdout.write(part + "\n")
+        elif console.is_terminal:
+            console.print(part)
+        else:  # files and pipes get no blanks at the ends of lines
+            with console.capture() as captured:
+                console.print(part)
+            sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
 def document(data: dict[str, Any]) -> None:
@@ -50,11 +59,6 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, emoji=False, markup=False)
-
-
-def speaks_unicode() -> bool:
-    """Tell whether stdout can show box-drawing characters."""
-    return (getattr(sys.stdout, "encoding", None) or "ascii").lower().startswith("utf")
 
 
 @contextlib.contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nas_agent.cli.layout import Rows, counts, effect, heading, plain_table, sections
 from nas_agent.cli.output import short
-from nas_agent.cli.report import ROWS, counts, effect, plain_table, sections
 from nas_agent.cli.wording import number, plural
 from nas_agent.principles.constraint import constraint_from_dict
 from nas_agent.principles.principle import Evidence
@@ -24,40 +24,38 @@ Json = dict[str, Any]
 SHOWN = 12  # proposals in the list of a trace
 
 
-def glance(story: Story, principle: Principle) -> RenderableType:
-    """Build what `principles show` prints."""
+def glance(story: Story, principle: Principle) -> list[RenderableType]:
+    """Return what `principles show` prints."""
     last = [change for change in story.changes if change.principle.id == principle.id][-1]
     evidence = principle.evidence
-    rows: ROWS = [
+    rows: Rows = [
         ("constraint", Text(str(principle.constraint))),
         ("status", Text(f"{principle.status}, version {principle.version}")),
         ("author", Text(principle.author)),
         ("evidence", Text(f"{effect(evidence, story.task.unit)}\n{counts(evidence)}")),
         ("tasks", Text(", ".join(evidence.tasks) or "none yet")),
         ("last change", Text(f"{last.action} at evaluation {last.evaluations}: {last.why}")),
-        ("next", Text(f"nas-agent principles trace {principle.id} --run {short(story.folder.path)}")),
     ]
-    return Group(Text(f"{principle.id}  {principle.text}", style="bold"), Text(), sections(rows))
+    command = f"  nas-agent principles trace {principle.id} --run {short(story.folder.path)}"
+    return [heading(f"{principle.id}  {principle.text}"), "", sections(rows), "", heading("Next"), command]
 
 
-def whole_story(story: Story, trace: Trace) -> RenderableType:
-    """Build what `principles trace` prints: how it came about, what followed it, what that scored."""
+def whole_story(story: Story, trace: Trace) -> list[RenderableType]:
+    """Return what `principles trace` prints: how it came about, what followed it, what that scored."""
     unit = story.task.unit
     first = trace.history[0]
-    head: ROWS = [
+    head: Rows = [
         ("constraint", Text(str(constraint_from_dict(trace.constraint)))),
         ("status", Text(f"{trace.status}, version {trace.version}, after {plural(len(trace.history), 'change')}")),
         ("made from", Text(_origin(first, unit))),
         ("evidence", Text(_evidence(trace.evidence, unit))),
     ]
-    parts: list[RenderableType] = [Text(f"{trace.id}  {trace.text}", style="bold"), Text(), sections(head), Text()]
-    parts += [Text("History", style="bold"), _history(trace, unit), Text()]
-    parts.append(Text("What was proposed while it was active", style="bold"))
+    parts: list[RenderableType] = [heading(f"{trace.id}  {trace.text}"), "", sections(head), ""]
+    parts += [heading("History"), _history(trace), ""]
+    parts.append(heading("What was proposed while it was active"))
     if not trace.proposals:
-        parts.append(Text("  nothing: it never constrained a proposal"))
-        return Group(*parts)
-    parts += [_scores(trace, unit), Text(_reading(trace, unit)), Text(), _proposals(trace, unit)]
-    return Group(*parts)
+        return [*parts, Text("  nothing: it never constrained a proposal")]
+    return [*parts, _scores(trace, unit), "", Text(_reading(trace, unit)), "", _proposals(trace, unit)]
 
 
 def _origin(first: Json, unit: str) -> str:
@@ -70,7 +68,7 @@ def _evidence(data: Json, unit: str) -> str:
     return f"{effect(evidence, unit)}; {counts(evidence)}"
 
 
-def _history(trace: Trace, unit: str) -> Table:
+def _history(trace: Trace) -> Table:
     table = plain_table("at", "time", "change", "version", "why", right=["at", "version"], wide=["why"])
     for step in trace.history:
         clock = "" if step["time"] is None else time.strftime("%H:%M:%S", time.localtime(step["time"]))
@@ -84,7 +82,7 @@ def _history(trace: Trace, unit: str) -> Table:
 
 def _scores(trace: Trace, unit: str) -> Table:
     table = plain_table(
-        "", "proposals", "failed", f"mean [{unit}]", "95 %", "range", right=["proposals", "failed", f"mean [{unit}]"]
+        "", "measured", "failed", f"mean [{unit}]", "95 %", "range", right=["measured", "failed", f"mean [{unit}]"]
     )
     names = {"all": "", "inside": "  guided", "outside": "  outside share"}
     for side, title in (("followed", "followed it"), ("not_followed", "did not")):
@@ -94,7 +92,7 @@ def _scores(trace: Trace, unit: str) -> Table:
                 continue
             table.add_row(
                 Text(name or title, style="" if name else "bold"),
-                str(row["count"]),
+                str(row["count"] - row["failed"]),
                 str(row["failed"]),
                 _plain(row["mean"]),
                 "-" if row["low"] is None else f"{_plain(row['low'])} to {_plain(row['high'])}",
@@ -113,8 +111,8 @@ def _reading(trace: Trace, unit: str) -> str:
     if yes is None or no is None:
         return "There is nothing to compare: all measured proposals are on one side."
     return (
-        f"Those that followed it differ by {yes - no:+.2f} {unit} in the mean. The surrogate chose on both sides, and later "
-        "proposals are better anyway: the evidence above compares near rounds only."
+        f"Those that followed it differ by {yes - no:+.2f} {unit} in the mean. The surrogate chose on both sides, and "
+        "later proposals are better anyway: the evidence above compares near rounds only."
     )
 
 

@@ -31,7 +31,7 @@ class Progress:
         self._wants_live = console.is_terminal if live is None else live
         self._live: Live | None = None
         self._shown = True  # False once nobody reads stderr any more
-        self._begun = time.monotonic()
+        self._begun: float | None = None  # when this process had its first outcome
         self._past = 0  # evaluations that an earlier process made
         self.task: Json = {}
         self.header = "starting"
@@ -53,15 +53,18 @@ class Progress:
         """Take in the past of a run that is resumed, without showing it."""
         for event in events:
             self._take(event)
-        self._past = self.done
+        self._past, self._begun = self.done, None
 
     def __call__(self, event: Json) -> None:
         """Take in one event and show what it changed."""
         better = self._take(event)
-        if self._live is not None:
-            return  # redrawn by its own clock
         if event["type"] == "started":
             self._print(self.header)
+            self._print(event["note"])
+        if self._live is not None:
+            return  # redrawn by its own clock
+        if event["type"] == "recalled" and event["items"]:
+            self._print(f"recalled {len(event['items'])} items from memory; `nas-agent show` says which and why")
         elif event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
             self._print(self.line())
 
@@ -79,6 +82,7 @@ class Progress:
                 self._chosen(event)
             case "outcome":
                 self.done = event["evaluation"]
+                self._begun = self._begun or time.monotonic()
                 return self._better(event["outcome"])
             case "principle":
                 principle = event["principle"]
@@ -95,14 +99,14 @@ class Progress:
 
     def _chosen(self, event: Json) -> None:
         expected = event.get("expected")
+        self.surrogate = ""
         if event.get("surrogate") is None or not expected:
-            self.surrogate = f"{event['proposal']['author']}: not asked"
-            return
-        self.surrogate = f"{event['surrogate']}: chose from {self.offered:,} proposals"
+            return  # the first architectures: no surrogate was asked
+        self.surrogate = f"{event['surrogate']} chose 1 of {self.offered:,}"
         if expected.get("mean") is not None:
             self.surrogate += f", expects {expected['mean']:+.2f} sd"
         if expected.get("gain") is not None:
-            self.surrogate += f", gain {expected['gain']:.3g}"
+            self.surrogate += f", gain {expected['gain']:.2g}"
 
     def _better(self, outcome: Json) -> bool:
         if outcome["kind"] == "failed":
@@ -120,7 +124,7 @@ class Progress:
         if self.best is None:
             return "none yet"
         value = number(self.best["value"], str(self.task.get("unit", "")))
-        return f"{value} {self.best['provenance']}, at evaluation {self.best_at}"
+        return f"{value} {self.best['provenance']} (evaluation {self.best_at})"
 
     def _counts(self) -> str:
         statuses = [principle["status"] for principle in self.principles.values()]
@@ -135,9 +139,9 @@ class Progress:
 
     def _left(self) -> str:
         here = self.done - self._past
-        if not here or not self.budget:
+        if here < 2 or self._begun is None:  # the first evaluation also waits for everything to be loaded
             return ""
-        return duration((time.monotonic() - self._begun) / here * (self.budget - self.done)) + " left"
+        return duration((time.monotonic() - self._begun) / (here - 1) * (self.budget - self.done)) + " left"
 
     def line(self) -> str:
         """Write everything as one line of a log."""
@@ -162,7 +166,7 @@ class Progress:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=max(1, self.budget), completed=self.done, width=32),
-            Text(f"{self.done}/{self.budget or '?'}", style="bold"),
+            Text(f"{self.done}/{self.budget}" if self.budget else "loading", style="bold"),
             Text(self._left(), style="dim"),
         )
         rows = [("best", self._best()), ("surrogate", self.surrogate), ("principles", self._counts())]
@@ -177,8 +181,7 @@ class Progress:
         for name, text in rows:
             if text:
                 grid.add_row(name, Text(text))
-        header = Text(self.header, style="bold", no_wrap=True, overflow="ellipsis")
-        return Group(header, bar, grid)
+        return Group(bar, grid)
 
     def _print(self, text: str) -> None:
         if not self._shown:
@@ -191,8 +194,7 @@ class Progress:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._console.file.fileno())
 
     def __enter__(self) -> Self:
-        """Start the clock and, on a terminal, the panel."""
-        self._begun = time.monotonic()
+        """Show the panel, on a terminal."""
         if self._wants_live:
             from rich.live import Live
 

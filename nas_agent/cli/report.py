@@ -4,68 +4,65 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nas_agent.cli.drawing import draw
+from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.output import short
-from nas_agent.cli.wording import duration, number, plural, signed, sparkline
+from nas_agent.cli.wording import duration, number, plural, sparkline
 
 if TYPE_CHECKING:
     from nas_agent.cli.story import Story
-    from nas_agent.principles.principle import Evidence, Principle
+    from nas_agent.principles.principle import Principle
     from nas_agent.records import Architecture, Measured
     from nas_agent.spaces.base import Space
 
 Json = dict[str, Any]
+Parts = list[RenderableType]  # a plain string is a line to be copied: it is never wrapped
 TOP = 10  # architectures in a list
-ROWS = list[tuple[str, RenderableType]]
+DIFFERENCES = 3  # decisions in which an architecture may differ from the best and still be told by them
 
 
-def end_of_run(story: Story, space: Space | None, console: Console) -> RenderableType:
-    """Build the report that follows a search: the best cell, what led to it, where it lies, what to do next."""
-    parts: list[RenderableType] = [Text(_headline(story), style="bold"), Text()]
-    if story.best is not None:
-        parts += [picture(space, story.best.architecture, console), Text()]
-    rows = _best_rows(story)
-    rows += [("principles", _principle_lines(story))]
-    rows += [("cost", Text(_cost(story))), ("files", _files(story)), ("next", _next(story))]
-    return Group(*parts, sections(rows))
+def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
+    """Return the report that follows a search: the best cell, what led to it, where it lies, what to do next."""
+    rows: Rows = [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
+    return [
+        heading(_headline(story)),
+        "",
+        *_best(story, space, console),
+        sections([*_best_rows(story), *rows]),
+        *_files(story),
+        *_next(story),
+    ]
 
 
-def whole_run(story: Story, space: Space | None, console: Console, *, running: bool, unicode: bool) -> RenderableType:
-    """Build the report of `show RUN`."""
-    parts: list[RenderableType] = [Text(_headline(story), style="bold")]
+def whole_run(story: Story, space: Space | None, console: Console, *, running: bool) -> Parts:
+    """Return the report of `show RUN`."""
+    parts: Parts = [heading(_headline(story))]
     if story.finished is None:
-        parts.append(Text(_unfinished(story, running), style="yellow"))
-    parts.append(Text())
-    if story.best is not None:
-        parts += [picture(space, story.best.architecture, console), Text()]
+        words = "is running now, in another process" if running else "was stopped before its end and can be resumed"
+        parts.append(Text(f"It {words}.", style="yellow"))
+    parts += ["", *_best(story, space, console)]
     rows = _best_rows(story)
-    rows.append(("curve", _curve(story, min(60, console.width - 14), unicode)))
+    rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.recalled:
         rows.append(("recalled", _recalled(story)))
-    parts += [sections(rows), Text()]
+    parts.append(sections(rows))
     if story.archive.measured:
-        parts += [Text("Best architectures", style="bold"), top_table(story), Text()]
-    failures = story.failures()
-    if failures:
-        parts.append(Text(f"Failed: {plural(len(failures), 'evaluation')}", style="bold"))
-        parts += [_wrapped(f"{story.places[f.architecture.id]}: {f.architecture.text}: {f.reason}") for f in failures[:TOP]]
-        parts.append(Text(f"  and {len(failures) - TOP} more" if len(failures) > TOP else ""))
+        parts += ["", heading("Best architectures"), top_table(story, space)]
+    if story.failures():
+        parts += ["", *_failures(story)]
     if story.principles:
-        parts += [Text("Principles", style="bold"), principle_table(story, story.principles.values()), Text()]
-    last: ROWS = [("cost", Text(_cost(story)))]
+        parts += ["", heading("Principles"), principle_list(story, story.principles.values())]
+    last: Rows = [("cost", Text(_cost(story)))]
     if story.model_failures:
         last.append(("model", _model_failures(story)))
-    last += [("files", _files(story)), ("next", _next(story))]
-    return Group(*parts, sections(last))
+    return [*parts, "", sections(last), *_files(story), *_next(story)]
 
 
 def as_document(story: Story, *, running: bool) -> Json:
@@ -110,81 +107,46 @@ def resume_command(story: Story) -> str:
     return f"nas-agent resume {short(story.folder.path)}"
 
 
-# -- parts, also used by the stories of candidates and principles -----------------------------------------
-
-
-def sections(rows: Iterable[tuple[str, RenderableType]]) -> Table:
-    """Lay out named blocks: the names in a narrow column, the contents wrapped beside them."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold cyan", no_wrap=True)
+def principle_list(story: Story, principles: Iterable[Principle]) -> Table:
+    """List principles, active ones first: where each stands, on what evidence, and its sentence."""
+    order = {"active": 0, "candidate": 1, "retired": 2}
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, content in rows:
-        grid.add_row(name, content)
+    for principle in sorted(principles, key=lambda p: (order[p.status], len(p.id), p.id)):
+        style = {"active": "green", "retired": "dim"}.get(principle.status, "")
+        grid.add_row(principle.reference, Text(principle.status, style=style), Text(principle.text))
+        evidence = f"{effect(principle.evidence, story.task.unit)}; {counts(principle.evidence)}"
+        grid.add_row("", "", Text(evidence, style="dim"))
     return grid
 
 
-def plain_table(*columns: str, right: Sequence[str] = (), wide: Sequence[str] = ()) -> Table:
-    """Make a table without frames; `wide` columns wrap, the others keep their lines."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1), pad_edge=False)
-    for name in columns:
-        table.add_column(
-            name, justify="right" if name in right else "left", no_wrap=name not in wide, overflow="fold", min_width=4
-        )
-    return table
-
-
-def picture(space: Space | None, architecture: Architecture, console: Console) -> RenderableType:
-    """Draw an architecture; its text alone where its space cannot be loaded."""
-    unicode = console.encoding.lower().startswith("utf")
-    lines = [architecture.text] if space is None else draw(space, architecture, width=console.width - 4, unicode=unicode)
-    return Padding(Text("\n".join(lines), no_wrap=True), (0, 2))
-
-
-def effect(evidence: Evidence, unit: str) -> str:
-    """Write an effect with its interval."""
-    if evidence.effect is None:
-        return "not known yet"
-    if evidence.low is None or evidence.high is None:
-        return signed(evidence.effect, unit)
-    return f"{signed(evidence.effect)} ({signed(evidence.low)} to {signed(evidence.high)}) {unit}".rstrip()
-
-
-def counts(evidence: Evidence) -> str:
-    """Write how many architectures speak for a principle, and how many against it."""
-    return f"{len(evidence.supporting)} for, {len(evidence.opposing)} against, {evidence.others} others"
-
-
-def principle_table(story: Story, principles: Iterable[Principle]) -> Table:
-    """List principles: active ones first."""
-    order = {"active": 0, "candidate": 1, "retired": 2}
-    table = plain_table("id", "status", "effect (95 %)", "for", "against", "principle", wide=["effect (95 %)", "principle"])
-    for principle in sorted(principles, key=lambda p: (order[p.status], int(p.id[1:]) if p.id[1:].isdecimal() else 0)):
-        evidence = principle.evidence
-        table.add_row(
-            principle.id,
-            Text(principle.status, style={"active": "green", "retired": "dim"}.get(principle.status, "")),
-            effect(evidence, story.task.unit),
-            f"{len(evidence.supporting)}",
-            f"{len(evidence.opposing)}",
-            Text(principle.text),
-        )
-    return table
-
-
-def top_table(story: Story) -> Table:
-    """List the best architectures."""
-    table = plain_table("rank", "value", "eval", "id", "proposed by", "architecture", right=["rank", "value", "eval"], wide=["architecture"])
+def top_table(story: Story, space: Space | None) -> Table:
+    """List the best architectures; the others by what sets them apart from the best."""
+    columns = ("rank", "value", "eval", "id", "proposed by", "architecture")
+    table = plain_table(*columns, right=["rank", "value", "eval"], wide=["proposed by", "architecture"])
+    best = story.best
     for place, outcome in enumerate(story.ranked()[:TOP], start=1):
         event = story.proposal(outcome.architecture.id)
+        what = outcome.architecture.text
+        if best is not None and space is not None:
+            what = "drawn above" if place == 1 else _apart(space, best.architecture, outcome.architecture)
         table.add_row(
             str(place),
             number(outcome.value, story.task.unit),
             str(story.places[outcome.architecture.id]),
             outcome.architecture.id,
             "-" if event is None else event["proposal"]["author"],
-            Text(outcome.architecture.text),
+            Text(what),
         )
     return table
+
+
+def obeyed_by_best(story: Story) -> list[str]:
+    """Return the references of the principles that the winner obeyed when it was proposed."""
+    event = None if story.best is None else story.proposal(story.best.architecture.id)
+    return [] if event is None else list(event["proposal"]["principles"])
 
 
 # -- the lines of a report ------------------------------------------------------------------------------
@@ -198,77 +160,74 @@ def _headline(story: Story) -> str:
     return f"{story.task.name} on {story.config.space}: {spent}, evaluator {evaluator}{word}, seed {story.config.seed}"
 
 
-def _unfinished(story: Story, running: bool) -> str:
-    if running:
-        return "It is running now, in another process."
-    return f"It was stopped before its end. Go on with: {resume_command(story)}"
+def _best(story: Story, space: Space | None, console: Console) -> Parts:
+    if story.best is None:
+        return []
+    return [picture(space, story.best.architecture, console), "", story.best.architecture.text, ""]
 
 
-def _best_rows(story: Story) -> ROWS:
+def _best_rows(story: Story) -> Rows:
     best, unit = story.best, story.task.unit
     if best is None:
         return [("best", Text("nothing has been measured yet"))]
-    place = story.places[best.architecture.id]
-    rows: ROWS = [
-        ("best", Text(f"{best.architecture.text}\nid {best.architecture.id}, found at evaluation {place}")),
-        ("validation", Text(f"{number(best.value, unit)}  {best.provenance}, {best.fidelity}")),
+    how = best.fidelity if best.provenance in best.fidelity else f"{best.provenance}, {best.fidelity}"
+    rows: Rows = [
+        ("best", Text(f"id {best.architecture.id}, found at evaluation {story.places[best.architecture.id]}")),
+        ("validation", Text(f"{number(best.value, unit)}  {how}")),
     ]
     if story.test is not None:
-        value = "none" if story.test["value"] is None else number(story.test["value"], unit)
-        word = "" if story.test["value"] is None else f"{story.test['provenance']}; opened once, for this architecture; "
-        rows.append(("test", Text(f"{value}  {word}{story.test['note']}")))
+        value, provenance, note = (story.test[key] for key in ("value", "provenance", "note"))
+        how = note if provenance in note else f"{provenance}, {note}"
+        shown = f"none  {note}" if value is None else f"{number(value, unit)}  {how}; opened once, at the end"
+        rows.append(("test", Text(shown)))
     return rows
 
 
-def _principle_lines(story: Story) -> Text:
+def _obeyed(story: Story) -> Text:
     """Count the principles, and name those that led to the winner, with their evidence."""
-    kinds = [f"{story.statuses(status)} {status}" for status in ("active", "candidate", "retired")]
-    text = Text(", ".join(kinds) if story.principles else "none were learned")
+    if not story.principles:
+        return Text("none were learned")
+    kinds = ", ".join(f"{story.statuses(status)} {status}" for status in ("active", "candidate", "retired"))
     obeyed = obeyed_by_best(story)
-    if obeyed:
-        text.append("; the best was proposed under:")
+    if not obeyed:
+        why = "" if story.best is None else "; the best was found before any was active, or obeys none"
+        return Text(kinds + why)
+    text = Text(f"{kinds}; the best was proposed under")
     for reference in obeyed:
         principle = story.version(reference)
         text.append(f"\n{reference} ", style="bold")
-        text.append(f"{principle.text}\n    {effect(principle.evidence, story.task.unit)}; {counts(principle.evidence)}")
-    if story.principles and not obeyed and story.best is not None:
-        text.append("; the best was found before any of them was active, or obeys none")
+        text.append(principle.text)
+        evidence = f"{effect(principle.evidence, story.task.unit)}; {counts(principle.evidence)}"
+        text.append(f"\n   {evidence}", style="dim")
     return text
 
 
-def obeyed_by_best(story: Story) -> list[str]:
-    """Return the references of the principles that the winner obeyed when it was proposed."""
-    event = None if story.best is None else story.proposal(story.best.architecture.id)
-    return [] if event is None else list(event["proposal"]["principles"])
-
-
 def _cost(story: Story) -> str:
-    parts = [f"{duration(story.active_seconds)} here"]
+    parts = [f"{duration(story.active_seconds)} of search"]
     if story.simulated_seconds:
-        parts.append(f"{duration(story.simulated_seconds)} of training simulated (read from the table, not spent)")
+        parts.append(f"{duration(story.simulated_seconds)} of training simulated, read from the table")
     use = story.model_use
     if use.calls:
         price = f"{use.cost_usd:.4f} USD" if use.cost_usd else "price not known"
-        parts.append(f"{plural(use.calls, 'model call')}, {use.input_tokens:,} tokens in, {use.output_tokens:,} out, {price}")
+        tokens = f"{use.input_tokens:,} tokens in, {use.output_tokens:,} out"
+        parts.append(f"{plural(use.calls, 'model call')}, {tokens}, {price}")
     else:
-        parts.append("no language model was called")
+        parts.append("no model was called")
     return "; ".join(parts)
 
 
-def _files(story: Story) -> Text:
+def _files(story: Story) -> Parts:
     folder = story.folder
-    lines = [short(folder.path) + os.sep]
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
-    lines += [f"  {name:<13} {what}" for name, what in known.items() if (folder.path / name).exists()]
-    return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+    there = [f"    {name:<13} {what}" for name, what in known.items() if (folder.path / name).exists()]
+    return ["", heading("Files"), f"  {short(folder.path)}{os.sep}", *(Text(line) for line in there)]
 
 
-def _next(story: Story) -> Text:
-    commands = []
+def _next(story: Story) -> Parts:
+    """Suggest commands that work as they stand."""
     run = short(story.folder.path)
-    if story.finished is None:
-        commands.append(f"nas-agent resume {run}")
+    commands = [] if story.finished is not None else [f"nas-agent resume {run}"]
     if story.best is not None:
         commands.append(f"nas-agent show {run} best")
     told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]
@@ -278,25 +237,24 @@ def _next(story: Story) -> Text:
     if story.finished is not None and story.config.space == "nb201":
         others = [name for name in ("cifar10", "cifar100", "ImageNet16-120") if name != story.task.name]
         data = "" if story.config.data is None else f" --data {short(story.config.data)}"
-        if len(others) == 2:
-            commands.append(f"nas-agent run --task {others[0]}{data}   (recalls what this run has taught)")
+        if len(others) == 2 and story.config.memory:
+            commands.append(f"nas-agent run --task {others[0]}{data}  # recalls what this run has taught")
         if story.config.llm == "none":
+            needs = "" if os.environ.get("OPENAI_API_KEY") else "  # needs OPENAI_API_KEY"
             task = shlex.quote(story.config.task)
-            needs = "" if os.environ.get("OPENAI_API_KEY") else "   (needs OPENAI_API_KEY)"
             commands.append(f"nas-agent run --task {task}{data} --llm openai:gpt-4o-mini{needs}")
-    return Text("\n".join(commands))
+    return ["", heading("Next"), *(f"  {command}" for command in commands)] if commands else []
 
 
 def _curve(story: Story, width: int, unicode: bool) -> Text:
     curve = story.archive.curve
     if not curve:
         return Text("empty")
-    text = Text(sparkline(list(curve), width, rising=story.task.maximise, unicode=unicode), no_wrap=True)
-    steps = [i for i, value in enumerate(curve) if i == 0 or value != curve[i - 1]]
+    drawn = sparkline(list(curve), width, rising=story.task.maximise, unicode=unicode)
+    steps = [i for i, value in enumerate(curve) if value is not None and (i == 0 or value != curve[i - 1])]
     shown = steps if len(steps) <= 6 else [steps[0], *steps[-5:]]
     reached = ", ".join(f"{number(curve[i], story.task.unit)} at {i + 1}" for i in shown)
-    text.append(f"\n{reached}" + (f"; then level to {len(curve)}" if shown[-1] + 1 < len(curve) else ""))
-    return text
+    return Text(f"{drawn}\n{reached}")
 
 
 def _recalled(story: Story) -> Text:
@@ -305,13 +263,29 @@ def _recalled(story: Story) -> Text:
     return Text("\n".join([head, *(f"- {item['why']}" for item in story.recalled[:5])]))
 
 
+def _failures(story: Story) -> Parts:
+    failed = story.failures()
+    parts: Parts = [heading(f"Failed: {plural(len(failed), 'evaluation')}")]
+    for failure in failed[:TOP]:
+        text = f"{story.places[failure.architecture.id]}: {failure.reason} ({failure.architecture.id})"
+        parts.append(Padding(Text(text, overflow="fold"), (0, 0, 0, 2)))
+    if len(failed) > TOP:
+        parts.append(Text(f"  and {len(failed) - TOP} more; --json has all of them"))
+    return parts
+
+
 def _model_failures(story: Story) -> Text:
-    shown = [f"- {why}" for why in story.model_failures[:5]]
-    return Text("\n".join([f"{plural(len(story.model_failures), 'failure')}; the search went on without the answer", *shown]))
+    head = f"{plural(len(story.model_failures), 'failure')}; the search went on without the answer"
+    return Text("\n".join([head, *(f"- {why}" for why in story.model_failures[:5])]))
 
 
-def _wrapped(text: str) -> RenderableType:
-    return Padding(Text(text, overflow="fold"), (0, 0, 0, 2))
+def _apart(space: Space, best: Architecture, other: Architecture) -> str:
+    """Say in which decisions an architecture differs from the best one."""
+    ours, theirs = space.choices(best), space.choices(other)
+    changed = [name for name in ours if ours[name] != theirs[name]]
+    if len(changed) > DIFFERENCES:
+        return f"differs in {len(changed)} of {len(ours)} decisions"
+    return "but " + ", ".join(f"{name} {theirs[name]}" for name in changed)
 
 
 def _best_document(story: Story, best: Measured) -> Json:

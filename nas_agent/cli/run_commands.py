@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
 
 if TYPE_CHECKING:
+    from nas_agent.cli.progress import Progress
     from nas_agent.config import Config
     from nas_agent.run import Result
     from nas_agent.tools.run_folder import RunFolder
@@ -27,7 +29,9 @@ def run(
         str | None,
         typer.Option(help="cifar100 (the default), cifar10, ImageNet16-120, digits, or table:FILE.npz|csv."),
     ] = None,
-    space: Annotated[str | None, typer.Option(help="nb201 (the default), FILE.py:CLASS, or an installed space.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="nb201 (the default), FILE.py:CLASS, or the name of a package's.")
+    ] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations to spend (default 100).")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Fixes every random choice (default 0), but not what a language model says.")
@@ -36,19 +40,27 @@ def run(
         str | None,
         typer.Option(help="none (the default), openai:MODEL, PROVIDER:MODEL, or http://HOST/v1#MODEL."),
     ] = None,
-    max_calls: Annotated[int | None, typer.Option(help="Calls after which the search goes on without the model.")] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(help="Calls after which the search goes on without the model.")
+    ] = None,
     generator: Annotated[str | None, typer.Option(help="evolve (the default) or random.")] = None,
     surrogate: Annotated[str | None, typer.Option(help="auto (the default), structure, joint or none.")] = None,
     evaluator: Annotated[str | None, typer.Option(help="auto (the default), table, embedded or train.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")
+    ] = None,
     source: Annotated[
         str | None, typer.Option("--from", metavar="TASK_OR_RUN", help="Recall from this task or run first.")
     ] = None,
-    recall: Annotated[str | None, typer.Option(help="Whose experience: others (tasks, the default), all, none.")] = None,
+    recall: Annotated[
+        str | None, typer.Option(help="Whose experience: others (other tasks; the default), all, none.")
+    ] = None,
     no_principles: Annotated[bool, typer.Option("--no-principles", help="Learn no principles.")] = False,
-    no_memory: Annotated[bool, typer.Option("--no-memory", help="Do not write this search to memory.")] = False,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Neither recall from memory nor write to it.")] = False,
     batch: Annotated[int | None, typer.Option(help="Architectures measured in one round (default 1).")] = None,
-    initial: Annotated[int | None, typer.Option(help="Architectures measured before the surrogate is asked (5).")] = None,
+    initial: Annotated[
+        int | None, typer.Option(help="Architectures measured before the surrogate is asked (5).")
+    ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where run folders are made (default runs/).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags override them.")] = None,
@@ -61,6 +73,8 @@ def run(
     """Search for an architecture and report the best one found."""
     from nas_agent.config import load_config
 
+    if no_memory and recall is None:
+        recall = "none"
     flags: Json = {
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
         "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
@@ -73,7 +87,7 @@ def run(
 
         with output.quiet_stdout():
             planned = plan.make(chosen)
-        output.document(planned) if as_json else output.answer(plan.tell(planned))
+        output.document(planned) if as_json else output.answer(*plan.tell(planned))
         return
 
     from nas_agent.run import start
@@ -116,10 +130,9 @@ def search(engine: Callable[[Callable[[Json], None]], Result], folder: RunFolder
     if folder is not None:
         watch.catch_up()
     try:
-        with output.quiet_stdout(), watch.progress:
+        with output.quiet_stdout(), watch.interruptible(), watch.progress:
             result = engine(watch)
     except KeyboardInterrupt:
-        leave_at_once()
         output.say(watch.farewell())
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
@@ -129,18 +142,20 @@ def search(engine: Callable[[Callable[[Json], None]], Result], folder: RunFolder
 
 
 class Watch:
-    """The listener between the engine and the display; it also notes in which folder the search runs."""
+    """The listener between engine and display; it knows where the search runs and whether it was interrupted."""
 
-    def __init__(self, progress: Any, folder: RunFolder | None) -> None:
+    def __init__(self, progress: Progress, folder: RunFolder | None) -> None:
         self.progress = progress
         self.folder = folder
         self._interrupted = False
 
     def __call__(self, event: Json) -> None:
-        """Pass an event on; an interrupt that was swallowed by whatever it met is raised again."""
+        """Pass an event on; an interrupt that somebody's `except` has swallowed is raised again here."""
         if self.folder is None and event["type"] == "started":
             self.folder = folder_of(event)
         self.progress(event)
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def catch_up(self) -> None:
         """Show the display what an earlier process did."""
@@ -149,6 +164,23 @@ class Watch:
         assert self.folder is not None
         if self.folder.events.exists():
             self.progress.catch_up(read_events(self.folder.events)[0])
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Take SIGTERM as Ctrl-C; a second one ends the process at once, since the log is on the disk already."""
+
+        def interrupt(_signal: int, _frame: object) -> None:
+            if self._interrupted:
+                os._exit(INTERRUPTED)
+            self._interrupted = True
+            raise KeyboardInterrupt
+
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def farewell(self) -> str:
         """Say what an interrupted search leaves, and the exact command that goes on with it."""
@@ -173,16 +205,6 @@ def folder_of(started: Json) -> RunFolder | None:
     return None
 
 
-def leave_at_once() -> None:
-    """Let a second Ctrl-C end the process without ceremony: the log is on the disk already."""
-
-    def leave(_signal: int, _frame: object) -> None:
-        os._exit(INTERRUPTED)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
-
-
 def report(result: Result) -> None:
     """Print the report of a run from its folder, as `show` would."""
     from nas_agent.cli.inspect_commands import space_of
@@ -192,5 +214,4 @@ def report(result: Result) -> None:
 
     assert result.run is not None
     story = Story.read(RunFolder(Path(result.run)))
-    console = output.stdout()
-    console.print(end_of_run(story, space_of(story), console))
+    output.answer(*end_of_run(story, space_of(story), output.stdout()))

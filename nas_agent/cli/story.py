@@ -128,10 +128,11 @@ class Story:
         return self.principles[wanted]
 
     def version(self, reference: str) -> Principle:
-        """Return one version of a principle, e.g. `P3@2`, with the evidence it had when that version was last changed."""
+        """Return one version of a principle, e.g. `P3@2`, with the latest evidence of that version."""
         identity, _, number = reference.rpartition("@")
-        versions = [c.principle for c in self.changes if c.principle.id == identity and c.principle.version == int(number)]
-        return versions[-1] if versions else self.principle(identity)
+        versions = [change.principle for change in self.changes if change.principle.id == identity]
+        wanted = [principle for principle in versions if principle.version == int(number)]
+        return wanted[-1] if wanted else self.principle(identity)
 
     def candidate(self, name: str) -> Outcome:
         """Find an outcome by `best`, its evaluation number, its id or the beginning of its id."""

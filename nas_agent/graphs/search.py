@@ -72,8 +72,9 @@ def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
 def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Queue the first architectures: recalled elites, then uniform draws."""
     use = runtime.context
-    wanted = min(use.config.initial, use.config.budget)
-    seeds = recalled_elites(use)[:wanted]
+    recalled = recalled_elites(use)
+    wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
+    seeds = recalled[:wanted]
     taken = {proposal.architecture.id for proposal in seeds}
     rng = stream(use.config.seed, "seed", 0)
     for architecture in draw(use, rng, wanted):

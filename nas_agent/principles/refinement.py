@@ -163,16 +163,29 @@ def assignments(decisions: Sequence[Decision], constraints: Sequence[Constraint]
             when.decision not in chosen or when.then.decision not in chosen or when.holds(chosen) for when in whens
         )
 
+    # What lies ahead depends on the place, the counts and the ends of conditions alone: dead ends are remembered,
+    # without which two counts that exclude each other would cost exponential time.
+    ends = {name for when in whens for name in (when.decision, when.then.decision)}
+    dead: set[tuple[object, ...]] = set()
+
     def extend(place: int, taken: list[int]) -> Iterator[dict[str, str]]:
         if not possible(place, taken):
             return
         if place == len(names):
             yield dict(chosen)
             return
+        state = (place, *taken, *(option for name, option in chosen.items() if name in ends))
+        if state in dead:
+            return
+        alive = False
         for option in domains[names[place]]:
             chosen[names[place]] = option
-            yield from extend(place + 1, [n + (option in c.options) for n, c in zip(taken, counts, strict=True)])
+            for found in extend(place + 1, [n + (option in c.options) for n, c in zip(taken, counts, strict=True)]):
+                alive = True
+                yield found
             del chosen[names[place]]
+        if not alive:
+            dead.add(state)
 
     yield from extend(0, [0] * len(counts))
 

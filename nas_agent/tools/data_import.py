@@ -7,12 +7,9 @@ to the benchmark's own API (extra `nasbench`), one architecture at a time, which
 
 from __future__ import annotations
 
-import bz2
-import collections
+import contextlib
 import hashlib
-import io
 import os
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +22,7 @@ from nas_agent.records import Json
 from nas_agent.spaces.nasbench201 import OPERATIONS, NasBench201
 from nas_agent.tools.home import home
 from nas_agent.tools.tables import NB201_FILE, NB201_TASKS
+from nas_agent.tools.untrusted import read_pickle, read_torch
 
 _PICKLE = ".pickle.pbz2"
 _EPOCHS = ("12", "200")
@@ -82,79 +80,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# -- reading without trust ----------------------------------------------------------------------------
-
-
-def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """Stand in for `_codecs.encode`, by which old pickles write bytes; other codecs are refused."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"the codec {encoding!r} is not allowed")
-    return text.encode("latin1")
-
-
-def _allowed() -> dict[tuple[str, str], Any]:
-    """Name what a pickle may build: containers and numbers. None of it can call anything else."""
-    from numpy._core import multiarray  # where numpy keeps what its pickles name
-
-    allowed: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("_codecs", "encode"): _latin1,
-        ("numpy", "dtype"): np.dtype,
-        ("numpy", "ndarray"): np.ndarray,
-    }
-    for module in ("builtins", "__builtin__"):
-        allowed |= {(module, kind.__name__): kind for kind in (set, frozenset, list, dict, int, float, complex)}
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        allowed |= {(module, "scalar"): multiarray.scalar, (module, "_reconstruct"): multiarray._reconstruct}
-    return allowed
-
-
-class _Restricted(pickle.Unpickler):
-    """Reads a pickle that names nothing beyond the allow-list; a name outside it is refused before it is imported."""
-
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        super().__init__(file)
-        self._names = _allowed()
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed thing, or refuse."""
-        if (module, name) not in self._names:
-            raise pickle.UnpicklingError(f"it names '{module}.{name}', which no table needs")
-        return self._names[module, name]
-
-
-def _refused(path: Path, error: BaseException) -> DataError:
-    return DataError(
-        f"{path}: not read, since it is no plain benchmark file or is cut short ({str(error).splitlines()[0][:300]}); "
-        "nothing in it was run. Get it again from the benchmark's authors"
-    )
-
-
-def _read_nats(path: Path) -> Any:
-    try:
-        with bz2.open(path, "rb") as file:
-            return _Restricted(file).load()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except Exception as error:  # a broken pickle raises whatever its opcodes stumble over
-        raise _refused(path, error) from error
-
-
-def _read_torch(path: Path) -> Any:
-    import torch
-
-    names = {f"{module}.{name}": thing for (module, name), thing in _allowed().items() if module.startswith("numpy")}
-    kinds: list[Any] = [(thing, name) for name, thing in names.items()]
-    kinds += [set, frozenset, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
-    try:
-        with torch.serialization.safe_globals(kinds):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except Exception as error:  # likewise; and torch adds advice to switch the check off, which is not passed on
-        raise _refused(path, error) from error
-
-
 # -- one architecture at a time, through the official API ------------------------------------------------
 
 
@@ -194,21 +119,30 @@ def _single(make: Callable[[dict[str, Any]], Any], path: Path, text: str, infos:
 
 def _nats_folder(path: Path) -> Iterator[_Entry]:
     make = _nats_api()
-    for index, text in enumerate(_names(path, _read_nats(path / f"meta{_PICKLE}"))):
+    for index, text in enumerate(_names(path, read_pickle(path / f"meta{_PICKLE}"))):
         found = [f for f in (path / f"{index:06d}{_PICKLE}", path / f"{index}{_PICKLE}") if f.is_file()]
-        yield _single(make, path, text, _read_nats(found[0]) if found else None)
+        yield _single(make, path, text, read_pickle(found[0]) if found else None)
 
 
 def _nats_file(path: Path) -> Iterator[_Entry]:
-    make, content = _nats_api(), _read_nats(path)
+    make, content = _nats_api(), read_pickle(path)
     for index, text in enumerate(_names(path, content)):
-        yield _single(make, path, text, content["arch2infos"].get(index))
+        yield _single(make, path, text, _results(path, content).get(index))
 
 
 def _nb201_file(path: Path) -> Iterator[_Entry]:
-    make, content = _nb201_api(), _read_torch(path)
+    make, content = _nb201_api(), read_torch(path)
     for index, text in enumerate(_names(path, content)):
-        yield _single(make, path, text, content["arch2infos"].get(index))
+        yield _single(make, path, text, _results(path, content).get(index))
+
+
+def _results(path: Path, content: dict[str, Any]) -> dict[int, Any]:
+    found = content.get("arch2infos")
+    if not isinstance(found, dict):
+        raise DataError(
+            f"{path}: expected the official dictionary with 'arch2infos', got {', '.join(map(str, content))}"
+        )
+    return found
 
 
 def _names(path: Path, content: Any) -> list[str]:
@@ -301,4 +235,5 @@ def _write(target: Path, arrays: dict[str, np.ndarray]) -> None:
             f"{target}: cannot be written ({error.strerror or error}); free space or name another file"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or never came to be
+            part.unlink()

@@ -126,6 +126,7 @@ class EventLog:
                 # Leave no half line behind for the next process; where that fails too, `reopen` cuts it.
                 with contextlib.suppress(OSError):
                     self._file.truncate(start)
+                self.close()
                 raise
             if lasting:
                 os.fsync(self._file.fileno())

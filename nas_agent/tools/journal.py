@@ -110,4 +110,3 @@ class Journal:
     def failures(self) -> list[Failed]:
         """Return the evaluations that did not finish."""
         return [outcome for outcome in self.archive if isinstance(outcome, Failed)]
-

@@ -105,9 +105,10 @@ class Memory:
             with session(fresh, self._embedder) as store:
                 for record in records:
                     store.write(record, _digest(record), *self._embed(record))
-                counts = [store.count(name) for name in ("runs", "architectures", "principles")]
+                made = store.runs().values()
             previous = self._install(fresh)
-        return Rebuilt(counts[0], counts[1], counts[2], previous)
+        architectures = sum(about["measured"] + about["predicted"] for about in made)
+        return Rebuilt(len(made), architectures, sum(about["principles"] for about in made), previous)
 
     def _embed(self, record: RunRecord) -> tuple[Vectors, Vectors]:
         """Return the task description's vector (dimension,) and the principles' (principles, dimension)."""
@@ -128,18 +129,20 @@ class Memory:
             return []
         with self._open() as store:
             runs, vectors = store.runs(), store.descriptions()
-        known = [
-            (Task.from_dict(json.loads(about["task"])), vectors[run])
+        known = {
+            run: about
             for run, about in sorted(runs.items())
             if about["complete"] and about["space"] == space and (scope == "all" or about["task_name"] != task.name)
-        ]
+        }
         if not known:
             return []
-        near = nearest_tasks(self._embedder.embed([task.description])[0], known)
-        names = [item.task.name for item in near]
+        tasks = [(Task.from_dict(json.loads(about["task"])), vectors[run]) for run, about in known.items()]
+        near = nearest_tasks(self._embedder.embed([task.description])[0], tasks)
+        names = {item.task.name for item in near}
+        chosen = {run: about for run, about in known.items() if about["task_name"] in names}
         with self._open() as store:
-            elites = store.elites(space, names, k_architectures)
-            lessons = store.lessons(space, names)
+            elites = store.elites(chosen, k_architectures)
+            lessons = store.lessons(chosen) if k_principles else []
         if scope == "others":
             lessons = [lesson for lesson in lessons if task.name not in lesson.principle.evidence.tasks]
         architectures = [
@@ -158,7 +161,7 @@ class Memory:
         if not self._stores():
             return []
         with self._open() as store:
-            principles = store.count("principles")
+            principles = sum(about["principles"] for about in store.runs().values())
         # Without a principle the model is not asked, so it need not be loaded.
         meaning = self._embedder.embed([query])[0] if principles else None
         with self._open() as store:

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,6 @@ class Store:
         self._client = client
         self._collections = collections
 
-    def count(self, name: str) -> int:
-        """How many items a collection holds."""
-        return int(self._collections[name].count())
-
     def runs(self) -> dict[str, Json]:
         """Return what is known about each run, by its id."""
         found = self._collections["runs"].get(include=["metadatas"])
@@ -55,11 +51,15 @@ class Store:
         return str(found[0]["digest"]) if found and found[0]["complete"] else None
 
     def write(self, record: RunRecord, digest: str, description: Vectors, meanings: Vectors) -> None:
-        """Write a run in the place of what is known of it: one batch a collection (34 ms each item if alone)."""
+        """Write a run in the place of what is known of it: one batch a collection (34 ms each item if alone).
+
+        An item's id is its place in the run, the best and the active first, so that recall knows the ids it wants.
+        """
         self.delete([record.run_id])
-        elites = rank_outcomes(record)
+        elites = sorted(rank_outcomes(record), key=lambda elite: elite.rank)
         task, from_values = record.task.name, record.provenance
         lessons = [Lesson(record.run_id, task, record.space, each, from_values) for each in record.principles]
+        order = sorted(range(len(lessons)), key=lambda place: lessons[place].principle.status != "active")
         about = {
             "task": json.dumps(record.task.to_dict(), sort_keys=True),
             "task_name": task,
@@ -67,6 +67,7 @@ class Store:
             "finished": record.finished,
             "digest": digest,
             "measured": sum(elite.provenance == "measured" for elite in elites),
+            "groups": sum(elite.rank == 1 for elite in elites),  # ways in which values were obtained
             "predicted": sum(elite.provenance == "predicted" for elite in elites),
             "principles": len(lessons),
             "active": sum(lesson.principle.status == "active" for lesson in lessons),
@@ -74,15 +75,15 @@ class Store:
         runs = self._collections["runs"]
         runs.upsert(ids=[record.run_id], embeddings=description[None], metadatas=[{**about, "complete": False}])
         self._add("architectures", elites, embed_notation([elite.architecture.text for elite in elites]))
-        self._add("principles", lessons, meanings)
+        self._add("principles", [lessons[place] for place in order], meanings[order])
         runs.update(ids=[record.run_id], metadatas=[{**about, "complete": True}])
 
-    def _add(self, name: str, items: Sequence[Elite] | Sequence[Lesson], vectors: Vectors) -> None:
+    def _add(self, name: str, items: Sequence[Elite | Lesson], vectors: Vectors) -> None:
         most = self._client.get_max_batch_size()
         for start in range(0, len(items), most):
             part = items[start : start + most]
             self._collections[name].add(
-                ids=[item.key for item in part],
+                ids=[f"{item.run}/{name[0]}{place}" for place, item in enumerate(part, start)],
                 embeddings=vectors[start : start + most],
                 metadatas=[item.to_metadata() for item in part],
             )
@@ -100,29 +101,33 @@ class Store:
         """Remove what a killed process has left incomplete."""
         self.delete([run for run, about in self.runs().items() if not about["complete"]])
 
-    def elites(self, space: str, tasks: Sequence[str], most: int) -> list[Elite]:
-        """Return the best of each run on these tasks."""
-        where: list[Any] = [{"space": space}, {"task": {"$in": list(tasks)}}, {"rank": {"$lte": most}}]
-        return [Elite.from_metadata(data) for data in self._items("architectures", where)]
+    def elites(self, runs: Mapping[str, Json], most: int) -> list[Elite]:
+        """Return the `most` best of each of these runs, for each way of obtaining values."""
+        ids = [f"{run}/a{place}" for run, about in runs.items() for place in range(most * about["groups"])]
+        return [
+            elite for data in self._items("architectures", ids) if (elite := Elite.from_metadata(data)).rank <= most
+        ]
 
-    def lessons(self, space: str, tasks: Sequence[str]) -> list[Lesson]:
-        """Return the active principles of these tasks."""
-        where: list[Any] = [{"space": space}, {"task": {"$in": list(tasks)}}, {"status": "active"}]
-        return [Lesson.from_metadata(data) for data in self._items("principles", where)]
+    def lessons(self, runs: Mapping[str, Json]) -> list[Lesson]:
+        """Return the active principles of these runs."""
+        ids = [f"{run}/p{place}" for run, about in runs.items() for place in range(about["active"])]
+        return [Lesson.from_metadata(data) for data in self._items("principles", ids)]
 
-    def _items(self, name: str, where: list[Any]) -> list[Json]:
-        runs = self.runs()
-        found = self._collections[name].get(where={"$and": where}, include=["metadatas"])["metadatas"]
-        return [dict(data) for data in found if runs.get(data["run"], {}).get("complete")]
+    def _items(self, name: str, ids: list[str]) -> list[Json]:
+        """Look items up by their ids: the cost does not grow with what else is remembered, as that of a filter does."""
+        found: list[Json] = []
+        for start in range(0, len(ids), 5000):  # SQLite takes 32,766 values
+            part = self._collections[name].get(ids=ids[start : start + 5000], include=["metadatas"])["metadatas"]
+            found += [dict(data) for data in part]
+        return found
 
     def nearest(self, name: str, vector: Vectors, most: int) -> list[tuple[Json, float]]:
         """Return the metadata of the nearest items and their cosine similarity, one for each text."""
-        collection, runs = self._collections[name], self.runs()
-        # Several runs hold the same architecture: ask for more than is needed.
-        wanted = min(collection.count(), 5 * most)
-        if wanted == 0:
-            return []
-        found = collection.query(query_embeddings=vector[None], n_results=wanted, include=["metadatas", "distances"])
+        runs = self.runs()
+        wanted = 5 * most  # several runs hold the same architecture
+        found = self._collections[name].query(
+            query_embeddings=vector[None], n_results=wanted, include=["metadatas", "distances"]
+        )
         pairs = [
             (dict(data), 1.0 - float(distance))
             for data, distance in zip(found["metadatas"][0], found["distances"][0], strict=True)

@@ -21,7 +21,7 @@ from nas_agent.tools.remembered import Elite, Lesson, NearTask, RecalledArchitec
 
 T = TypeVar("T")
 NEAREST = 3  # tasks that are recalled from
-NOTATION_DIMENSION = 256
+NOTATION_DIMENSION = 128
 
 
 # -- taking in -------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def rank_outcomes(record: RunRecord) -> list[Elite]:
 
 
 def embed_notation(texts: Sequence[str]) -> Vectors:
-    """Return (texts, 256): the words of an architecture's notation, and each word at its place, hashed; length 1.
+    """Return (texts, 128): the words of an architecture's notation, and each word at its place, hashed; length 1.
 
     Works for every space without a model and without the space at hand. Cells that share many choices are near,
     and a query such as "avg_pool_3x3" finds cells with many of them.

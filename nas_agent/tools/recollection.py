@@ -65,10 +65,13 @@ def all_records() -> Iterator[RunRecord]:
 
 
 class RunMemory:
-    """The memory of one search."""
+    """The memory of one search; with `keep` off, the search reads it and leaves nothing in it."""
 
-    def __init__(self, config: Config, task: Task, space: Space, run: Path, memory: Memory) -> None:
+    def __init__(
+        self, config: Config, task: Task, space: Space, run: Path, memory: Memory, *, keep: bool = True
+    ) -> None:
         self._config, self._task, self._space, self._run, self._memory = config, task, space, run, memory
+        self._keep = keep
 
     def recall(self) -> list[Json]:
         """Return recalled architectures and principles, each with why, as plain JSON."""
@@ -85,7 +88,7 @@ class RunMemory:
 
         The run folder has everything, so a memory that cannot be written costs nothing but a `memory rebuild`.
         """
-        if not self._config.memory:
+        if not self._keep:
             return ""
         record = RunRecord(
             run_id=self._run.name,

@@ -64,11 +64,6 @@ class Elite:
     evaluator: str
     fidelity: str
 
-    @property
-    def key(self) -> str:
-        """Its id in the store."""
-        return "/".join((self.run, self.provenance, self.evaluator, self.fidelity, self.architecture.id))
-
     def to_metadata(self) -> Json:
         """Flat, as Chroma wants it."""
         return {
@@ -102,11 +97,6 @@ class Lesson:
     space: str
     principle: Principle
     provenance: Provenance  # of the values that its evidence rests on
-
-    @property
-    def key(self) -> str:
-        """Its id in the store."""
-        return f"{self.run}/{self.principle.id}"
 
     def to_metadata(self) -> Json:
         """Flat, as Chroma wants it; the principle itself as JSON."""

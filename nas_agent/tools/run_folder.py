@@ -1,12 +1,12 @@
 """The folder of one run: what lies in it, who may write to it, and how folders are found again.
 
-    runs/<time>-<task>-<id>/
-      run.json            written last when the folder is made: its existence means the folder is whole
-      config.toml         the resolved configuration
-      events.jsonl        the append-only truth
-      checkpoints.sqlite  where the state machine stands
-      llm/                prompts and replies by content hash
-      best.json, best.py  the winner, once the run is finished
+runs/<time>-<task>-<id>/
+  run.json            written last when the folder is made: its existence means the folder is whole
+  config.toml         the resolved configuration
+  events.jsonl        the append-only truth
+  checkpoints.sqlite  where the state machine stands
+  llm/                prompts and replies by content hash
+  best.json, best.py  the winner, once the run is finished
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ def register(home: Path, folder: RunFolder) -> None:
             with (home / "runs.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{folder.path}\n")
     except OSError as error:
-        raise StorageError(f"{home}: cannot be written ({error.strerror}); set NAS_AGENT_HOME to a folder of yours") from error
+        raise StorageError(
+            f"{home}: cannot be written ({error.strerror}); set NAS_AGENT_HOME to a folder of yours"
+        ) from error
 
 
 def known_folders(home: Path) -> list[RunFolder]:

@@ -30,7 +30,7 @@ class Training:
     """How a candidate is trained."""
 
     space: str  # as on the command line, so that the child process can load the user's own
-    epochs: int = 3  # after five, most cells of nb201 classify 97 % and can hardly be told apart
+    epochs: int = 3  # after five, the cells tried reached 97 % and could hardly be told apart
     width: int = 8  # channels of the first stage
     limit: float = 180.0  # wall-clock seconds for one candidate, the start of the process included
     command: tuple[str, ...] = WORKER

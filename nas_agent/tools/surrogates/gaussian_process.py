@@ -3,7 +3,7 @@
     k(a, b) = w exp(-sum over blocks of |a_b - b_b|_1 / l_b) + constant
 
 Distances are scaled so that two random architectures are one apart in each block, which makes one prior fit
-every space: log-normal around "as long as there are blocks" for the length scales, 1 for w, 0.1 for the noise.
+every space: log-normal around "as long as there are blocks" for the length scales, 1 for w, 0.2 for the noise.
 Hyper-parameters are the most probable ones (a posteriori), fitted anew whenever the observations have grown
 by a fifth. Where the space knows sizes, the prior mean rises with the log of the first one. What was tried
 instead stands in docs/log.md.
@@ -35,7 +35,7 @@ JITTER = 1e-4  # least noise variance: keeps single-precision factors stable
 class Settings:
     """The same for all spaces and tasks; measured on several (docs/log.md)."""
 
-    noise: float = 0.1  # prior median of the noise variance; targets have variance one
+    noise: float = 0.2  # prior median of the noise variance; targets have variance one
     length: float = 1.0  # prior median of a length scale, in mean distances times the number of blocks
     log_deviation: float = 0.5  # of the log-normal priors
     slope: float = 0.3  # prior mean: target deviations per deviation of the log size

@@ -1,0 +1,108 @@
+"""The project's own search as a bench method, and its ablations: what each part is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from nas_agent.bench.methods import BudgetSpent, Meter, Method, Problem, Trace
+from nas_agent.graphs.services import Recollection
+from nas_agent.run import NoTestSplit, Search
+from nas_agent.tools.evaluators.base import Evaluation
+
+if TYPE_CHECKING:
+    from nas_agent.tools.memory import Memory
+
+SOURCE_BUDGET = 100  # evaluations of each earlier search that `agent-memory` remembers
+
+
+@dataclass(frozen=True)
+class Agent:
+    """`nas_agent.Search` without a run folder; `settings` are fields of the configuration."""
+
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def run(self, problem: Problem, seed: int, budget: int) -> Trace:
+        """Search once, from a cold start."""
+        return self.search(problem, seed, budget, None)
+
+    def search(self, problem: Problem, seed: int, budget: int, memory: Recollection | None) -> Trace:
+        """Search once, with what memory recalls if there is one."""
+        meter = Meter(problem, seed, budget)
+        evaluation = Evaluation(problem.task, meter, NoTestSplit(), "bench")
+        search = Search(
+            problem.task,
+            space=problem.space,
+            evaluation=evaluation,
+            memory=memory,
+            budget=budget,
+            seed=seed,
+            **dict(self.settings),
+        )
+        try:
+            search.run()
+        except BudgetSpent:
+            pass  # the run was to end at the optimum
+        use = search.journal.model_use
+        return meter.trace(model_calls=use.calls, tokens=use.input_tokens + use.output_tokens)
+
+
+@dataclass(frozen=True)
+class AgentWithMemory(Agent):
+    """The same after one cold search of each related task, remembered and recalled as the product does it.
+
+    The earlier searches have the same seed and `SOURCE_BUDGET` evaluations each, which the trace does not count.
+    """
+
+    def run(self, problem: Problem, seed: int, budget: int) -> Trace:
+        """Search related tasks, remember them, then search this one."""
+        from nas_agent.config import make_config
+        from nas_agent.tools.memory import Memory
+        from nas_agent.tools.recollection import RunMemory
+
+        with TemporaryDirectory(prefix="nas-agent-bench-") as folder:
+            memory = Memory(Path(folder), _embedder())
+            for source in problem.related():
+                self._remember(memory, source, seed)
+            config = make_config({"task": problem.task.name, "space": problem.space.name, "seed": seed})
+            recollection = RunMemory(config, problem.task, problem.space, Path("bench"), memory, keep=False)
+            return self.search(problem, seed, budget, recollection)
+
+    def _remember(self, memory: Memory, source: Problem, seed: int) -> None:
+        from nas_agent.tools.remembered import RunRecord
+
+        evaluation = Evaluation(source.task, source.evaluator, NoTestSplit(), "bench")
+        search = Search(source.task, space=source.space, evaluation=evaluation, budget=SOURCE_BUDGET, seed=seed)
+        search.run()
+        memory.remember(
+            RunRecord(
+                run_id=f"{source.task.name}-{seed}",
+                task=source.task,
+                space=source.space.name,
+                outcomes=list(search.journal.archive),
+                principles=list(search.journal.library.principles),
+                finished=True,
+            )
+        )
+
+
+@lru_cache(maxsize=1)
+def _embedder() -> Any:
+    """One model a worker, and one cache of sentences over all of them."""
+    from nas_agent.tools.embedding import CachedEmbedder, MiniLM
+    from nas_agent.tools.home import home
+
+    return CachedEmbedder(MiniLM(), home() / "cache")
+
+
+AGENTS: dict[str, Callable[[], Method]] = {
+    "agent": Agent,
+    "agent-no-principles": partial(Agent, (("principles", False),)),
+    "agent-no-surrogate": partial(Agent, (("surrogate", "none"),)),
+    "agent-joint": partial(Agent, (("surrogate", "joint"),)),
+    "agent-memory": AgentWithMemory,
+}

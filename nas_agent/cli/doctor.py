@@ -1,0 +1,204 @@
+"""`doctor`: what works on this machine, and what to mend. Secrets are told present or absent, never shown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import typer
+
+from nas_agent.cli import output
+from nas_agent.cli.output import AsJson
+
+Json = dict[str, Any]
+State = Literal["ok", "note", "mend"]
+PACKAGES = ("torch", "transformers", "langgraph", "langchain", "chromadb", "scikit-learn", "numpy", "pydantic", "typer")
+EXTRAS = {"langchain-openai": "openai", "nats-bench": "nasbench", "nas-bench-201": "nasbench"}
+KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MISTRAL_API_KEY", "GOOGLE_API_KEY", "NAS_AGENT_API_KEY")
+TRACING = ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2", "LANGCHAIN_TRACING")
+TRACING_KEYS = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    detail: str
+    mend: str = ""  # what to do, where something must be done
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine: packages, device, data, memory, keys, tracing."""
+    with output.quiet_stdout():
+        checks = [check for look in LOOKS for check in look()]
+    broken = [check for check in checks if check.state == "mend"]
+    if as_json:
+        output.document({"ok": not broken, "checks": [asdict(check) for check in checks]})
+    else:
+        _print(checks)
+    if broken:
+        output.complain("; ".join(f"{check.name}: {check.detail}; {check.mend}" for check in broken))
+        raise typer.Exit(2)
+
+
+def _print(checks: list[Check]) -> None:
+    from rich.text import Text
+
+    from nas_agent.cli.layout import plain_table
+
+    styles = {"ok": "green", "note": "yellow", "mend": "bold red"}
+    table = plain_table("", "what", "how it is", wide=["how it is"])
+    for check in checks:
+        detail = Text(check.detail)
+        if check.mend:
+            detail.append(f"\n{check.mend}", style="bold")
+        table.add_row(Text(check.state, style=styles[check.state]), check.name, detail)
+    output.answer(table)
+
+
+def _python() -> list[Check]:
+    from nas_agent import __version__
+
+    version = platform.python_version()
+    name = f"{version} at {sys.executable}, {platform.system()} {platform.machine()}"
+    old = sys.version_info < (3, 11)
+    return [
+        Check("nas-agent", "ok", __version__),
+        Check("python", "mend" if old else "ok", name, "install Python 3.11 or later" if old else ""),
+    ]
+
+
+def _packages() -> list[Check]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    checks = []
+    for package in PACKAGES:
+        try:
+            checks.append(Check(package, "ok", version(package)))
+        except PackageNotFoundError:
+            checks.append(Check(package, "mend", "not installed", "run: pip install --force-reinstall nas-agent"))
+    for package, extra in EXTRAS.items():
+        try:
+            checks.append(Check(package, "ok", version(package)))
+        except PackageNotFoundError:
+            checks.append(Check(package, "note", f"not installed; if you want it: pip install 'nas-agent[{extra}]'"))
+    return checks
+
+
+def _device() -> list[Check]:
+    try:
+        import torch
+    # A broken installation raises whatever its native libraries do; any of it means that torch is unusable.
+    except Exception as error:
+        return [Check("device", "mend", f"torch cannot be imported: {error}", "reinstall torch")]
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return [Check("device", "ok", f"CUDA: {names}")]
+    if torch.backends.mps.is_available():
+        return [Check("device", "ok", "MPS (Apple)")]
+    threads = torch.get_num_threads()
+    return [Check("device", "ok", f"CPU, {threads} threads of {os.cpu_count()} cores; no GPU that torch can use")]
+
+
+def _embedding_model() -> list[Check]:
+    from nas_agent.errors import NasAgentError
+    from nas_agent.tools.embedding import model_folder
+
+    try:
+        return [Check("embedding model", "ok", str(model_folder()))]
+    except NasAgentError as error:
+        return [Check("embedding model", "mend", "all-MiniLM-L6-v2 is not installed", str(error))]
+
+
+def _data() -> list[Check]:
+    from nas_agent.errors import NasAgentError
+    from nas_agent.spaces.nasbench201 import NasBench201
+    from nas_agent.tools.tables import data_folders, find_table, load_nb201, nb201_task
+
+    named = os.environ.get("NAS_AGENT_DATA")
+    path = find_table(None)
+    if named and not os.path.isdir(named):
+        return [Check("data", "mend", f"NAS_AGENT_DATA={named} is no folder", "correct or unset NAS_AGENT_DATA")]
+    if path is None:
+        looked = ", ".join(str(place.folder) for place in data_folders(None))
+        detail = f"no table in {looked}: values are predicted by the embedded benchmark, not measured"
+        return [Check("data", "note", detail)]
+    task = nb201_task("cifar100")
+    assert task is not None
+    try:
+        table = load_nb201(path, task, NasBench201())
+    except NasAgentError as error:
+        return [Check("data", "mend", f"{path} cannot be used", str(error))]
+    return [Check("data", "ok", f"{path}: {table.rows:,} rows for cifar100")]
+
+
+def _folders() -> list[Check]:
+    from pathlib import Path
+
+    from nas_agent.tools.home import home
+
+    kept = home()
+    by = "NAS_AGENT_HOME" if os.environ.get("NAS_AGENT_HOME") else "the user's data folder"
+    places = (
+        (f"home ({by})", kept, "set NAS_AGENT_HOME to a folder of yours"),
+        ("runs (this folder)", Path.cwd() / "runs", "change to a folder of yours, or use --out"),
+    )
+    checks = []
+    for name, path, advice in places:
+        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        good = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+        detail = f"{path}{'' if path.exists() else ' (will be made)'}"
+        checks.append(
+            Check(
+                name, "ok" if good else "mend", detail if good else f"{path}: not ours to write", "" if good else advice
+            )
+        )
+    return checks
+
+
+def _memory() -> list[Check]:
+    from nas_agent.errors import NasAgentError
+    from nas_agent.tools.home import home
+    from nas_agent.tools.recollection import open_memory
+
+    if not home().is_dir():
+        return [Check("memory", "ok", "empty: no run has finished yet")]
+    try:
+        stats = open_memory().stats()
+    except NasAgentError as error:
+        return [Check("memory", "mend", "cannot be read", str(error))]
+    return [
+        Check(
+            "memory",
+            "ok",
+            f"{stats.folder}: {stats.runs} runs, {stats.architectures} architectures, {stats.principles} principles",
+        )
+    ]
+
+
+def _keys() -> list[Check]:
+    """Only the names: a value is never read further than to see whether there is one."""
+    present = [name for name in KEYS if os.environ.get(name)]
+    if not present:
+        return [Check("model keys", "note", "none is set; none is needed for --llm none")]
+    return [Check("model keys", "ok", f"set: {', '.join(present)}")]
+
+
+def _tracing() -> list[Check]:
+    on = [name for name in TRACING if os.environ.get(name, "").lower() in {"1", "true"}]
+    if not on:
+        return [Check("tracing", "ok", "off: nothing about a run leaves this machine by LangSmith")]
+    keyed = any(os.environ.get(name) for name in TRACING_KEYS)
+    detail = f"{', '.join(on)} is set: runs and prompts are sent to LangSmith"
+    return [Check("tracing", "note", detail if keyed else f"{detail} (no key is set, so it will refuse them)")]
+
+
+LOOKS: tuple[Callable[[], list[Check]], ...] = (
+    _python, _packages, _device, _embedding_model, _data, _folders, _memory, _keys, _tracing,
+)  # fmt: skip

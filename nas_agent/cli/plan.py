@@ -1,0 +1,134 @@
+"""What `run --dry-run` prints: what would be done, without doing or writing any of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from nas_agent.cli.layout import Rows, heading, sections
+from nas_agent.cli.wording import plural
+
+if TYPE_CHECKING:
+    from nas_agent.agents.chat import ChatModel
+    from nas_agent.config import Config
+    from nas_agent.records import Task
+    from nas_agent.spaces import Space
+
+Json = dict[str, Any]
+LETTERS = 4  # characters of a prompt in a token, roughly, for English and code
+REPLY = 800  # tokens of a reply, roughly
+
+
+def make(config: Config) -> Json:
+    """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
+    from nas_agent.spaces import load_space
+    from nas_agent.tools.evaluators.resolve import load_evaluation
+    from nas_agent.tools.surrogates import make_surrogate
+
+    space = load_space(config.space)
+    found = load_evaluation(
+        config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
+    )
+    listed = found.evaluator.pool()
+    pool = space.enumerate() if listed is None else listed
+    surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
+    candidates = None if pool is None else len(pool)
+    return {
+        "task": found.task.name,
+        "space": config.space,
+        "evaluator": found.evaluator.name,
+        "provenance": found.evaluator.provenance,
+        "fidelity": found.evaluator.fidelity,
+        "note": found.note,
+        "evaluations": config.budget if candidates is None else min(config.budget, candidates),
+        "initial": min(config.initial, config.budget),
+        "candidates": candidates,
+        "generator": config.generator,
+        "surrogate": None if surrogate is None else surrogate.name,
+        "principles": config.principles,
+        "recall": config.source if config.source is not None else config.recall,
+        "llm": _model_plan(config, space, found.task),
+        "out": str(config.out),
+        "writes": "nothing: this is a dry run",
+    }
+
+
+def tell(planned: Json) -> list[RenderableType]:
+    """Lay the plan out for a terminal."""
+    llm = planned["llm"]
+    candidates = "too many to list" if planned["candidates"] is None else f"{planned['candidates']:,}"
+    learns = "learned from the outcomes, and tested" if planned["principles"] else "none"
+    rows: Rows = [
+        (
+            "evaluator",
+            Text(f"{planned['evaluator']} ({planned['provenance']}, {planned['fidelity']})\n{planned['note']}"),
+        ),
+        (
+            "evaluations",
+            Text(f"{planned['evaluations']}, the first {planned['initial']} before the surrogate is asked"),
+        ),
+        ("candidates", Text(candidates)),
+        ("generator", Text(planned["generator"])),
+        ("surrogate", Text(planned["surrogate"] or "none: proposals are drawn by chance")),
+        ("principles", Text(learns)),
+        ("recall", Text(planned["recall"])),
+        ("model", Text("none" if llm is None else _model_words(llm))),
+        ("run folder", Text(f"would be made in {planned['out']}; this dry run writes nothing")),
+    ]
+    parts: list[RenderableType] = [
+        heading(f"Plan: {planned['task']} on {planned['space']}"),
+        "",
+        sections(rows),
+    ]
+    if llm is not None:
+        parts += ["", heading("The first prompt, with no outcomes to show yet")]
+        parts += [Padding(Text(llm["first_prompt"], overflow="fold"), (0, 2))]
+    return parts
+
+
+def _model_plan(config: Config, space: Space, task: Task) -> Json | None:
+    if config.llm == "none" or not config.principles:
+        return None
+    from nas_agent.agents.learner import LanguageModelLearner, LearnContext
+    from nas_agent.agents.models import prices, resolve
+
+    model: ChatModel | None = resolve(config.llm)  # tells of a missing key or package; nothing is sent
+    assert model is not None
+    learner = LanguageModelLearner(model, space)
+    prompt = learner.question(LearnContext(task=task, best=(), stage="improved")).text
+    calls = (config.budget - 1) // config.adapt_every
+    if config.max_calls is not None:
+        calls = min(calls, config.max_calls)
+    provider, _, name = config.llm.partition(":")
+    price = None if provider in {"http", "https"} else prices(provider, name)
+    tokens = {"input": calls * (len(prompt) + _shown(space, task)) // LETTERS, "output": calls * REPLY}
+    cost = None if price is None else (tokens["input"] * price[0] + tokens["output"] * price[1]) / 1e6
+    return {
+        "model": model.name,
+        "calls": calls,
+        "max_calls": config.max_calls,
+        "most_calls": calls * (learner.repairs + 1),
+        "tokens": tokens,
+        "cost_usd": cost,
+        "first_prompt": prompt,
+    }
+
+
+def _shown(space: Space, task: Task) -> int:
+    """Estimate the characters that the architectures add to a prompt: ten best and ten worst, as code."""
+    from random import Random
+
+    return 20 * len(space.source(space.sample(Random(0))))
+
+
+def _model_words(llm: Json) -> str:
+    cost = "cost not known" if llm["cost_usd"] is None else f"about {llm['cost_usd']:.3f} USD"
+    limit = "" if llm["max_calls"] is None else f", at most {llm['max_calls']} (--max-calls)"
+    tokens = llm["tokens"]
+    return (
+        f"{llm['model']}: about {plural(llm['calls'], 'call')}, up to {llm['most_calls']} if every reply needs repair"
+        f"{limit}; about {tokens['input']:,} tokens in and {tokens['output']:,} out, {cost}"
+    )

@@ -1,0 +1,249 @@
+"""A search that was stopped anywhere ends as the one that was never stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas_agent.errors import RunFolderError, StorageError
+from nas_agent.records import Json
+from nas_agent.run import Result, resume, start
+from nas_agent.tools.event_log import EventLog, deterministic, read_events
+from nas_agent.tools.run_folder import RunFolder, create, find, known_folders, open_folder, register, remove
+from tests.searching import Diary, config, evaluation
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing may catch it."""
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_AGENT_HOME", str(tmp_path / "home"))
+
+
+def events_of(folder: RunFolder) -> list[Json]:
+    return [deterministic(event) for event in read_events(folder.events)[0]]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Json], Result]:
+    out = tmp_path_factory.mktemp("unbroken")
+    os.environ["NAS_AGENT_HOME"] = str(out / "home")
+    result = start(config(out / "runs"), evaluation=evaluation())
+    return events_of(RunFolder(Path(result.run or ""))), result
+
+
+def the_folder(out: Path) -> RunFolder:
+    (path,) = out.iterdir()
+    return open_folder(path)
+
+
+EVENTS = 45  # about as many as the unbroken run writes; later points are skipped
+
+
+@pytest.mark.parametrize("point", range(1, EVENTS))
+def test_stopped_after_any_event_it_goes_on_as_if_never_stopped(
+    tmp_path: Path, unbroken: tuple[list[Json], Result], point: int
+) -> None:
+    expected, whole = unbroken
+    if point >= len(expected):
+        pytest.skip("the run writes fewer events")
+    seen = 0
+
+    def kill(event: Json) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == point:
+            raise Killed
+
+    first, second = Diary(), Diary()
+    with pytest.raises(Killed):
+        start(config(tmp_path / "runs"), [kill], evaluation=evaluation(first))
+    folder = the_folder(tmp_path / "runs")
+    before = len(events_of(folder))
+    result = resume(folder, evaluation=evaluation(second))
+    assert events_of(folder) == expected
+    assert result.curve == whole.curve
+    assert before == point
+    assert len(first.calls) + len(second.calls) <= 14 + 1
+    assert not (folder.path / "events.discarded.jsonl").exists()
+
+
+@pytest.mark.parametrize("lost", [1, 3, 8])
+def test_a_log_that_lost_its_last_lines_is_made_whole_again(
+    tmp_path: Path, unbroken: tuple[list[Json], Result], lost: int
+) -> None:
+    expected, whole = unbroken
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    lines = folder.events.read_bytes().splitlines(keepends=True)
+    folder.events.write_bytes(b"".join(lines[:-lost]))
+    folder.best_json.unlink()
+    diary = Diary()
+    assert resume(folder, evaluation=evaluation(diary)).curve == whole.curve
+    assert events_of(folder) == expected
+    assert len(diary.calls) <= lost
+
+
+def test_a_half_written_last_line_is_cut_off(tmp_path: Path, unbroken: tuple[list[Json], Result]) -> None:
+    expected, _ = unbroken
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    raw = folder.events.read_bytes()
+    folder.events.write_bytes(raw[: len(raw) - 40])
+    folder.best_json.unlink()
+    resume(folder, evaluation=evaluation())
+    assert events_of(folder) == expected
+
+
+def test_without_any_checkpoint_the_log_is_enough(tmp_path: Path, unbroken: tuple[list[Json], Result]) -> None:
+    expected, _ = unbroken
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    for file in folder.path.glob("checkpoints*"):
+        file.unlink()
+    folder.best_json.unlink()
+    diary = Diary()
+    resume(folder, evaluation=evaluation(diary))
+    assert events_of(folder) == expected
+    assert diary.calls == []
+
+
+def test_a_broken_file_of_checkpoints_costs_nothing(tmp_path: Path, unbroken: tuple[list[Json], Result]) -> None:
+    expected, _ = unbroken
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    for file in folder.path.glob("checkpoints.sqlite-*"):
+        file.unlink()
+    folder.checkpoints.write_bytes(b"this is no database" * 100)
+    folder.best_json.unlink()
+    resume(folder, evaluation=evaluation())
+    assert events_of(folder) == expected
+
+
+def test_resuming_a_finished_run_returns_its_result_and_measures_nothing(tmp_path: Path) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    before, diary = folder.events.read_bytes(), Diary()
+    again = resume(folder, evaluation=evaluation(diary))
+    assert again.to_dict() | {"seconds": 0} == result.to_dict() | {"seconds": 0}
+    assert diary.calls == []
+    assert folder.events.read_bytes() == before
+
+
+def run_process(what: str, out: Path, diary: Path, home: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "NAS_AGENT_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).resolve().parent.parent
+    return subprocess.Popen([sys.executable, "-m", "tests.resumed", what, out, diary], env=environment, cwd=root)
+
+
+@pytest.mark.parametrize("lines", [2, 9, 21, 33])
+def test_after_kill_9_a_new_process_goes_on(tmp_path: Path, unbroken: tuple[list[Json], Result], lines: int) -> None:
+    expected, _ = unbroken
+    out, diary, home = tmp_path / "runs", tmp_path / "diary", tmp_path / "home"
+    process = run_process("start", out, diary, home)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        logs = list(out.glob("*/events.jsonl"))
+        if logs and logs[0].read_bytes().count(b"\n") >= lines:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert run_process("resume", out, diary, home).wait() == 0
+    folder = the_folder(out)
+    assert events_of(folder) == expected
+    outcomes = [event for event in events_of(folder) if event["type"] == "outcome"]
+    assert len(outcomes) == len({event["outcome"]["architecture"]["id"] for event in outcomes}) == 14
+    assert len(diary.read_text().splitlines()) <= 14 + 1
+
+
+def test_a_run_that_another_process_holds_is_refused(tmp_path: Path) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    with folder.locked(), pytest.raises(RunFolderError, match="in use by another process"):
+        resume(RunFolder(folder.path), evaluation=evaluation())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "run.json is missing"),
+        ("{", "expected JSON with 'format'"),
+        ('{"version": 1}', "expected JSON with 'format'"),
+        ('{"format": 999, "version": "9.9"}', r"written by nas-agent 9\.9 in format 999.*upgrade"),
+    ],
+)
+def test_a_folder_that_is_no_whole_run_of_this_version_is_refused(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunFolderError, match=message):
+        open_folder(tmp_path)
+
+
+def test_a_broken_line_inside_the_log_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_text('{"type":"a"}\nnonsense\n{"type":"b"}\n')
+    with pytest.raises(RunFolderError, match=r"line 2: expected one JSON event, got b'nonsense'"):
+        read_events(log)
+
+
+def test_another_way_taken_sets_the_old_events_aside_and_keeps_the_measurements(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.append("a", {"x": 1})
+    log.append("b", {"x": 2})
+    outcome = {"architecture": {"id": "k"}}
+    log.append("outcome", {"evaluation": 1, "outcome": outcome})
+    log.close()
+    again = EventLog.reopen(path, 1)
+    assert again.append("b", {"x": 3})[1] is True
+    assert again.outcome_ahead(1, "k") == outcome
+    again.close()
+    assert [deterministic(e) for e in read_events(path)[0]] == [{"type": "a", "x": 1}, {"type": "b", "x": 3}]
+    assert (tmp_path / "events.discarded.jsonl").read_text().count("\n") == 2
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_a_whole_log(tmp_path: Path) -> None:
+    log = EventLog(Path("/dev/full"))
+    with pytest.raises(StorageError, match=r"/dev/full: cannot be written \(No space left on device\)"):
+        log.append("a", {})
+
+
+def test_an_out_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="a run folder cannot be made there"):
+        create(config(tmp_path / "file" / "runs"), "0")
+
+
+def test_run_folders_are_found_by_path_name_end_of_name_and_last(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folders = [create(config(tmp_path / "runs"), "0") for _ in range(2)]
+    for folder in folders:
+        register(home, folder)
+    first, second = folders
+    assert find(home, str(first.path)).path == first.path
+    assert find(home, first.path.name).path == first.path
+    assert find(home, first.path.name.rsplit("-", 1)[1]).path == first.path
+    assert find(home, "last").path == second.path
+    remove(home, second)
+    assert [folder.path for folder in known_folders(home)] == [first.path]
+    shutil.rmtree(first.path)
+    assert known_folders(home) == []
+
+
+def test_checkpoints_are_plain_data(tmp_path: Path) -> None:
+    result = start(config(tmp_path / "runs", budget=3), evaluation=evaluation())
+    with sqlite3.connect(RunFolder(Path(result.run or "")).checkpoints) as connection:
+        assert connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0] > 5
