@@ -17,7 +17,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # What to search for: cifar10, cifar100, ImageNet16-120, digits, or table:FILE.npz|csv.
-    task: str
+    task: str = "cifar100"
     # Where to search: nb201, an installed entry point, or FILE.py:CLASS.
     space: str = "nb201"
     # Evaluations to spend, the initial ones included.

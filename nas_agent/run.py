@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_agent import __version__
@@ -360,7 +361,7 @@ def start(
     space = load_space(config.space)
     evaluation = evaluation or _evaluation(config, space)
     model = _model(config)
-    config = config.model_copy(update={"out": config.out.resolve(), "data": config.data and config.data.resolve()})
+    config = _from_anywhere(config)
     folder = create(config, __version__)
     register(home(), folder)
     made(folder)
@@ -425,6 +426,19 @@ def _with_folder(
 
         model = RecordedModel(model, folder.model_calls, config.max_calls)
     return Engine(config, space, evaluation, log, folder=folder, model=model, memory=memory, listeners=listeners)
+
+
+def _from_anywhere(config: Config) -> Config:
+    """Make the paths absolute, so that the run can be resumed from another folder."""
+    changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
+    if config.task.startswith("table:"):
+        changes["task"] = f"table:{Path(config.task.removeprefix('table:')).expanduser().resolve()}"
+    path, colon, name = config.space.rpartition(":")
+    if colon and path.endswith(".py"):
+        changes["space"] = f"{Path(path).expanduser().resolve()}:{name}"
+    if config.source is not None and Path(config.source).is_dir():
+        changes["source"] = str(Path(config.source).resolve())
+    return config.model_copy(update=changes)
 
 
 def _model(config: Config) -> ChatModel | None:

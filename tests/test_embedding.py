@@ -63,6 +63,11 @@ def broken_text(file: Path) -> None:
     file.write_bytes(b"this is no database " * 200)
 
 
+def broken_with_journal(file: Path) -> None:
+    file.write_bytes(b"this is no database " * 200)
+    file.with_name(file.name + "-wal").write_bytes(b"of a process that was killed " * 200)
+
+
 def broken_page(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[100:] = b"\xff" * (len(content) - 100)
@@ -75,7 +80,7 @@ def other_table(file: Path) -> None:
         connection.execute("CREATE TABLE vectors (something TEXT)")
 
 
-@pytest.mark.parametrize("spoil", [broken_text, broken_page, other_table])
+@pytest.mark.parametrize("spoil", [broken_text, broken_with_journal, broken_page, other_table])
 def test_a_broken_cache_is_set_aside_and_made_again(tmp_path: Path, spoil: object) -> None:
     CachedEmbedder(Digits(), tmp_path).embed(["one", "two"])
     spoil(tmp_path / "embeddings.sqlite")
@@ -83,7 +88,10 @@ def test_a_broken_cache_is_set_aside_and_made_again(tmp_path: Path, spoil: objec
     assert np.array_equal(embedder.embed(["one"]), Digits().embed(["one"]))
     assert len(embedder.notes) == 1
     assert "was broken" in embedder.notes[0]
-    assert len(list(tmp_path.glob("embeddings.sqlite.broken-*"))) == 1
+    aside = [path for path in tmp_path.glob("embeddings.sqlite.broken-*") if not path.name.endswith(("-wal", "-shm"))]
+    assert len(aside) == 1
+    if spoil is broken_with_journal:
+        assert aside[0].with_name(aside[0].name + "-wal").exists()
     inner = Digits()
     CachedEmbedder(inner, tmp_path).embed(["one"])
     assert inner.asked == []

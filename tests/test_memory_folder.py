@@ -18,6 +18,7 @@ from nas_agent.records import Task
 from nas_agent.tools.embedding import Vectors
 from nas_agent.tools.home import home
 from nas_agent.tools.memory import Memory
+from nas_agent.tools.memory_store import session
 from nas_agent.tools.remembered import (
     Remembered,
     RunRecord,
@@ -131,14 +132,12 @@ def test_a_memory_that_another_process_holds_is_one_clear_line(tmp_path: Path) -
     assert memory.remember(some_runs()[1]) is Remembered.NEW
 
 
-def test_a_chroma_server_in_the_environment_is_not_used(
-    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("CHROMA_SYSDB_IMPL=nowhere\nCHROMA_API_IMPL=chromadb.api.fastapi.FastAPI\n")
-    monkeypatch.setenv("CHROMA_API_IMPL", "chromadb.api.fastapi.FastAPI")
-    memory.remember(some_runs()[0])
-    assert memory.recall(C100, "tiny", 1, 0)
+def test_a_chroma_server_in_the_environment_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CHROMA_API_IMPL=chromadb.api.fastapi.FastAPI\n")
+    code = "from pathlib import Path; from tests.test_memory_folder import remember_many as r; r(Path('m'), 'birds', 1)"
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here, check=True)
+    assert Memory(tmp_path / "m", Words()).stats().tasks == {"birds": 1}
 
 
 def remember_many(folder: Path, task: str, count: int) -> None:
@@ -202,7 +201,12 @@ def test_a_run_whose_writer_was_killed_is_invisible_until_it_is_remembered_again
     rebuilt = Memory(tmp_path / "rebuilt", Words())
     shutil.copytree(folder, tmp_path / "rebuilt", dirs_exist_ok=True)
     rebuilt.rebuild(runs)
-    for run in runs:
+    memory.remember(runs[1])
+    (store,) = folder.glob("chroma-*")
+    with session(store, Words()) as opened:
+        assert sorted(opened.runs()) == ["b", "c"]  # the next writer has removed what was left of "a"
+
+    for run in (runs[0], *runs[2:]):
         assert memory.remember(run) is (Remembered.KNOWN if run.run_id == "c" else Remembered.NEW)
     clean = Memory(tmp_path / "clean", Words())
     for run in runs:

@@ -116,13 +116,13 @@ _NOT_KEPT = {"parsed", "problem", "recorded"}
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    try:
-        data = json.loads(text)
+        data = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or not ("reply" in data or "error" in data):
             raise ValueError("it holds neither a reply nor an error")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"the record of a model call {file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise StorageError(f"{file} is no record of a model call ({error}); delete it to ask again") from error
     return data

@@ -186,7 +186,7 @@ def _keys() -> list[Check]:
     """Only the names: a value is never read further than to see whether there is one."""
     present = [name for name in KEYS if os.environ.get(name)]
     if not present:
-        return [Check("model keys", "note", "none is set; none is needed for --llm none")]
+        return [Check("model keys", "ok", "none is set; none is needed for --llm none")]
     return [Check("model keys", "ok", f"set: {', '.join(present)}")]
 
 

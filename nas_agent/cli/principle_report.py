@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_agent.cli.layout import Rows, counts, effect, heading, plain_table, sections
-from nas_agent.cli.output import short
+from nas_agent.cli.report import handle
 from nas_agent.cli.wording import number, plural
 from nas_agent.principles.constraint import constraint_from_dict
 from nas_agent.principles.principle import Evidence
@@ -36,7 +36,7 @@ def glance(story: Story, principle: Principle) -> list[RenderableType]:
         ("tasks", Text(", ".join(evidence.tasks) or "none yet")),
         ("last change", Text(f"{last.action} at evaluation {last.evaluations}: {last.why}")),
     ]
-    command = f"  nas-agent principles trace {principle.id} --run {short(story.folder.path)}"
+    command = f"  nas-agent principles trace {principle.id} --run {handle(story.folder)}"
     return [heading(f"{principle.id}  {principle.text}"), "", sections(rows), "", heading("Next"), command]
 
 

@@ -163,10 +163,12 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
+        if not self.budget:
+            return Text("loading ...", style="dim")
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
-            ProgressBar(total=max(1, self.budget), completed=self.done, width=32),
-            Text(f"{self.done}/{self.budget}" if self.budget else "loading", style="bold"),
+            ProgressBar(total=self.budget, completed=self.done, width=32),
+            Text(f"{self.done}/{self.budget}", style="bold"),
             Text(self._left(), style="dim"),
         )
         rows = [("best", self._best()), ("surrogate", self.surrogate), ("principles", self._counts())]
@@ -176,17 +178,20 @@ class Progress:
         if self.failed:
             rows.append(("failed", f"{self.failed} evaluations, each with its reason in the log"))
         grid = Table.grid(padding=(0, 1))
-        grid.add_column(style="dim", width=10)
+        grid.add_column(style="dim", min_width=10, no_wrap=True)
         grid.add_column(no_wrap=True, overflow="ellipsis")
         for name, text in rows:
             if text:
-                grid.add_row(name, Text(text))
+                grid.add_row(name, Text(text, no_wrap=True, overflow="ellipsis"))
         return Group(bar, grid)
 
     def _print(self, text: str) -> None:
         if not self._shown:
             return
         try:
+            if self._live is not None:
+                self._console.print(text)  # above the panel
+                return
             self._console.file.write(text + "\n")
             self._console.file.flush()
         except BrokenPipeError:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nas_agent.principles.principle import Principle
     from nas_agent.records import Architecture, Measured
     from nas_agent.spaces.base import Space
+    from nas_agent.tools.run_folder import RunFolder
 
 Json = dict[str, Any]
 Parts = list[RenderableType]  # a plain string is a line to be copied: it is never wrapped
@@ -107,6 +108,16 @@ def resume_command(story: Story) -> str:
     return f"nas-agent resume {short(story.folder.path)}"
 
 
+def handle(folder: RunFolder) -> str:
+    """Return the shortest name by which the command line finds a run: the end of its name, or its path."""
+    from nas_agent.tools.home import home
+    from nas_agent.tools.run_folder import known_folders
+
+    name = folder.path.name.rpartition("-")[2]
+    known = [other.path for other in known_folders(home()) if other.path.name.endswith(f"-{name}")]
+    return name if known == [folder.path] and not os.path.exists(name) else short(folder.path)
+
+
 def principle_list(story: Story, principles: Iterable[Principle]) -> Table:
     """List principles, active ones first: where each stands, on what evidence, and its sentence."""
     order = {"active": 0, "candidate": 1, "retired": 2}
@@ -154,10 +165,10 @@ def obeyed_by_best(story: Story) -> list[str]:
 
 def _headline(story: Story) -> str:
     provenance = story.started.get("provenance")
-    word = "" if provenance is None else f", {provenance}"
+    word = "" if provenance is None else f" ({provenance})"
     evaluator = story.started.get("evaluator", story.config.evaluator)
     spent = f"{len(story.archive)} of {plural(story.config.budget, 'evaluation')}"
-    return f"{story.task.name} on {story.config.space}: {spent}, evaluator {evaluator}{word}, seed {story.config.seed}"
+    return f"{story.task.name} on {story.config.space}: {spent}, {evaluator}{word}, seed {story.config.seed}"
 
 
 def _best(story: Story, space: Space | None, console: Console) -> Parts:
@@ -197,6 +208,10 @@ def _obeyed(story: Story) -> Text:
         principle = story.version(reference)
         text.append(f"\n{reference} ", style="bold")
         text.append(principle.text)
+        now = story.principles[principle.id]
+        if now.reference != reference or now.status != "active":
+            version = "" if now.reference == reference else f"{now.reference}, "
+            text.append(f" (since then {version}{now.status})")
         evidence = f"{effect(principle.evidence, story.task.unit)}; {counts(principle.evidence)}"
         text.append(f"\n   {evidence}", style="dim")
     return text
@@ -226,8 +241,8 @@ def _files(story: Story) -> Parts:
 
 def _next(story: Story) -> Parts:
     """Suggest commands that work as they stand."""
-    run = short(story.folder.path)
-    commands = [] if story.finished is not None else [f"nas-agent resume {run}"]
+    run = handle(story.folder)
+    commands = [] if story.finished is not None else [resume_command(story)]
     if story.best is not None:
         commands.append(f"nas-agent show {run} best")
     told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]
@@ -238,11 +253,17 @@ def _next(story: Story) -> Parts:
         others = [name for name in ("cifar10", "cifar100", "ImageNet16-120") if name != story.task.name]
         data = "" if story.config.data is None else f" --data {short(story.config.data)}"
         if len(others) == 2 and story.config.memory:
-            commands.append(f"nas-agent run --task {others[0]}{data}  # recalls what this run has taught")
+            commands += [
+                "# another task: it recalls what this run has taught",
+                f"nas-agent run --task {others[0]}{data}",
+            ]
         if story.config.llm == "none":
-            needs = "" if os.environ.get("OPENAI_API_KEY") else "  # needs OPENAI_API_KEY"
+            needs = "" if os.environ.get("OPENAI_API_KEY") else " (needs OPENAI_API_KEY)"
             task = shlex.quote(story.config.task)
-            commands.append(f"nas-agent run --task {task}{data} --llm openai:gpt-4o-mini{needs}")
+            commands += [
+                f"# with a language model{needs}",
+                f"nas-agent run --task {task}{data} --llm openai:gpt-4o-mini",
+            ]
     return ["", heading("Next"), *(f"  {command}" for command in commands)] if commands else []
 
 

@@ -56,6 +56,6 @@ def sparkline(values: list[float | None], width: int, *, rising: bool = True, un
         if value is None:
             drawn += " "
             continue
-        height = 1.0 if span <= 0 else (sign * value - floor) / span
+        height = 0.5 if span <= 0 else (sign * value - floor) / span
         drawn += bars[max(0, min(len(bars) - 1, int(height * (len(bars) - 1) + 1e-9)))]
     return drawn

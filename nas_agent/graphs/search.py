@@ -243,7 +243,7 @@ def generate(use: Services, number: int, outside: bool) -> list[Proposal]:
         brief = Brief(
             space=use.space,
             ranked=use.journal.archive.ranked(),
-            known=use.journal.archive,
+            known=use.journal.archive.ids,
             pool=use.pool,
             refinement=None if outside or not use.journal.library.active else use.journal.library.refinement(),
         )

@@ -137,10 +137,10 @@ class Library:
             step = None
             if principle.status == "candidate":
                 step = self._decide(now, verdict, list(living.values()), evaluations)
-            elif verdict.ruling == "refuted":
-                step = _change("retired", now, verdict.why, evaluations)
-            elif verdict.ruling == "supported":
+            elif verdict.ruling in {"supported", "too narrow"}:
                 step = self._revise(now, measurements, living, evaluations)
+            if principle.status == "active" and step is None and verdict.ruling in {"too narrow", "refuted"}:
+                step = _change("retired", now, verdict.why, evaluations)
             if step is None and _material(principle.evidence, verdict.evidence):
                 step = _change("credited", now, verdict.why, evaluations)
             if step is None:
@@ -169,7 +169,7 @@ class Library:
         self, candidate: Principle, verdict: Verdict, constraints: list[Constraint], evaluations: int
     ) -> Change | None:
         """Activate or retire a candidate, or leave it waiting."""
-        if verdict.ruling == "refuted":
+        if verdict.ruling in {"too narrow", "refuted"}:
             return _change("retired", candidate, verdict.why, evaluations)
         if verdict.ruling == "supported":
             if room(self.decisions, [*constraints, candidate.constraint], self._room) >= self._room:

@@ -135,59 +135,66 @@ def forbids(constraint: Constraint, decisions: Sequence[Decision]) -> bool:
 
 def assignments(decisions: Sequence[Decision], constraints: Sequence[Constraint]) -> Iterator[dict[str, str]]:
     """Yield every obeying choice by backtracking, in the order of decisions and options."""
-    domains = {decision.name: decision.options for decision in decisions}
-    for constraint in constraints:
-        if isinstance(constraint, Allowed):
-            kept = tuple(option for option in domains[constraint.decision] if option in constraint.options)
-            domains[constraint.decision] = kept
-    counts = [constraint for constraint in constraints if isinstance(constraint, Count)]
-    whens = [constraint for constraint in constraints if isinstance(constraint, When)]
-    names = list(domains)
-    # For each count: how many of the decisions from a place on can, and how many must, take one of its options.
-    able = [[0] * (len(names) + 1) for _ in counts]
-    forced = [[0] * (len(names) + 1) for _ in counts]
-    for number, count in enumerate(counts):
-        for place in reversed(range(len(names))):
-            member = [option in count.options for option in domains[names[place]]]
-            able[number][place] = able[number][place + 1] + any(member)
-            forced[number][place] = forced[number][place + 1] + all(member)
-    chosen: dict[str, str] = {}
+    search = _Backtracking(decisions, constraints)
+    yield from search.extend(0, (0,) * len(search.counts))
 
-    def possible(place: int, taken: list[int]) -> bool:
-        for number, count in enumerate(counts):
-            if taken[number] + able[number][place] < count.at_least:
-                return False
-            if count.at_most is not None and taken[number] + forced[number][place] > count.at_most:
-                return False
-        return all(
-            when.decision not in chosen or when.then.decision not in chosen or when.holds(chosen) for when in whens
-        )
 
-    # What lies ahead depends on the place, the counts and the ends of conditions alone: dead ends are remembered,
-    # without which two counts that exclude each other would cost exponential time.
-    ends = {name for when in whens for name in (when.decision, when.then.decision)}
-    dead: set[tuple[object, ...]] = set()
+class _Backtracking:
+    """Exact search for choices that obey, with bounds on counts and a memory of dead ends."""
 
-    def extend(place: int, taken: list[int]) -> Iterator[dict[str, str]]:
-        if not possible(place, taken):
+    def __init__(self, decisions: Sequence[Decision], constraints: Sequence[Constraint]) -> None:
+        self.domains = {decision.name: decision.options for decision in decisions}
+        for constraint in constraints:
+            if isinstance(constraint, Allowed):
+                kept = tuple(o for o in self.domains[constraint.decision] if o in constraint.options)
+                self.domains[constraint.decision] = kept
+        self.names = list(self.domains)
+        self.counts = [constraint for constraint in constraints if isinstance(constraint, Count)]
+        self.whens = [constraint for constraint in constraints if isinstance(constraint, When)]
+        self.ends = {name for when in self.whens for name in (when.decision, when.then.decision)}
+        # For each count: how many of the decisions from a place on can, and how many must, take one of its options.
+        self.able = [self._ahead(count, any) for count in self.counts]
+        self.forced = [self._ahead(count, all) for count in self.counts]
+        self.chosen: dict[str, str] = {}
+        self.dead: set[tuple[object, ...]] = set()
+
+    def extend(self, place: int, taken: tuple[int, ...]) -> Iterator[dict[str, str]]:
+        """Choose for the decisions from `place` on; `taken`: what each count has reached."""
+        # What lies ahead depends on the place, the counts and the ends of conditions alone: dead ends are
+        # remembered, without which two counts that exclude each other would cost exponential time.
+        state = (place, taken, *(option for name, option in self.chosen.items() if name in self.ends))
+        if state in self.dead or not self._possible(place, taken):
             return
-        if place == len(names):
-            yield dict(chosen)
-            return
-        state = (place, *taken, *(option for name, option in chosen.items() if name in ends))
-        if state in dead:
+        if place == len(self.names):
+            yield dict(self.chosen)
             return
         alive = False
-        for option in domains[names[place]]:
-            chosen[names[place]] = option
-            for found in extend(place + 1, [n + (option in c.options) for n, c in zip(taken, counts, strict=True)]):
+        name = self.names[place]
+        for option in self.domains[name]:
+            self.chosen[name] = option
+            reached = tuple([n + (option in c.options) for n, c in zip(taken, self.counts, strict=True)])
+            for found in self.extend(place + 1, reached):
                 alive = True
                 yield found
-            del chosen[names[place]]
+            del self.chosen[name]
         if not alive:
-            dead.add(state)
+            self.dead.add(state)
 
-    yield from extend(0, [0] * len(counts))
+    def _ahead(self, count: Count, rule: Callable[[list[bool]], bool]) -> list[int]:
+        number = [0] * (len(self.names) + 1)
+        for place in reversed(range(len(self.names))):
+            member = [option in count.options for option in self.domains[self.names[place]]]
+            number[place] = number[place + 1] + rule(member)
+        return number
+
+    def _possible(self, place: int, taken: tuple[int, ...]) -> bool:
+        for count, reached, able, forced in zip(self.counts, taken, self.able, self.forced, strict=True):
+            if reached + able[place] < count.at_least:
+                return False
+            if count.at_most is not None and reached + forced[place] > count.at_most:
+                return False
+        known = self.chosen
+        return all(w.decision not in known or w.then.decision not in known or w.holds(known) for w in self.whens)
 
 
 def _support(principle: Principle) -> tuple[float, float, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -28,11 +29,15 @@ UPSET = 0.01  # chance that the best measurements are all on the other side
 PATIENCE = ((4, 0.6), (5, 0.54), (10, 0.5))
 
 
+# too narrow: right on the whole, but the very best do not obey.
+Ruling = Literal["supported", "undecided", "too narrow", "refuted"]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the measurements say about a constraint, with the sentence for the history."""
 
-    ruling: str  # "supported", "undecided" or "refuted"
+    ruling: Ruling
     why: str
     evidence: Evidence
 
@@ -51,15 +56,16 @@ def judge(measurements: Measurements, constraint: Constraint) -> Verdict:
         return Verdict("refuted", f"{against} (z = {rival.z:.1f})", evidence)
     if evidence.high is not None and evidence.high < 0.0 and rival.wins > 0.5:
         return Verdict("refuted", f"those that obey score lower: {interval(evidence)}", evidence)
+    if any(rival.members >= members and rival.wins >= wins for members, wins in PATIENCE):
+        return Verdict("refuted", f"not supported: {against}", evidence)
+    ahead = evidence.low is not None and evidence.low > 0.0 and rival.members >= SIDE and rival.z <= -CONVINCED
     lead, chance = _upset(measurements, obeys)
     if chance <= UPSET:
         why = f"the best {lead} do not obey although only {others} of {len(measurements)} do not (p = {chance:.3f})"
-        return Verdict("refuted", why, evidence)
-    if any(rival.members >= members and rival.wins >= wins for members, wins in PATIENCE):
-        return Verdict("refuted", f"not supported: {against}", evidence)
-    if evidence.low is not None and evidence.low > 0.0 and rival.members >= SIDE and rival.z <= -CONVINCED:
-        ahead = f"obeying beats {1.0 - rival.wins:.0%} of {rival.members} comparable others"
-        return Verdict("supported", f"{interval(evidence)}; {ahead}", evidence)
+        return Verdict("too narrow" if ahead else "refuted", why, evidence)
+    if ahead:
+        why = f"obeying beats {1.0 - rival.wins:.0%} of {rival.members} comparable others"
+        return Verdict("supported", f"{interval(evidence)}; {why}", evidence)
     return Verdict("undecided", f"{interval(evidence)}; {against}", evidence)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from enum import Enum
 
 from nas_agent.records import Architecture, Measured, Outcome, Task
@@ -32,6 +32,11 @@ class Archive:
 
     def __contains__(self, architecture_id: object) -> bool:
         return architecture_id in self._outcomes
+
+    @property
+    def ids(self) -> KeysView[str]:
+        """Canonical ids with an outcome; asked thousands of times a round, so it is the dictionary's own view."""
+        return self._outcomes.keys()
 
     def __iter__(self) -> Iterator[Outcome]:
         return iter(self._outcomes.values())

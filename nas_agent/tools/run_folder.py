@@ -98,7 +98,8 @@ class RunFolder:
 def create(config: Config, version: str) -> RunFolder:
     """Make a new run folder below `config.out`."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    label = re.sub(r"[^A-Za-z0-9.-]+", "-", config.task).strip("-")[-40:]
+    name = f"table-{Path(config.task).stem}" if config.task.startswith("table:") else config.task
+    label = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-")[-40:]
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         path = config.out.resolve() / f"{stamp}-{label}-{secrets.token_hex(3)}"
