@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import itertools
 import os
 import pstats
 import statistics
@@ -60,7 +61,7 @@ def main() -> None:
             print(f"{name}: {wall:.1f} ms wall, {cpu:.1f} ms CPU per evaluation ({arguments.budget} evaluations)")
         for name, place in (("run folder", runs), ("in memory", None)):
             _, _, marks = measure(place, arguments.long, 0)
-            steps = [1e3 * (b - a) for a, b in zip(marks, marks[1:], strict=False)]
+            steps = [1e3 * (b - a) for a, b in itertools.pairwise(marks)]
             early, late = statistics.mean(steps[75:125]), statistics.mean(steps[-50:])
             print(
                 f"growth, {name}: {early:.1f} ms around the 100th, {late:.1f} ms around the {arguments.long}th, "

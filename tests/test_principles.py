@@ -234,6 +234,14 @@ def test_a_known_constraint_is_not_considered_again_even_after_retirement() -> N
     assert library.consider(drafts(Allowed("a", ("poor",)), Allowed("a", ("poor",))), observations, 41) == []
 
 
+def test_a_draft_that_the_active_principles_imply_is_left_out() -> None:
+    library = Library(DECISIONS)
+    applied(library, library.adopt(drafts(Count(("good",), at_least=3)), "planted", 0))
+    observations = sampled(60, lambda choices: float(sum(option == "good" for option in choices.values())))
+    assert library.consider(drafts(Count(("good",), at_least=2)), observations, 60) == []
+    assert library.consider(drafts(Count(("good",), at_least=4)), observations, 60) != []
+
+
 def test_a_candidate_is_activated_when_evidence_comes() -> None:
     library = Library(DECISIONS)
     observations = sampled(40, by_a)
@@ -289,6 +297,7 @@ def test_a_supported_principle_is_tightened_where_one_of_its_options_is_clearly_
     assert changes[0].principle.reference == "P1@2"
     assert library.active[0].constraint == Allowed("a", ("good",))
     assert changes[0].why.startswith("tightened")
+    assert changes[0].principle.text.startswith("Use good for a: +")
 
 
 def test_a_supported_principle_is_loosened_where_it_shuts_out_something_better() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -63,7 +64,10 @@ def _usage_error(error: Any) -> int:
         return 2
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "nas-agent"
-    output.complain(f"{error.format_message()} See: {command} --help")
+    came = ""
+    with contextlib.suppress(AttributeError, LookupError):  # only typer's own checks say what they were given
+        came = f", got {error.__cause__.errors()[0]['input']!r}"
+    output.complain(f"{error.format_message().rstrip('.')}{came}; see {command} --help")
     return 2
 
 

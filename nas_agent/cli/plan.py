@@ -38,7 +38,7 @@ def make(config: Config) -> Json:
     candidates = None if pool is None else len(pool)
     return {
         "task": found.task.name,
-        "space": config.space,
+        "space": space.name,
         "evaluator": found.evaluator.name,
         "provenance": found.evaluator.provenance,
         "fidelity": found.evaluator.fidelity,

@@ -73,7 +73,7 @@ class Progress:
             case "started":
                 self.task, self.budget = event["task"], event["budget"]
                 self.header = (
-                    f"{self.task['name']} on {event['space']}: {event['budget']} evaluations, "
+                    f"{self.task['name']} on {event['space_name']}: {event['budget']} evaluations, "
                     f"{event['evaluator']} ({event['provenance']}, {event['fidelity']})"
                 )
             case "proposed":

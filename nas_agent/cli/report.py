@@ -168,7 +168,7 @@ def _headline(story: Story) -> str:
     word = "" if provenance is None else f" ({provenance})"
     evaluator = story.started.get("evaluator", story.config.evaluator)
     spent = f"{len(story.archive)} of {plural(story.config.budget, 'evaluation')}"
-    return f"{story.task.name} on {story.config.space}: {spent}, {evaluator}{word}, seed {story.config.seed}"
+    return f"{story.task.name} on {story.space_name}: {spent}, {evaluator}{word}, seed {story.config.seed}"
 
 
 def _best(story: Story, space: Space | None, console: Console) -> Parts:

@@ -58,9 +58,7 @@ def run(
     no_principles: Annotated[bool, typer.Option("--no-principles", help="Learn no principles.")] = False,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Neither recall from memory nor write to it.")] = False,
     batch: Annotated[int | None, typer.Option(help="Architectures measured in one round (default 1).")] = None,
-    initial: Annotated[
-        int | None, typer.Option(help="Architectures measured before the surrogate is asked (5).")
-    ] = None,
+    initial: Annotated[int | None, typer.Option(help="Measured before the surrogate is asked.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where run folders are made (default runs/).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags override them.")] = None,

@@ -76,6 +76,11 @@ class Story:
                 self.finished = event
 
     @property
+    def space_name(self) -> str:
+        """The space as a person calls it; a user's own is configured by its file."""
+        return str(self.started.get("space_name", self.config.space))
+
+    @property
     def best(self) -> Measured | None:
         """The best outcome so far."""
         return self.archive.best

@@ -14,6 +14,7 @@ from nas_agent.principles.constraint import Constraint
 from nas_agent.principles.evidence import Measurements
 from nas_agent.principles.principle import Action, Change, Draft, Evidence, Observation, Principle, Status
 from nas_agent.principles.refinement import Refinement, forbids, room, satisfiable
+from nas_agent.principles.statistics import sentence
 from nas_agent.principles.verdict import Verdict, better_neighbour, judge
 from nas_agent.spaces.base import Decision
 
@@ -101,7 +102,7 @@ class Library:
     def consider(self, drafts: Sequence[Draft], observations: Sequence[Observation], evaluations: int) -> list[Change]:
         """Check drafts against the space and the evidence; the good become active, the refuted are retired.
 
-        Drafts that do not fit the space, or say what is known already, change nothing.
+        Drafts that do not fit the space, or say what is known or implied already, change nothing.
         """
         measurements = Measurements(self.decisions)
         measurements.extend(observations)
@@ -111,6 +112,8 @@ class Library:
         for draft in drafts:
             if draft.constraint in known or not self.accepts(draft.constraint):
                 continue
+            if not forbids(draft.constraint, self.decisions, constraints):
+                continue  # the active principles imply it; it may come again when one of them is gone
             known.add(draft.constraint)
             number += 1
             verdict = judge(measurements, draft.constraint)
@@ -190,12 +193,13 @@ class Library:
         others = [other for identity, other in living.items() if identity != principle.id]
         if constraint in self._known or room(self.decisions, [*others, constraint], self._room) < self._room:
             return None
+        evidence = measurements.weigh(constraint)
         revised = replace(
             principle,
             version=principle.version + 1,
             constraint=constraint,
-            text=f"{principle.text.split(' [now: ')[0]} [now: {constraint}]",
-            evidence=measurements.weigh(constraint),
+            text=sentence(constraint, evidence, self.decisions),  # the first wording stays with version 1
+            evidence=evidence,
         )
         return _change("revised", revised, why, evaluations)
 

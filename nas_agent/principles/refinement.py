@@ -112,25 +112,24 @@ def room(decisions: Sequence[Decision], constraints: Sequence[Constraint], limit
     return number
 
 
-def forbids(constraint: Constraint, decisions: Sequence[Decision]) -> bool:
-    """Tell whether some architecture disobeys: a constraint that forbids nothing is not worth a test."""
+def forbids(constraint: Constraint, decisions: Sequence[Decision], given: Sequence[Constraint] = ()) -> bool:
+    """Tell whether some architecture that obeys the given constraints disobeys this one: else it says nothing new."""
     options = {decision.name: decision.options for decision in decisions}
 
     def other_than(allowed: Allowed) -> Allowed:
         return Allowed(allowed.decision, tuple(set(options[allowed.decision]) - set(allowed.options)))
 
+    breaches: list[list[Constraint]] = []
     match constraint:
         case Allowed():
-            return satisfiable(decisions, [other_than(constraint)])
+            breaches.append([other_than(constraint)])
         case Count():
-            fewer = Count(constraint.options, at_most=constraint.at_least - 1)
-            if satisfiable(decisions, [fewer]):
-                return True
-            most = constraint.at_most
-            return most is not None and satisfiable(decisions, [Count(constraint.options, at_least=most + 1)])
+            breaches.append([Count(constraint.options, at_most=constraint.at_least - 1)])
+            if constraint.at_most is not None:
+                breaches.append([Count(constraint.options, at_least=constraint.at_most + 1)])
         case When():
-            condition = Allowed(constraint.decision, constraint.options)
-            return satisfiable(decisions, [condition, other_than(constraint.then)])
+            breaches.append([Allowed(constraint.decision, constraint.options), other_than(constraint.then)])
+    return any(satisfiable(decisions, [*given, *breach]) for breach in breaches)
 
 
 def assignments(decisions: Sequence[Decision], constraints: Sequence[Constraint]) -> Iterator[dict[str, str]]:

@@ -236,6 +236,8 @@ def _claim(constraint: Constraint, named: Callable[[str], str]) -> str:
             return f"Use {' or '.join(constraint.options)} for {named(constraint.decision)}"
         case Count(at_most=None):
             return f"Use {' or '.join(constraint.options)} at least {constraint.at_least} times"
+        case Count(at_most=0):
+            return f"Do not use {' or '.join(constraint.options)}"
         case Count():
             least = f"at least {constraint.at_least} and " if constraint.at_least else ""
             return f"Use {' or '.join(constraint.options)} {least}at most {constraint.at_most} times"

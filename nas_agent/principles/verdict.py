@@ -26,7 +26,7 @@ CONVINCED = 1.64  # z of a rivalry that agrees: 5 %, one side
 REFUTED = 2.0  # z of a rivalry that disagrees: 2.3 %, one side
 UPSET = 0.01  # chance that the best measurements are all on the other side
 # Comparable others after which a principle is given up when they win this share: it has to earn its place.
-PATIENCE = ((4, 0.6), (5, 0.54), (10, 0.5))
+PATIENCE = ((4, 0.6), (5, 0.54), (8, 0.45))
 
 
 # too narrow: right on the whole, but the very best do not obey.

@@ -189,30 +189,27 @@ class CachedEmbedder:
                         if isinstance(blob, bytes) and len(blob) == 4 * self.dimension:  # else: embed it again
                             found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
         except sqlite3.DatabaseError as error:
-            self._give_up(error)
+            if "no such table" not in str(error):  # another process is about to make it
+                self._give_up(error)
         return found
 
     def _write(self, rows: dict[bytes, Vectors]) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect()) as connection, connection:
+            with closing(self._connect()) as connection:
+                connection.execute("BEGIN IMMEDIATE")  # a lock taken later would not wait for another writer
+                connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
                 connection.executemany(
-                    "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+                    "INSERT OR REPLACE INTO vectors (key, vector) VALUES (?, ?)",
                     [(key, vector.astype("<f4").tobytes()) for key, vector in rows.items()],
                 )
+                connection.execute("COMMIT")
         except (OSError, sqlite3.DatabaseError) as error:
             self._give_up(error)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._file, timeout=30)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")  # losing the last entries in a power cut is harmless
-            connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
-        except sqlite3.DatabaseError:
-            connection.close()
-            raise
-        return connection
+        # No write-ahead log: switching it on fails at once where another process is doing the same.
+        return sqlite3.connect(self._file, timeout=30, isolation_level=None)
 
     def _give_up(self, error: Exception) -> None:
         """Set a broken file aside; one that is locked, read-only or out of space is left where it is."""
@@ -220,7 +217,7 @@ class CachedEmbedder:
             self._note(f"embedding cache {self._file} cannot be used ({error}); texts are embedded without it")
             return
         aside = self._file.with_name(f"{self._file.name}.broken-{time.time_ns()}")
-        for suffix in ("", "-wal", "-shm"):  # a journal left behind would be applied to the next file
+        for suffix in ("", "-journal"):  # a journal left behind would be applied to the next file
             part = self._file.with_name(self._file.name + suffix)
             try:
                 part.rename(aside.with_name(aside.name + suffix))

@@ -1,0 +1,670 @@
+"""The command line, as its users meet it: answers on stdout, one-line errors, exit codes, and how to go on."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from nas_agent.cli.main import app
+from nas_agent.cli.progress import Progress
+
+Json = dict[str, Any]
+
+SPACE = """
+from nas_agent.spaces import CategoricalSpace, Decision
+
+class Nets(CategoricalSpace):
+    name = "nets"
+    decisions = tuple(Decision(name, ("a", "b", "c", "d")) for name in ("depth", "width", "act", "norm", "pool"))
+"""
+LETTERS = "abcd"
+DESIGN_KEYS = {"run", "task", "space", "evaluator", "evaluations", "best", "curve", "principles", "llm", "seconds"}
+
+
+def table() -> str:
+    """All 1,024 points; `depth=d` and `width=d` are good, the others matter little."""
+    lines = ["architecture,val,test"]
+    for code in range(4**5):
+        digits = [code // 4**place % 4 for place in range(5)]
+        names = zip(("depth", "width", "act", "norm", "pool"), digits, strict=True)
+        text = ",".join(f"{name}={LETTERS[digit]}" for name, digit in names)
+        value = 40 + 8 * digits[0] + 5 * digits[1] + digits[2] * digits[3] / 3 + digits[4] / 10 + code % 7 / 100
+        lines.append(f'"{text}",{value:.4f},{value - 1:.4f}')
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of this file live."""
+
+    folder: Path
+    run: Path  # a finished run of 40 evaluations
+
+    @property
+    def task(self) -> list[str]:
+        """The flags of a small search without memory, which would load a language model."""
+        return [
+            "--task", f"table:{self.folder / 'nets.csv'}", "--space", f"{self.folder / 'nets.py'}:Nets",
+            "--out", str(self.folder / "runs"), "--no-memory",
+        ]  # fmt: skip
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def answer(*args: str) -> Json:
+    result = call(*args, "--json")
+    assert result.exit_code == 0, result.stderr
+    document: Json = json.loads(result.stdout)
+    return document
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("cli")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAS_AGENT_HOME", str(folder / "home"))
+        for name in ("NAS_AGENT_DATA", "OPENAI_API_KEY", "LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
+            patch.delenv(name, raising=False)
+        patch.setenv("COLUMNS", "80")
+        patch.chdir(folder)
+        (folder / "nets.csv").write_text(table())
+        (folder / "nets.py").write_text(SPACE)
+        here = Place(folder, folder)
+        document = answer("run", *here.task, "--budget", "40", "--set", "adapt_every=5")
+        yield Place(folder, Path(document["run"]))
+
+
+# -- help and start-up ----------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom nas_agent.cli.main import app\n"
+        "try:\n    app(['run', '--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'langgraph', 'langchain', 'chromadb', 'pandas', 'sklearn', 'scipy', 'numpy', 'nas_agent.config'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--budget" in done.stdout
+
+
+COMMANDS = (
+    "run, resume, runs, runs rm, show, principles list, principles show, principles trace, memory stats, "
+    "memory search, memory rebuild, memory forget, data status, data import, bench, doctor"
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS.split(", "))
+def test_every_command_has_help_and_takes_json(command: str) -> None:
+    result = call(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "--json" in result.stdout
+
+
+def test_the_defaults_that_help_states_are_those_of_the_settings() -> None:
+    from nas_agent.config import Config
+
+    words = " ".join(call("run", "--help").stdout.split())
+    config = Config()
+    stated = {"budget": r"default (\d+)\)", "seed": r"choice \(default (\d+)\)", "task": r"(\w+) \(the default\)"}
+    for name, pattern in stated.items():
+        found = re.search(rf"--{name} .*?{pattern}", words)
+        assert found is not None, name
+        assert found.group(1) == str(getattr(config, name))
+    for name in ("generator", "surrogate", "evaluator", "llm", "space"):
+        found = re.search(rf"--{name} <\w+> (\w+) \(the default\)|--{name} \w+ (\w+) \(the default\)", words)
+        assert found is not None, name
+        assert getattr(config, name) in found.groups()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    import nas_agent
+
+    assert call("--version").stdout == f"nas-agent {nas_agent.__version__}\n"
+
+
+# -- run and resume ---------------------------------------------------------------------------------------
+
+
+def test_run_prints_one_document_with_the_keys_of_the_design(place: Place) -> None:
+    result = call("run", *place.task, "--budget", "6", "--json")
+    document = json.loads(result.stdout)
+    assert result.stdout.count("\n") == 1
+    assert DESIGN_KEYS <= set(document) <= DESIGN_KEYS | {"why"}
+    assert {"id", "arch", "val", "test", "evaluation"} <= set(document["best"])
+    assert set(document["principles"]) == {"active", "retired"}
+    assert set(document["llm"]) == {"calls", "input_tokens", "output_tokens", "cost_usd"}
+    assert document["evaluations"] == len(document["curve"]) == 6
+    assert document["curve"] == sorted(document["curve"])
+    assert document["best"]["val"] == document["curve"][-1]
+    assert document["best"]["test"] == pytest.approx(document["best"]["val"] - 1)
+    assert "[6/6]" in result.stderr  # progress has its own stream
+
+
+def test_the_report_shows_the_winner_its_values_where_it_lies_and_commands_that_work(place: Place) -> None:
+    result = call("run", *place.task, "--budget", "12", "--set", "adapt_every=4")
+    assert result.exit_code == 0
+    run = Path(answer("runs")["runs"][-1]["run"])
+    shown = answer("show", str(run))
+    assert f"{shown['best']['val']:.2f} %  measured" in result.stdout
+    assert f"{shown['best']['test']:.2f} %" in result.stdout
+    assert shown["best"]["arch"] in result.stdout.splitlines()  # on a line of its own, to be copied
+    assert str(run.relative_to(place.folder)) in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines() if line.strip() != shown["best"]["arch"])
+    commands = re.findall(r"^  nas-agent (.*)$", result.stdout, re.M)
+    assert len(commands) >= 1
+    for command in commands:
+        assert call(*command.split()).exit_code == 0, command
+
+
+def test_resume_of_a_finished_run_prints_its_result(place: Place) -> None:
+    first = json.loads((place.run / "best.json").read_text())
+    again = answer("resume", str(place.run))
+    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in first.items() if k != "seconds"}
+
+
+def test_flags_win_over_set_which_wins_over_the_file(place: Place) -> None:
+    file = place.folder / "search.toml"
+    file.write_text('task = "nothing"\nbudget = 3\nseed = 1\ninitial = 2\n')
+    planned = answer("run", *place.task, "--config", str(file), "--set", "budget=4", "--set", "initial=3", "--dry-run")
+    assert planned["evaluations"] == 4
+    assert planned["initial"] == 3
+    assert planned["task"] == "table:nets.csv"
+    assert answer("run", *place.task, "--set", "budget=4", "--budget", "5", "--dry-run")["evaluations"] == 5
+
+
+def test_the_task_is_cifar100_unless_another_is_named(place: Place) -> None:
+    planned = answer("run", "--dry-run")
+    assert (planned["task"], planned["evaluator"], planned["provenance"]) == ("cifar100", "embedded", "predicted")
+
+
+def test_a_dry_run_writes_nothing_and_shows_the_first_prompt(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(place.folder.rglob("*"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-shown")
+    planned = answer(
+        "run", *place.task, "--llm", "openai:gpt-4o-mini", "--budget", "31", "--max-calls", "2", "--dry-run"
+    )
+    assert sorted(place.folder.rglob("*")) == before
+    assert planned["llm"]["calls"] == 2
+    assert planned["llm"]["cost_usd"] > 0
+    assert '"depth"' in planned["llm"]["first_prompt"]
+    told = call("run", *place.task, "--llm", "openai:gpt-4o-mini", "--dry-run").stdout
+    assert "depth" in told
+    assert "sk-not-to-be-shown" not in told + json.dumps(planned)
+
+
+def test_paths_of_a_run_hold_from_another_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = answer(
+        "run", "--task", "table:nets.csv", "--space", "nets.py:Nets", "--budget", "4", "--no-memory", "--out", "runs"
+    )
+    (place.folder / "elsewhere").mkdir()
+    monkeypatch.chdir(place.folder / "elsewhere")
+    assert answer("resume", document["run"])["best"] == document["best"]
+    assert answer("show", document["run"], "best")["id"] == document["best"]["id"]
+
+
+def test_a_predicted_value_is_never_shown_as_measured(place: Place) -> None:
+    result = call("run", "--task", "cifar10", "--budget", "3", "--no-memory", "--out", str(place.folder / "predicted"))
+    assert result.exit_code == 0, result.stderr
+    values = [line for line in result.stdout.splitlines() if re.match(r"validation|test", line)]
+    assert len(values) == 2
+    assert all("predicted" in line for line in values)
+    assert "(predicted, " in result.stderr
+
+
+# -- interruption -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_with_130_and_the_command_that_goes_on(place: Place, number: signal.Signals) -> None:
+    program = [sys.executable, "-m", "nas_agent.cli.main", "run", *place.task, "--budget", "300", "--json"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("[ 10/300]"):
+                process.send_signal(number)
+                break
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    last = stderr.splitlines()[-1]
+    assert last.startswith("nas-agent resume ")
+    run = last.removeprefix("nas-agent resume ")
+    spent = answer("show", run)
+    assert spent["status"] == "stopped"
+    assert 10 <= spent["evaluations"] < 300
+    assert spent["resume"] == last
+    (place.folder / run / "config.toml").write_text(
+        (place.folder / run / "config.toml").read_text().replace("budget = 300", f"budget = {spent['evaluations'] + 5}")
+    )
+    ended = answer("resume", run)
+    assert ended["evaluations"] == spent["evaluations"] + 5
+    events = [json.loads(line) for line in (place.folder / run / "events.jsonl").read_text().splitlines()]
+    measured = [event["outcome"]["architecture"]["id"] for event in events if event["type"] == "outcome"]
+    assert len(measured) == len(set(measured)) == ended["evaluations"]
+
+
+def test_a_reader_that_goes_away_is_no_error(place: Place) -> None:
+    program = [sys.executable, "-m", "nas_agent.cli.main", "show", str(place.run)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()  # as `| head -0` does
+        errors = process.stderr.read()
+        process.wait(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+
+
+# -- mistakes -----------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    ("run --task nope", "unknown task 'nope'; choose from cifar10, cifar100"),
+    ("run --space nope", "unknown space 'nope'; choose from nb201"),
+    ("run --space missing.py:Nets", "there is no file {folder}/missing.py"),
+    ("run --space {folder}/nets.py:Other", "has no class 'Other'"),
+    ("run --task table:missing.csv", "there is no such file"),
+    ("run --task cifar100 --space {folder}/nets.py:Nets", "is measured for space nb201 only"),
+    ("run --task digits --evaluator table", "--evaluator table"),
+    ("run --data {folder}/nowhere", "--data"),
+    ("run --evaluator table", "no nb201.npz in"),
+    ("run --epochs 12", "--epochs 12"),
+    ("run --budget 0", "budget"),
+    ("run --budget many", "got 'many'; see nas-agent run --help"),
+    ("run --surrogate magic", "got 'magic'"),
+    ("run --recall some", "got 'some'"),
+    ("run --set initial", "expected KEY=VALUE"),
+    ("run --set nonsense=1", "nonsense"),
+    ("run --config missing.toml", "--config missing.toml: cannot be read"),
+    ("run --config {folder}/nets.py", "expected TOML"),
+    ("run --llm openai:gpt-4o-mini", "set OPENAI_API_KEY"),
+    ("run --llm what", "expected none, openai:MODEL"),
+    ("run --out {folder}/nets.csv --no-memory --evaluator embedded", "--out"),
+    ("run --nope", "--nope"),
+    ("walk", "No such command 'walk'"),
+    ("principles walk", "No such command 'walk'"),
+    ("show", "RUN"),
+    ("show nothing", "there is no run 'nothing'"),
+    ("show {run} zzz", "has no candidate 'zzz'"),
+    ("show {run} 99", "an evaluation from 1 to 40"),
+    ("resume nothing", "there is no run 'nothing'"),
+    ("resume {folder}", "is no run folder"),
+    ("principles list nothing", "there is no run 'nothing'"),
+    ("principles show P99 --run {run}", "there is no principle 'P99'"),
+    ("principles trace P99 --run {run}", "there is no principle 'P99' in this run; it has P1"),
+    ("runs rm {run}", "add --yes"),
+    ("runs rm nothing --yes", "there is no run 'nothing'"),
+    ("memory forget", "exactly one"),
+    ("data import missing.pth", "missing.pth"),
+    ("data status --data {folder}/nowhere", "there is no such folder"),
+    ("bench --methods nope", "expected some of agent"),
+    ("bench --seeds 0", "--seeds"),
+    ("bench --methods random --plot {folder}/nowhere/x.png", "there is no folder"),
+    ("bench --methods random --task nope --seeds 1", "unknown task 'nope'"),
+]
+
+
+@pytest.mark.parametrize(("command", "expected"), MISTAKES, ids=[command for command, _ in MISTAKES])
+@pytest.mark.parametrize("as_json", [False, True], ids=["", "json"])
+def test_a_mistake_is_one_line_on_stderr_and_exit_2(place: Place, command: str, expected: str, as_json: bool) -> None:
+    args = command.format(folder=place.folder, run=place.run).split()
+    result = call(*args, *(["--json"] if as_json and args[0] != "walk" and args[1:] != ["walk"] else []))
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert expected.format(folder=place.folder) in lines[0]
+
+
+@pytest.fixture
+def copy(place: Place, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be spoiled."""
+    folder = tmp_path / place.run.name
+    shutil.copytree(place.run, folder)
+    return folder
+
+
+def spoil(folder: Path, fault: str) -> str:
+    """Spoil a run folder; return what the error must say."""
+    events = folder / "events.jsonl"
+    match fault:
+        case "half-written":
+            (folder / "run.json").unlink()
+            return "cut off while it was made"
+        case "newer":
+            about = json.loads((folder / "run.json").read_text())
+            (folder / "run.json").write_text(json.dumps(about | {"format": 99, "version": "9.0"}))
+            return "upgrade nas-agent"
+        case "broken line":
+            lines = events.read_text().splitlines(keepends=True)
+            events.write_text("".join([*lines[:3], "{oops\n", *lines[3:]]))
+            return "line 4: expected one JSON event"
+        case "wrong event":
+            lines = events.read_text().splitlines(keepends=True)
+            events.write_text("".join([*lines[:2], '{"type":"outcome","evaluation":1}\n', *lines[2:]]))
+            return "line 3: a 'outcome' event lacks"
+    (folder / "config.toml").write_text("budget = 'many'\n")
+    return "budget"
+
+
+@pytest.mark.parametrize("fault", ["half-written", "newer", "broken line", "wrong event", "settings"])
+@pytest.mark.parametrize("command", ["show", "principles list"])
+def test_a_spoiled_run_folder_is_one_line_and_exit_2(copy: Path, fault: str, command: str) -> None:
+    expected = spoil(copy, fault)
+    result = call(*command.split(), str(copy))
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1
+    assert expected in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_run_that_another_process_holds_is_refused_and_shown_as_running(copy: Path) -> None:
+    from nas_agent.tools.run_folder import RunFolder
+
+    cut(copy, 20)
+    with RunFolder(copy).locked():
+        refused = call("resume", str(copy))
+        assert answer("show", str(copy))["status"] == "running"
+    assert refused.exit_code == 2
+    assert "is in use by another process" in refused.stderr
+    assert answer("show", str(copy))["status"] == "stopped"
+
+
+# -- runs and show --------------------------------------------------------------------------------------------
+
+
+def cut(folder: Path, outcomes: int, half_line: bool = False) -> None:
+    """Leave the folder as a process that was killed after some outcomes would."""
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    places = [i for i, line in enumerate(lines) if json.loads(line)["type"] == "outcome"]
+    kept = lines[: places[outcomes - 1] + 1] + ([lines[places[outcomes - 1] + 1][:25]] if half_line else [])
+    (folder / "events.jsonl").write_text("".join(kept))
+    for name in ("best.json", "best.py", "checkpoints.sqlite"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def test_show_tells_of_an_unfinished_run_and_how_to_go_on(copy: Path) -> None:
+    cut(copy, 17, half_line=True)
+    shown = call("show", str(copy))
+    assert shown.exit_code == 0
+    assert "17 of 40 evaluations" in shown.stdout
+    assert "was stopped before its end" in shown.stdout
+    assert f"nas-agent resume {copy}" in shown.stdout
+    document = answer("show", str(copy))
+    assert document["status"] == "stopped"
+    assert document["best"]["test"] is None  # the test split is opened at the end only
+    assert answer("resume", str(copy))["evaluations"] == 40
+
+
+def test_show_of_a_run_has_the_curve_the_best_ten_and_the_principles(place: Place) -> None:
+    document = answer("show", str(place.run))
+    assert document["status"] == "finished"
+    assert len(document["curve"]) == 40
+    values = [entry["val"] for entry in document["top"]]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 10
+    assert document["best"]["id"] == document["top"][0]["id"]
+    shown = call("show", str(place.run)).stdout
+    assert document["top"][9]["id"] in shown
+    for principle in document["principles"]:
+        assert f"{principle['id']}@{principle['version']}" in shown
+    assert re.search("[▁▂▃▄▅▆▇█]{20}", shown)
+
+
+def test_failures_are_shown_with_their_reasons(copy: Path) -> None:
+    lines = (copy / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    place = next(i for i, event in enumerate(events) if event["type"] == "outcome" and event["evaluation"] == 30)
+    outcome = events[place]["outcome"]
+    failed = {key: outcome[key] for key in ("architecture", "seconds", "seed", "evaluator")}
+    events[place]["outcome"] = {"kind": "failed", **failed, "reason": "loss became infinite; use fewer layers"}
+    (copy / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert "loss became infinite; use fewer layers" in call("show", str(copy)).stdout
+    document = answer("show", str(copy))
+    assert [entry["evaluation"] for entry in document["failures"]] == [30]
+    candidate = answer("show", str(copy), "30")
+    assert candidate["outcome"]["kind"] == "failed"
+    assert candidate["rank"] is None
+    assert "failed: loss became infinite" in call("show", str(copy), "30").stdout
+
+
+def test_a_candidate_is_found_by_best_number_and_the_beginning_of_its_id(place: Place) -> None:
+    best = answer("show", str(place.run), "best")
+    assert answer("show", str(place.run), str(best["evaluation"])) == best
+    assert answer("show", str(place.run), best["id"][:9]) == best
+    assert best["rank"] == 1
+    keys = {"run", "id", "arch", "evaluation", "author", "parents", "principles", "outside", "surrogate", "expected"}
+    assert keys | {"outcome", "improved", "rank", "source"} <= set(best)
+
+
+def test_a_candidates_story_has_parents_expectation_and_what_came(place: Place) -> None:
+    events = [json.loads(line) for line in (place.run / "events.jsonl").read_text().splitlines()]
+    born = next(e for e in events if e["type"] == "proposal" and e["proposal"]["parents"] and e["expected"])
+    identity = born["proposal"]["architecture"]["id"]
+    document = answer("show", str(place.run), identity)
+    assert [parent["id"] for parent in document["parents"]] == born["proposal"]["parents"]
+    assert document["expected"] == born["expected"]
+    shown = " ".join(call("show", str(place.run), identity).stdout.split())
+    assert f"by {born['proposal']['author']}" in shown
+    assert "standard deviations" in shown
+    assert f"rank {document['rank']} of 40 measured" in shown
+
+
+def test_show_without_the_users_space_file_tells_all_but_the_drawing(place: Place, copy: Path) -> None:
+    config = copy / "config.toml"
+    config.write_text(config.read_text().replace("nets.py", "gone.py"))
+    shown = call("show", str(copy))
+    assert shown.exit_code == 0
+    assert "no drawing" in shown.stderr
+    assert "40 of 40 evaluations" in shown.stdout
+
+
+def test_runs_lists_finished_stopped_and_broken_runs_and_rm_removes_one(place: Place) -> None:
+    run = Path(answer("run", *place.task, "--budget", "4")["run"])
+    rows = {row["run"]: row for row in answer("runs")["runs"]}
+    assert rows[str(run)]["status"] == "finished"
+    assert rows[str(run)]["evaluations"] == rows[str(run)]["budget"] == 4
+    (run / "events.jsonl").write_text("oops\n")
+    rows = {row["run"]: row for row in answer("runs")["runs"]}
+    assert rows[str(run)]["status"] == "broken"
+    assert "line 1" in rows[str(run)]["problem"]
+    assert "broken" in call("runs").stdout
+    assert answer("runs", "rm", str(run), "--yes") == {"removed": str(run)}
+    assert not run.exists()
+    assert str(run) not in {row["run"] for row in answer("runs")["runs"]}
+
+
+# -- principles -------------------------------------------------------------------------------------------------
+
+
+def test_principles_are_listed_shown_and_traced(place: Place) -> None:
+    listed = answer("principles", "list", str(place.run))["principles"]
+    assert listed, "forty evaluations of this space teach something"
+    identity = listed[0]["id"]
+    shown = answer("principles", "show", identity, "--run", str(place.run))
+    assert shown["evidence"] == listed[0]["evidence"]
+    traced = answer("principles", "trace", identity, "--run", str(place.run))
+    assert {"id", "text", "evidence", "history", "proposals", "scores"} <= set(traced)
+    assert traced["id"] == identity
+    assert traced["evidence"] == listed[0]["evidence"]
+    for command in (["list", str(place.run)], ["show", identity, "--run", str(place.run)]):
+        result = call("principles", *command)
+        assert identity in result.stdout
+        assert listed[0]["constraint_text"] in " ".join(result.stdout.split()) or command[0] == "list"
+
+
+def test_a_readable_trace_has_the_history_and_both_sides(place: Place) -> None:
+    principles = answer("principles", "list", str(place.run))["principles"]
+    active = next(p["id"] for p in principles if p["status"] == "active")
+    traced = answer("principles", "trace", active, "--run", str(place.run))
+    text = call("principles", "trace", active, "--run", str(place.run)).stdout
+    for step in traced["history"]:
+        assert step["action"] in text
+    assert "followed it" in text
+    assert "did not" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    events = [json.loads(line) for line in (place.run / "events.jsonl").read_text().splitlines()]
+    obeyed = [
+        event["evaluation"]
+        for event in events
+        if event["type"] == "proposal" and any(r.startswith(f"{active}@") for r in event["proposal"]["principles"])
+    ]
+    assert [p["evaluation"] for p in traced["proposals"] if p["followed"]] == obeyed
+
+
+# -- the other commands ---------------------------------------------------------------------------------------
+
+
+def test_memory_and_data_answer_on_a_fresh_machine(place: Place) -> None:
+    assert answer("memory", "stats")["runs"] == 0
+    assert answer("memory", "forget", "--all") == {"forgotten": 0}
+    assert answer("memory", "search", "deep")["hits"] == []
+    status = answer("data", "status")
+    assert status["tables"] == []
+    assert "predicted" in " ".join(call("data", "status").stdout.split())
+
+
+def test_bench_prints_one_document_and_writes_its_files(place: Place) -> None:
+    files = ["--markdown", str(place.folder / "bench.md"), "--plot", str(place.folder / "bench.png")]
+    task = [*place.task[:4], "--methods", "random,evolution", "--budget", "5", "--seeds", "2", "--jobs", "1"]
+    document = answer("bench", *task, *files)
+    assert set(document["methods"]) == {"random", "evolution"}
+    assert document["seeds"] == [0, 1]
+    assert "random" in (place.folder / "bench.md").read_text()
+    assert (place.folder / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_doctor_names_keys_without_their_values(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-value")
+    monkeypatch.setenv("LANGSMITH_TRACING", "true")
+    result = call("doctor")
+    assert result.exit_code == 0, result.output
+    assert "OPENAI_API_KEY" in result.stdout
+    assert "sent to LangSmith" in " ".join(result.stdout.split())
+    assert "sk-secret-value" not in result.output
+    document = answer("doctor")
+    assert document["ok"] is True
+    assert {"python", "torch", "device", "data", "memory", "model keys", "tracing"} <= {
+        check["name"] for check in document["checks"]
+    }
+
+
+def test_doctor_says_what_to_mend_and_exits_2(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_AGENT_DATA", str(place.folder / "nowhere"))
+    monkeypatch.setenv("NAS_AGENT_HOME", str(place.folder / "nets.csv" / "home"))
+    result = call("doctor", "--json")
+    assert result.exit_code == 2
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert checks["data"]["mend"] == "correct or unset NAS_AGENT_DATA"
+    assert checks["home (NAS_AGENT_HOME)"]["state"] == "mend"
+    assert len(result.stderr.splitlines()) == 1
+
+
+# -- progress -----------------------------------------------------------------------------------------------
+
+
+def event(kind: str, **data: Any) -> Json:
+    return {"type": kind, **data}
+
+
+def started(budget: int = 40, maximise: bool = True) -> Json:
+    task = {"name": "t", "description": "", "metric": "m", "unit": "%", "maximise": maximise}
+    return event(
+        "started", task=task, space="f.py:Nets", space_name="nets", budget=budget, evaluator="table", provenance="measured",
+        fidelity="as listed", note="a note",
+    )  # fmt: skip
+
+
+def outcome(number: int, value: float) -> Json:
+    return event("outcome", evaluation=number, outcome={"kind": "measured", "value": value, "provenance": "measured"})
+
+
+def watch(events: list[Json], past: list[Json] | None = None) -> list[str]:
+    file = io.StringIO()
+    with Progress(Console(file=file, width=80), live=False) as progress:
+        progress.catch_up(past or [])
+        for item in events:
+            progress(item)
+    return file.getvalue().splitlines()
+
+
+def test_a_plain_log_has_a_line_for_each_improvement_and_each_tenth_evaluation() -> None:
+    values = [50.0, 60.0, *[55.0] * 20, 70.0, *[1.0] * 7]
+    lines = watch([started(), *(outcome(i, value) for i, value in enumerate(values, start=1))])
+    assert lines[:2] == ["t on nets: 40 evaluations, table (measured, as listed)", "a note"]
+    assert [re.findall(r"\[ *(\d+)/40\]", line) for line in lines[2:]] == [["1"], ["2"], ["10"], ["20"], ["23"], ["30"]]
+    assert "best 70.00 % measured (evaluation 23)" in lines[-1]
+
+
+def test_a_plain_log_knows_that_less_is_better_where_it_is() -> None:
+    lines = watch([started(maximise=False), outcome(1, 5.0), outcome(2, 6.0), outcome(3, 4.0)])
+    assert [line.partition("]")[0] for line in lines[2:]] == ["[ 1/40", "[ 3/40"]
+
+
+def test_the_past_of_a_resumed_run_is_known_but_not_shown() -> None:
+    past = [started(), *(outcome(number, 50.0 + number) for number in range(1, 9))]
+    assert watch([outcome(9, 10.0)], past) == []
+    assert "best 58.00 %" in watch([outcome(9, 10.0), outcome(10, 11.0)], past)[0]
+
+
+def test_the_panel_fits_a_terminal_of_80_columns_and_says_what_everybody_did() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system=None)
+    progress = Progress(console, live=False)
+    proposal = {"author": "mutation", "architecture": {}, "principles": [], "outside": False}
+    principle = {"id": "P1", "status": "retired"}
+    items = [
+        started(),
+        event("proposed", proposals=212),
+        event(
+            "proposal", proposal=proposal, surrogate="structure", expected={"mean": 1.25, "deviation": 0.2, "gain": 0.5}
+        ),
+        outcome(1, 50.0),
+        event("principle", action="retired", principle=principle, why="a long reason " * 20, evaluations=1),
+        event("model_call", input_tokens=100, output_tokens=20, cost_usd=0.01),
+    ]
+    for item in items:
+        progress(item)
+    file.truncate(0)
+    file.seek(0)
+    console.print(progress.panel())
+    text = file.getvalue()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for words in (
+        "1/40",
+        "50.00 % measured",
+        "structure chose 1 of 212",
+        "+1.25 sd",
+        "1 retired",
+        "P1 retired at 1",
+        "1 call",
+    ):
+        assert words in text, words
+
+
+def test_a_search_goes_on_when_nobody_reads_its_progress(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as broken:
+        progress = Progress(Console(file=broken), live=False)
+        for item in [started(), outcome(1, 1.0), outcome(2, 2.0)]:
+            progress(item)
+    assert progress.done == 2
