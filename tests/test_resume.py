@@ -25,11 +25,6 @@ class Killed(BaseException):
     """Stands in for a kill: nothing may catch it."""
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAS_AGENT_HOME", str(tmp_path / "home"))
-
-
 def events_of(folder: RunFolder) -> list[Json]:
     return [deterministic(event) for event in read_events(folder.events)[0]]
 

@@ -17,11 +17,6 @@ from nas_agent.tools.run_folder import RunFolder
 from tests.searching import TASK, Diary, LargeToy, TestVault, Toy, config, evaluation, worth
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAS_AGENT_HOME", str(tmp_path / "home"))
-
-
 def kinds(events: list[Json]) -> list[str]:
     return [event["type"] for event in events]
 

@@ -38,6 +38,9 @@ class Commands(TyperGroup):
             # What is still buffered would raise once more when the interpreter flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            output.say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
         return result
 
     def main(self, args: Any = None, prog_name: str | None = None, *_: Any, **extra: Any) -> Any:
@@ -47,7 +50,7 @@ class Commands(TyperGroup):
         except NasAgentError as error:
             output.complain(error)
             code = 2
-        except (KeyboardInterrupt, typer.Abort):
+        except typer.Abort:  # Ctrl-C or the end of the input where a question was asked
             output.say("interrupted")
             code = INTERRUPTED
         except Exception as error:

@@ -123,6 +123,7 @@ def anchored(config: Config) -> Config:
 def search(engine: Callable[[Callable[[Json], None]], Result], folder: RunFolder | None, *, as_json: bool) -> None:
     """Drive a search under a progress display, then report; Ctrl-C says how to go on and ends with 130."""
     from nas_agent.cli.progress import Progress
+    from nas_agent.errors import StorageError
 
     watch = Watch(Progress(output.stderr()), folder)
     if folder is not None:
@@ -133,6 +134,10 @@ def search(engine: Callable[[Callable[[Json], None]], Result], folder: RunFolder
     except KeyboardInterrupt:
         output.say(watch.farewell())
         raise typer.Exit(INTERRUPTED) from None
+    except StorageError as error:
+        if watch.folder is None:
+            raise
+        raise StorageError(f"{error}: nas-agent resume {output.short(watch.folder.path)}") from error
     if as_json:
         output.document(result.to_dict())
     else:

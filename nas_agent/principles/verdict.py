@@ -2,8 +2,10 @@
 
 All rules ask the same two questions: the effect over all measurements (Welch), and the rivalry between those
 that obey and comparable ones that do not (ranks, near rounds). The first alone would believe a search's own
-progress; the second alone has no size. The thresholds are ours: simulated searches of NAS-Bench-201 retire a
-planted false principle within 30 evaluations, at the price of giving up about one true one in five.
+progress; the second alone has no size. The thresholds are ours. On NAS-Bench-201, every fifth proposal outside,
+a planted false principle is retired within 30 evaluations in 89-99 % of searches by mutation (100 seeds, three
+datasets) and in 97-100 % of searches with a surrogate (60 seeds); the price is that a true one is given up within
+60 evaluations in 20-35 % and 0-18 % of them. One that helps on average but shuts out the optimum goes too.
 """
 
 from __future__ import annotations

@@ -1,0 +1,187 @@
+"""What earlier searches and a language model change in a new search, and what their failure cannot change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas_agent import Search
+from nas_agent.errors import ConfigError, ModelError
+from nas_agent.principles.constraint import Allowed
+from nas_agent.records import Json, Measured, Task
+from nas_agent.run import start
+from nas_agent.tools.journal import Journal
+from nas_agent.tools.memory import Memory
+from nas_agent.tools.recollection import RunMemory, all_records, record_of
+from nas_agent.tools.run_folder import RunFolder
+from tests.fakes import ScriptedModel
+from tests.memories import Words
+from tests.searching import TASK, Diary, Toy, config, evaluation, worth
+
+OTHER = Task("other-toy", "Another made-up task that likes wide operations early and skips late.")
+GOOD = json.dumps(
+    {
+        "information_flow": "Early layers matter most.",
+        "patterns": "The best begin wide.",
+        "principles": [
+            {
+                "text": "Begin wide.",
+                "constraint": {"kind": "allowed", "decision": "layer_0", "options": ["wide"]},
+            }
+        ],
+    }
+)
+
+
+def remembered(tmp_path: Path, scope: str = "others", task: Task = OTHER) -> RunMemory:
+    """A memory that holds one search of `task`, as the new search of TASK sees it."""
+    memory = Memory(tmp_path / "memory", Words())
+    settings = config(tmp_path, budget=40, adapt_every=10, recall=scope)
+    writer = RunMemory(settings, task, Toy(), tmp_path / "earlier", memory)
+    earlier = Search(task, space=Toy(), evaluation=replace(evaluation(), task=task), budget=40, memory=writer)
+    earlier.run()
+    return RunMemory(settings, TASK, Toy(), tmp_path / "now", memory, keep=False)
+
+
+def first_proposals(search: Search) -> list[Json]:
+    return [event["proposal"] for event in search.journal.log.events if event["type"] == "proposal"][:5]
+
+
+def test_what_is_recalled_is_measured_first_and_says_where_it_is_from(tmp_path: Path) -> None:
+    cold = Search(TASK, space=Toy(), evaluation=evaluation(), budget=6)
+    warm = Search(TASK, space=Toy(), evaluation=evaluation(), budget=6, memory=remembered(tmp_path))
+    cold.run(), warm.run()
+    assert [p["architecture"]["id"] for p in first_proposals(cold)] != [
+        p["architecture"]["id"] for p in first_proposals(warm)
+    ]
+    assert {p["author"] for p in first_proposals(warm)} == {"recalled from other-toy"}
+    recalled = warm.journal.recalled
+    assert all("from other-toy" in item["why"] for item in recalled)
+    assert warm.best is not None
+    assert cold.best is not None
+    assert warm.best.value >= cold.best.value
+
+
+def test_what_is_recalled_stands_in_the_models_prompt(tmp_path: Path) -> None:
+    model = ScriptedModel([GOOD])
+    memory = remembered(tmp_path)
+    Search(TASK, space=Toy(), evaluation=evaluation(), budget=6, memory=memory, model=model).run()
+    assert "other-toy" in model.prompts[0]
+    blank = ScriptedModel([GOOD])
+    Search(TASK, space=Toy(), evaluation=evaluation(), budget=12, model=blank).run()
+    assert "other-toy" not in blank.prompts[0]
+
+
+def test_the_same_task_is_not_recalled_unless_asked_for(tmp_path: Path) -> None:
+    assert remembered(tmp_path / "a", "others", TASK).recall() == []
+    assert remembered(tmp_path / "b", "all", TASK).recall() != []
+    assert remembered(tmp_path / "c", "none", OTHER).recall() == []
+
+
+def test_recalled_principles_are_active_at_once_and_tested_by_this_run(tmp_path: Path) -> None:
+    memory = remembered(tmp_path)
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=10, memory=memory)
+    search.run()
+    adopted = [e for e in search.journal.log.events if e["type"] == "principle" and "recalled" in e["why"]]
+    if not any(item["kind"] == "principle" for item in memory.recall()):
+        pytest.fail("the earlier search left no principle to recall")
+    assert adopted
+    assert all(event["evaluations"] == 0 for event in adopted)
+
+
+class LockedMemory:
+    """A memory that another process holds at the end of the search."""
+
+    def recall(self) -> list[Json]:
+        return []
+
+    def remember(self, journal: Journal) -> str:
+        return "memory is held by another process"
+
+
+def test_a_memory_that_cannot_be_written_does_not_cost_the_search() -> None:
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=5, memory=LockedMemory())
+    result = search.run()
+    assert result.best is not None
+    assert search.journal.log.events[-1]["type"] == "memory_failure"
+
+
+def test_a_run_folder_is_enough_to_remember_it(tmp_path: Path) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    record = record_of(RunFolder(Path(result.run or "")))
+    assert record.task == TASK
+    assert record.finished
+    assert list(record.outcomes) == list(result.outcomes)
+    assert [each.run_id for each in all_records()] == [record.run_id]
+
+
+def test_an_earlier_run_can_be_named_as_the_source(tmp_path: Path) -> None:
+    first = start(config(tmp_path / "runs", budget=30), evaluation=evaluation())
+    assert first.best is not None
+    again = start(config(tmp_path / "runs", budget=2, source=first.run, recall="none"), evaluation=evaluation())
+    assert again.outcomes[0].architecture == first.best.architecture
+
+
+def test_a_source_that_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no run 'nowhere'"):
+        start(config(tmp_path / "runs", source="nowhere"), evaluation=evaluation())
+
+
+# -- the language model ------------------------------------------------------------------------------------
+
+
+def test_a_models_principle_is_logged_with_its_author_and_tested_by_measurement() -> None:
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=40, model=ScriptedModel([GOOD]))
+    result = search.run()
+    begin_wide = [
+        principle
+        for principle in search.journal.library.principles
+        if principle.constraint == Allowed("layer_0", ("wide",)) and principle.author.startswith("scripted")
+    ]
+    assert begin_wide
+    assert begin_wide[0].evidence.effect is not None
+    assert result.llm["calls"] == 4 - 1  # after 10, 20 and 30 evaluations
+    assert result.llm["input_tokens"] > 0
+
+
+BAD_REPLIES = {
+    "prose": "I would rather talk about the weather.",
+    "broken JSON": '{"principles": [',
+    "unknown operation": GOOD.replace('"wide"', '"conv7x7"'),
+    "empties the space": GOOD.replace('["wide"]', "[]"),
+    "refusal": "(refused) I cannot help with that.",
+    "time-out": ModelError("the model did not answer within 60 s"),
+}
+
+
+@pytest.mark.parametrize("reply", BAD_REPLIES.values(), ids=BAD_REPLIES.keys())
+def test_a_bad_reply_is_recorded_and_the_search_goes_on(reply: str | Exception) -> None:
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=15, model=ScriptedModel([reply]))
+    result = search.run()
+    failures = [event for event in search.journal.log.events if event["type"] == "model_failure"]
+    assert failures
+    assert all(failure["why"] for failure in failures)
+    assert len(result.outcomes) == 15
+
+
+def test_a_broken_model_leaves_the_search_as_it_is_without_one() -> None:
+    plain = Search(TASK, space=Toy(), evaluation=evaluation(), budget=25).run()
+    model = ScriptedModel([ModelError("gone")])
+    broken = Search(TASK, space=Toy(), evaluation=evaluation(), budget=25, model=model).run()
+    assert plain.curve == broken.curve
+
+
+def test_no_prompt_holds_a_test_value() -> None:
+    class Offset(Diary):
+        """Validation values that can be told from test values (one less) in a text."""
+
+    model = ScriptedModel([GOOD])
+    search = Search(TASK, space=Toy(), evaluation=evaluation(Offset()), budget=25, model=model)
+    search.run()
+    tests = {f"{worth(o.architecture) - 1.0:.2f}" for o in search.journal.archive if isinstance(o, Measured)}
+    values = {f"{worth(o.architecture):.2f}" for o in search.journal.archive if isinstance(o, Measured)}
+    for prompt in model.prompts:
+        assert not any(f" {value}" in prompt for value in tests - values)
