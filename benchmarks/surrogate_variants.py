@@ -56,7 +56,7 @@ VARIANTS = {
     "no count block": Variant(without="count"),
     "no depth block": Variant(without="depth"),
     "no size block": Variant(without="size"),
-    "5 start cells, EI, no trend": Variant(replace(DEFAULT, slope=0.0), "ei", 5),
+    "5 start cells + EI + no trend": Variant(replace(DEFAULT, slope=0.0), "ei", 5),
 }
 
 

@@ -41,7 +41,7 @@ class Config(BaseModel):
 
     # Whether principles are learned and constrain proposals.
     principles: bool = True
-    # Share of proposals made without regard to the principles, so that a wrong one is found out.
+    # Share of rounds that propose only what breaks a principle: the control group that finds a wrong one out.
     outside_share: float = Field(default=0.2, ge=0.0, le=1.0)
     # Evaluations before the first principles are learned, and between adaptations.
     adapt_every: int = Field(default=10, ge=1)

@@ -97,7 +97,7 @@ def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys\nfrom nas_agent.cli.main import app\n"
         "try:\n    app(['run', '--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'langgraph', 'langchain', 'chromadb', 'pandas', 'sklearn', 'scipy', 'numpy', 'nas_agent.config'}\n"
+        "heavy = {'torch', 'langgraph', 'langchain', 'chromadb', 'pandas', 'sklearn', 'numpy', 'nas_agent.config'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -334,6 +334,14 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_2(place: Place, command: str, 
     assert expected.format(folder=place.folder) in lines[0]
 
 
+def test_a_bug_is_no_mistake_of_the_user_and_keeps_its_traceback(place: Place) -> None:
+    space = SPACE + "\n    def choices(self, architecture):\n        raise ZeroDivisionError('a bug')\n"
+    (place.folder / "buggy.py").write_text(space)
+    result = call("run", *place.task, "--space", str(place.folder / "buggy.py:Nets"))
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
 @pytest.fixture
 def copy(place: Place, tmp_path: Path) -> Path:
     """A copy of the finished run, to be spoiled."""
@@ -366,7 +374,7 @@ def spoil(folder: Path, fault: str) -> str:
 
 
 @pytest.mark.parametrize("fault", ["half-written", "newer", "broken line", "wrong event", "settings"])
-@pytest.mark.parametrize("command", ["show", "principles list"])
+@pytest.mark.parametrize("command", ["show", "principles list", "resume"])
 def test_a_spoiled_run_folder_is_one_line_and_exit_2(copy: Path, fault: str, command: str) -> None:
     expected = spoil(copy, fault)
     result = call(*command.split(), str(copy))
@@ -588,8 +596,8 @@ def event(kind: str, **data: Any) -> Json:
 def started(budget: int = 40, maximise: bool = True) -> Json:
     task = {"name": "t", "description": "", "metric": "m", "unit": "%", "maximise": maximise}
     return event(
-        "started", task=task, space="f.py:Nets", space_name="nets", budget=budget, evaluator="table", provenance="measured",
-        fidelity="as listed", note="a note",
+        "started", task=task, space="f.py:Nets", space_name="nets", budget=budget, evaluator="table",
+        provenance="measured", fidelity="as listed", note="a note",
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from nas_agent import Search
 from nas_agent.errors import ConfigError, ModelError
-from nas_agent.principles.constraint import Allowed
+from nas_agent.principles.constraint import Allowed, Constraint, Count
+from nas_agent.principles.principle import Principle
 from nas_agent.records import Json, Measured, Task
 from nas_agent.run import start
 from nas_agent.tools.journal import Journal
@@ -128,6 +130,46 @@ def test_an_earlier_run_can_be_named_as_the_source(tmp_path: Path) -> None:
 def test_a_source_that_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no run 'nowhere'"):
         start(config(tmp_path / "runs", source="nowhere"), evaluation=evaluation())
+
+
+class Planted:
+    """A memory that recalls one false principle."""
+
+    def __init__(self, constraint: Constraint) -> None:
+        self.constraint = constraint
+
+    def recall(self) -> list[Json]:
+        principle = Principle("X", 1, "Believe me.", self.constraint, "person", "active")
+        return [{"kind": "principle", "principle": principle.to_dict(), "task": "lies", "why": "it was planted"}]
+
+    def remember(self, journal: Journal) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("constraint", [Allowed("layer_0", ("pool", "skip")), Count(("wide",), at_most=1)], ids=str)
+def test_a_planted_false_principle_is_retired_within_30_evaluations(constraint: Constraint, seed: int) -> None:
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=30, seed=seed, memory=Planted(constraint))
+    search.run()
+    (planted,) = [p for p in search.journal.library.principles if p.author == "person"]
+    changed = planted.status == "retired" or planted.version > 1
+    assert changed, f"still active with {planted.evidence}"
+    # Its story stands in the log: why it was believed, and why not any more.
+    story = [e for e in search.journal.log.events if e["type"] == "principle" and e["principle"]["author"] == "person"]
+    assert story[0]["action"] == "created"
+    assert story[-1]["why"]
+
+
+@pytest.mark.parametrize("task", ["cifar10", "cifar100", "ImageNet16-120"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_planted_false_principle_is_retired_within_30_measured_cells(task: str, seed: int) -> None:
+    if not os.environ.get("NAS_AGENT_DATA"):
+        pytest.skip("NAS_AGENT_DATA is not set: the measured cells are not at hand")
+    false = Planted(Allowed("edge_2_3", ("none", "avg_pool_3x3")))
+    search = Search(task, budget=30, seed=seed, memory=false)
+    search.run()
+    (planted,) = [p for p in search.journal.library.principles if p.author == "person"]
+    assert planted.status == "retired" or planted.version > 1
 
 
 # -- the language model ------------------------------------------------------------------------------------

@@ -297,7 +297,7 @@ def test_a_supported_principle_is_tightened_where_one_of_its_options_is_clearly_
     assert changes[0].principle.reference == "P1@2"
     assert library.active[0].constraint == Allowed("a", ("good",))
     assert changes[0].why.startswith("tightened")
-    assert changes[0].principle.text.startswith("Use good for a: +")
+    assert changes[0].principle.text == "Use good for a."
 
 
 def test_a_supported_principle_is_loosened_where_it_shuts_out_something_better() -> None:
@@ -542,9 +542,7 @@ def test_a_planted_effect_is_found_and_said_in_words() -> None:
     assert isinstance(best.constraint, Allowed)
     assert best.constraint.decision == "a"
     assert "poor" not in best.constraint.options
-    assert best.text.startswith("Use ")
-    assert "points (95 %" in best.text
-    assert "in 60 architectures" in best.text
+    assert best.text == f"Use {' or '.join(best.constraint.options)} for a."
 
 
 def test_a_planted_count_is_found() -> None:
@@ -628,4 +626,4 @@ def test_the_text_of_a_nasbench201_principle_names_the_edge() -> None:
         choices = space.choices(cell)
         observations.append(observe(choices, 5.0 * (choices["edge_2_3"] == "nor_conv_3x3") + rng.gauss(0, 1), i))
     best = StatisticalLearner().learn(observations, space.decisions)[0]
-    assert best.text.startswith("Use nor_conv_3x3 for edge_2_3 (the operation from node 2 to node 3): +")
+    assert best.text == "Use nor_conv_3x3 for edge_2_3 (the operation from node 2 to node 3)."

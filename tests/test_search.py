@@ -116,13 +116,18 @@ def test_each_proposal_says_before_its_evaluation_which_principles_it_obeys() ->
     assert any(e["proposal"]["principles"] for e in events if e["type"] == "proposal")
 
 
-def test_a_share_of_the_rounds_ignores_the_principles() -> None:
-    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=80, adapt_every=10, outside_share=0.5)
+def test_the_stated_share_of_rounds_proposes_what_breaks_a_principle() -> None:
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=80, adapt_every=10, outside_share=0.25)
     search.run()
-    rounds = [e for e in search.journal.log.events if e["type"] == "proposed" and e["principles"]]
-    outside = [e for e in rounds if e["outside"]]
+    events = search.journal.log.events
+    rounds = {e["round"]: e for e in events if e["type"] == "proposed" and e["principles"]}
+    outside = [number for number, event in rounds.items() if event["outside"]]
     assert len(rounds) > 20
-    assert 0.25 < len(outside) / len(rounds) < 0.75
+    assert abs(len(outside) - 0.25 * len(rounds)) <= 1
+    for event in events:
+        if event["type"] == "proposal" and event["round"] in outside:
+            assert event["proposal"]["outside"]
+            assert set(event["proposal"]["principles"]) < set(rounds[event["round"]]["principles"])
 
 
 def test_without_principles_none_is_learned() -> None:

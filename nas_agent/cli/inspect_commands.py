@@ -79,7 +79,7 @@ def runs(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def _summary(folder: RunFolder) -> Json:
     """Sum a run up in one row; a broken one gets its reason instead."""
-    from nas_agent.cli.report import status
+    from nas_agent.cli.run_document import status
     from nas_agent.cli.story import Story
     from nas_agent.errors import NasAgentError
     from nas_agent.tools.run_folder import open_folder
@@ -169,13 +169,15 @@ def show(
         else:
             output.answer(*stories.tell(story, outcome, space, output.stdout()))
         return
-    from nas_agent.cli import report
-
     running = story.finished is None and is_running(story.folder)
     if as_json:
-        output.document(report.as_document(story, running=running))
+        from nas_agent.cli.run_document import as_document
+
+        output.document(as_document(story, running=running))
         return
-    output.answer(*report.whole_run(story, space_of(story), output.stdout(), running=running))
+    from nas_agent.cli.report import whole_run
+
+    output.answer(*whole_run(story, space_of(story), output.stdout(), running=running))
 
 
 # -- principles -------------------------------------------------------------------------------------------

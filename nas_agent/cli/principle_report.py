@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_agent.cli.layout import Rows, counts, effect, heading, plain_table, sections
-from nas_agent.cli.report import handle
+from nas_agent.cli.run_document import handle
 from nas_agent.cli.wording import number, plural
 from nas_agent.principles.constraint import constraint_from_dict
 from nas_agent.principles.principle import Evidence

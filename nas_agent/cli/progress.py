@@ -61,11 +61,11 @@ class Progress:
         if event["type"] == "started":
             self._print(self.header)
             self._print(event["note"])
+        elif event["type"] == "recalled" and event["items"]:
+            self._print(f"recalled {len(event['items'])} items; nas-agent show says which and why")
         if self._live is not None:
             return  # redrawn by its own clock
-        if event["type"] == "recalled" and event["items"]:
-            self._print(f"recalled {len(event['items'])} items from memory; `nas-agent show` says which and why")
-        elif event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
+        if event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
             self._print(self.line())
 
     def _take(self, event: Json) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -14,18 +14,17 @@ from rich.text import Text
 
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.output import short
+from nas_agent.cli.run_document import TOP, handle, resume_command
 from nas_agent.cli.wording import duration, number, plural, sparkline
 
 if TYPE_CHECKING:
     from nas_agent.cli.story import Story
     from nas_agent.principles.principle import Principle
-    from nas_agent.records import Architecture, Measured
+    from nas_agent.records import Architecture
     from nas_agent.spaces.base import Space
-    from nas_agent.tools.run_folder import RunFolder
 
-Json = dict[str, Any]
 Parts = list[RenderableType]  # a plain string is a line to be copied: it is never wrapped
-TOP = 10  # architectures in a list
+OBEYED = 4  # principles whose evidence the end of a run spells out, the strongest first
 DIFFERENCES = 3  # decisions in which an architecture may differ from the best and still be told by them
 
 
@@ -64,58 +63,6 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     if story.model_failures:
         last.append(("model", _model_failures(story)))
     return [*parts, "", sections(last), *_files(story), *_next(story)]
-
-
-def as_document(story: Story, *, running: bool) -> Json:
-    """Build the JSON of `show RUN`: unrounded, and the same keys whether the run is finished or not."""
-    best = story.best
-    return {
-        "run": str(story.folder.path),
-        "status": status(story, running=running),
-        "resume": None if story.finished is not None or running else resume_command(story),
-        "task": story.task.name,
-        "space": story.config.space,
-        "evaluator": story.started.get("evaluator", story.config.evaluator),
-        "provenance": story.started.get("provenance"),
-        "fidelity": story.started.get("fidelity"),
-        "note": story.started.get("note"),
-        "seed": story.config.seed,
-        "budget": story.config.budget,
-        "evaluations": len(story.archive),
-        "best": None if best is None else _best_document(story, best),
-        "curve": story.archive.curve,
-        "top": [{**_outcome(story, outcome), "rank": i} for i, outcome in enumerate(story.ranked()[:TOP], start=1)],
-        "failures": [
-            {"evaluation": story.places[f.architecture.id], **f.architecture.to_dict(), "reason": f.reason}
-            for f in story.failures()
-        ],
-        "principles": [principle.to_dict() for principle in story.principles.values()],
-        "recalled": story.recalled,
-        "llm": {**story.model_use.to_dict(), "failures": story.model_failures},
-        "simulated_seconds": story.simulated_seconds,
-        "seconds": story.active_seconds,
-        "why": None if story.finished is None else story.finished["why"],
-    }
-
-
-def status(story: Story, *, running: bool) -> str:
-    """Say where a run stands: finished, running, or stopped (then it can be resumed)."""
-    return "finished" if story.finished is not None else "running" if running else "stopped"
-
-
-def resume_command(story: Story) -> str:
-    """Return the exact command that goes on with a run."""
-    return f"nas-agent resume {short(story.folder.path)}"
-
-
-def handle(folder: RunFolder) -> str:
-    """Return the shortest name by which the command line finds a run: the end of its name, or its path."""
-    from nas_agent.tools.home import home
-    from nas_agent.tools.run_folder import known_folders
-
-    name = folder.path.name.rpartition("-")[2]
-    known = [other.path for other in known_folders(home()) if other.path.name.endswith(f"-{name}")]
-    return name if known == [folder.path] and not os.path.exists(name) else short(folder.path)
 
 
 def principle_list(story: Story, principles: Iterable[Principle]) -> Table:
@@ -204,7 +151,8 @@ def _obeyed(story: Story) -> Text:
         why = "" if story.best is None else "; the best was found before any was active, or obeys none"
         return Text(kinds + why)
     text = Text(f"{kinds}; the best was proposed under")
-    for reference in obeyed:
+    strongest = sorted(obeyed, key=lambda reference: _strength(story.version(reference)), reverse=True)
+    for reference in strongest[:OBEYED]:
         principle = story.version(reference)
         text.append(f"\n{reference} ", style="bold")
         text.append(principle.text)
@@ -214,7 +162,13 @@ def _obeyed(story: Story) -> Text:
             text.append(f" (since then {version}{now.status})")
         evidence = f"{effect(principle.evidence, story.task.unit)}; {counts(principle.evidence)}"
         text.append(f"\n   {evidence}", style="dim")
+    if len(obeyed) > OBEYED:
+        text.append(f"\nand {', '.join(strongest[OBEYED:])}")
     return text
+
+
+def _strength(principle: Principle) -> float:
+    return float("-inf") if principle.evidence.low is None else principle.evidence.low
 
 
 def _cost(story: Story) -> str:
@@ -307,25 +261,3 @@ def _apart(space: Space, best: Architecture, other: Architecture) -> str:
     if len(changed) > DIFFERENCES:
         return f"differs in {len(changed)} of {len(ours)} decisions"
     return "but " + ", ".join(f"{name} {theirs[name]}" for name in changed)
-
-
-def _best_document(story: Story, best: Measured) -> Json:
-    return {
-        "id": best.architecture.id,
-        "arch": best.architecture.text,
-        "val": best.value,
-        "test": None if story.test is None else story.test["value"],
-        "evaluation": story.places[best.architecture.id],
-        "provenance": best.provenance,
-    }
-
-
-def _outcome(story: Story, outcome: Measured) -> Json:
-    event = story.proposal(outcome.architecture.id)
-    return {
-        "id": outcome.architecture.id,
-        "arch": outcome.architecture.text,
-        "val": outcome.value,
-        "evaluation": story.places[outcome.architecture.id],
-        "author": None if event is None else event["proposal"]["author"],
-    }

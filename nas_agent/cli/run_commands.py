@@ -161,12 +161,11 @@ class Watch:
             raise KeyboardInterrupt
 
     def catch_up(self) -> None:
-        """Show the display what an earlier process did."""
-        from nas_agent.tools.event_log import read_events
+        """Show the display what an earlier process did; a spoiled log is told before anything is loaded."""
+        from nas_agent.cli.story import Story
 
         assert self.folder is not None
-        if self.folder.events.exists():
-            self.progress.catch_up(read_events(self.folder.events)[0])
+        self.progress.catch_up(Story.read(self.folder).events)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

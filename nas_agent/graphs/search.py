@@ -7,6 +7,7 @@ node that is taken again after a crash writes the same events, and the log recog
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -99,13 +100,13 @@ def learn(state: SearchState, runtime: Runtime[Services]) -> Update:
 
 
 def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Begin a round: draw whether it ignores the principles, and let the generator propose."""
+    """Begin a round, inside the principles or in their outside share, and let the generator propose."""
     use = runtime.context
     number = state["round"] + 1
     if state["seeds"]:
         return {"round": number, "outside": False, "events": len(use.journal.log.events)}
     active = use.journal.library.active
-    outside = bool(active) and stream(use.config.seed, "outside", number).random() < use.config.outside_share
+    outside = bool(active) and is_outside(number, use.config.outside_share)
     proposals = generate(use, number, outside)
     use.journal.emit(
         "proposed",
@@ -135,6 +136,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
             "proposal",
             evaluation=len(archive) + offset + 1,
             round=state["round"],
+            initial=bool(waiting),
             proposal=data,
             surrogate=None if use.surrogate is None or expected is None else use.surrogate.name,
             expected=expected,
@@ -245,13 +247,19 @@ def generate(use: Services, number: int, outside: bool) -> list[Proposal]:
             ranked=use.journal.archive.ranked(),
             known=use.journal.archive.ids,
             pool=use.pool,
-            refinement=None if outside or not use.journal.library.active else use.journal.library.refinement(),
+            refinement=use.journal.library.refinement() if use.journal.library.active else None,
+            outside=outside,
         )
         found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
-        if not found and brief.refinement is not None:  # the refined space is used up: go on outside it
+        if not found and brief.refinement is not None:  # this side of the principles is used up: take both
             found = use.generator.propose(replace(brief, refinement=None), stream(use.config.seed, "wider", number))
         use.proposals = (number, found)
     return use.proposals[1]
+
+
+def is_outside(number: int, share: float) -> bool:
+    """Spread the outside share evenly over the rounds: chance could leave a wrong principle untested for long."""
+    return math.floor(number * share) > math.floor((number - 1) * share)
 
 
 def rank(use: Services, state: SearchState, keep: int) -> list[tuple[Proposal, Json | None]]:

@@ -198,7 +198,7 @@ class Library:
             principle,
             version=principle.version + 1,
             constraint=constraint,
-            text=sentence(constraint, evidence, self.decisions),  # the first wording stays with version 1
+            text=sentence(constraint, self.decisions),  # the first wording stays with version 1
             evidence=evidence,
         )
         return _change("revised", revised, why, evaluations)

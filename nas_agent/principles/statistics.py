@@ -19,7 +19,7 @@ import numpy as np
 from nas_agent.principles.coding import Codes
 from nas_agent.principles.constraint import Allowed, Constraint, Count, When
 from nas_agent.principles.evidence import Measurements
-from nas_agent.principles.principle import Draft, Evidence, Observation
+from nas_agent.principles.principle import Draft, Observation
 from nas_agent.spaces.base import Decision, Floats
 
 AUTHOR = "statistics"
@@ -61,7 +61,7 @@ class StatisticalLearner:
         for finding in _discoveries(findings, self.false_discoveries)[:MOST_DRAFTS]:
             evidence = measurements.weigh(finding.constraint)
             if evidence.effect is not None and evidence.effect > 0.0:
-                drafts.append(Draft(sentence(finding.constraint, evidence, decisions), finding.constraint, AUTHOR))
+                drafts.append(Draft(sentence(finding.constraint, decisions), finding.constraint, AUTHOR))
         return drafts
 
 
@@ -215,19 +215,14 @@ def _normal_quantile(probability: float) -> float:
     return NormalDist().inv_cdf(probability)
 
 
-def sentence(constraint: Constraint, evidence: Evidence, decisions: Sequence[Decision]) -> str:
-    """Say a constraint and what speaks for it in words for a person."""
+def sentence(constraint: Constraint, decisions: Sequence[Decision]) -> str:
+    """Say a constraint in words for a person; what speaks for it stands in the evidence, which changes."""
     meaning = {decision.name: decision.meaning for decision in decisions}
 
     def named(decision: str) -> str:
         return f"{decision} ({meaning[decision]})" if meaning.get(decision) else decision
 
-    claim = _claim(constraint, named)
-    if evidence.effect is None or evidence.low is None or evidence.high is None:
-        return f"{claim}."
-    size = len(evidence.supporting) + len(evidence.opposing) + evidence.others
-    interval = f"95 % {evidence.low:.1f} to {evidence.high:.1f}"
-    return f"{claim}: {evidence.effect:+.1f} points ({interval}) over other choices in {size} architectures."
+    return f"{_claim(constraint, named)}."
 
 
 def _claim(constraint: Constraint, named: Callable[[str], str]) -> str:

@@ -52,7 +52,8 @@ class Journal:
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
-    outside: set[str] = field(default_factory=set)  # ids proposed without regard to the principles
+    outside: set[str] = field(default_factory=set)  # ids of the outside share
+    rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
 
     @classmethod
     def begin(cls, task: Task, space: Space, log: EventLog) -> Journal:
@@ -91,6 +92,7 @@ class Journal:
             case "proposal":
                 if event["proposal"]["outside"]:
                     self.outside.add(event["proposal"]["architecture"]["id"])
+                self.rounds[event["proposal"]["architecture"]["id"]] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))
             case "recalled":
@@ -105,7 +107,8 @@ class Journal:
 
     def _observe(self, outcome: Measured) -> Observation:
         choices = self.space.choices(outcome.architecture)
-        return Observation(outcome.architecture.id, choices, self.task.score(outcome.value), self.task.name)
+        key = outcome.architecture.id
+        return Observation(key, choices, self.task.score(outcome.value), self.task.name, self.rounds.get(key, 0))
 
     def failures(self) -> list[Failed]:
         """Return the evaluations that did not finish."""

@@ -144,9 +144,8 @@ def register(home: Path, folder: RunFolder) -> None:
 
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(home / ".runs.lock"), timeout=10):
-            with (home / "runs.txt").open("a", encoding="utf-8") as file:
-                file.write(f"{folder.path}\n")
+        with FileLock(str(home / ".runs.lock"), timeout=10), (home / "runs.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{folder.path}\n")
     except OSError as error:
         raise StorageError(
             f"{home}: cannot be written ({error.strerror}); set NAS_AGENT_HOME to a folder of yours"

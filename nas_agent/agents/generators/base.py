@@ -20,11 +20,18 @@ class Brief:
     ranked: Sequence[tuple[Architecture, float]]  # measured architectures with scores, best first
     known: Container[str]  # canonical ids that need no proposal: measured, failed, or waiting
     pool: Sequence[Architecture] | None  # the only candidates there are, where these can be listed
-    refinement: Refinement | None  # None in the outside share: principles are ignored
+    refinement: Refinement | None  # None where no principle is active
+    outside: bool = False  # propose what breaks a principle: the control group, without which none is refuted
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Tell whether an architecture is on the side of the principles that is asked for."""
+        if self.refinement is None:
+            return True
+        return self.refinement.allows(self.space.choices(architecture)) is not self.outside
 
 
 class Generator(Protocol):
-    """Proposes distinct, canonical, unknown architectures inside the refined space."""
+    """Proposes distinct, canonical, unknown architectures on the side of the principles that the brief names."""
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from nas_agent.agents.generators.base import Brief
@@ -16,6 +16,15 @@ CLOSEST = 4  # elites whose whole neighbourhood is proposed
 LOCAL = 400  # proposals a round, where the space is too large to be listed
 CROSSED = 40  # crossovers a round, where it is listed
 PATIENCE = 20  # draws a proposal before a round settles for fewer
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """The part of a pool on one side of the principles, and what it was made from."""
+
+    pool: Sequence[Architecture]
+    refinement: Refinement | None
+    proposals: dict[str, Proposal]
 
 
 class Evolve:
@@ -31,7 +40,7 @@ class Evolve:
     def __init__(self) -> None:
         # Caches, not state: the pool is encoded once, its refined part changes with the principles only.
         self._codes: tuple[Sequence[Architecture], Codes] | None = None
-        self._swept: tuple[Sequence[Architecture], Refinement | None, dict[str, Proposal]] | None = None
+        self._swept: dict[bool, _Sweep] = {}  # by side: inside and outside
 
     def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
         """Return distinct unknown proposals inside the refined space, those with parents first."""
@@ -49,15 +58,17 @@ class Evolve:
 
     def _sweep(self, pool: Sequence[Architecture], brief: Brief) -> dict[str, Proposal]:
         refinement = brief.refinement
-        if self._swept is None or self._swept[0] is not pool or self._swept[1] is not refinement:
+        known = self._swept.get(brief.outside)
+        if known is None or known.pool is not pool or known.refinement is not refinement:
             inside: Sequence[Architecture] = pool
             if refinement is not None:
                 if self._codes is None or self._codes[0] is not pool:
                     self._codes = (pool, refinement.encode([brief.space.choices(member) for member in pool]))
-                mask = refinement.mask(self._codes[1])
-                inside = [member for member, allowed in zip(pool, mask.tolist(), strict=True) if allowed]
-            self._swept = (pool, refinement, {member.id: Proposal(member, "sweep") for member in inside})
-        return self._swept[2]
+                mask = refinement.mask(self._codes[1]) != brief.outside
+                inside = [member for member, taken in zip(pool, mask.tolist(), strict=True) if taken]
+            known = _Sweep(pool, refinement, {member.id: Proposal(member, "sweep") for member in inside})
+            self._swept[brief.outside] = known
+        return known.proposals
 
     def _mutate_neighbourhoods(self, brief: Brief, found: dict[str, Proposal]) -> None:
         for elite, _ in brief.ranked[:CLOSEST]:
@@ -98,7 +109,7 @@ class RandomDraws:
     def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
         """Return up to eight distinct unknown draws."""
         if brief.pool is not None:
-            rest = [a for a in brief.pool if a.id not in brief.known and _allows(brief, a)]
+            rest = [a for a in brief.pool if a.id not in brief.known and brief.allows(a)]
             return [Proposal(drawn, "sample") for drawn in rng.sample(rest, min(self.draws, len(rest)))]
         found: dict[str, Proposal] = {}
         for _ in range(self.draws * PATIENCE):
@@ -107,14 +118,10 @@ class RandomDraws:
         return list(found.values())
 
 
-def _allows(brief: Brief, architecture: Architecture) -> bool:
-    return brief.refinement is None or brief.refinement.allows(brief.space.choices(architecture))
-
-
 def _keep(
     brief: Brief, found: dict[str, Proposal], candidate: Architecture, author: str, *parents: Architecture
 ) -> None:
     """Add the candidate unless it is known, was found already, or breaks a principle."""
-    if candidate.id in brief.known or candidate.id in found or not _allows(brief, candidate):
+    if candidate.id in brief.known or candidate.id in found or not brief.allows(candidate):
         return
     found[candidate.id] = Proposal(candidate, author, tuple(parent.id for parent in parents))
