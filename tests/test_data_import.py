@@ -202,7 +202,11 @@ def test_a_pickle_that_would_run_a_program_is_refused_and_nothing_runs(tmp_path:
         assert marker.exists()
 
 
-@pytest.mark.parametrize("bad", [np.array([Path("x")], dtype=object), print, Path("x"), b"".join], ids=str)
+@pytest.mark.parametrize(
+    "bad",
+    [np.array([Path("x")], dtype=object), print, Path("x"), b"".join],
+    ids=["array of objects", "function", "path", "method"],
+)
 def test_anything_but_containers_and_numbers_is_refused(tmp_path: Path, bad: object) -> None:
     pytest.importorskip("nats_bench", reason="the extra 'nasbench' is not installed")
     with pytest.raises(DataError, match="which no table needs"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -43,10 +44,8 @@ class Agent:
             seed=seed,
             **dict(self.settings),
         )
-        try:
+        with suppress(BudgetSpent):  # the run was to end at the optimum
             search.run()
-        except BudgetSpent:
-            pass  # the run was to end at the optimum
         use = search.journal.model_use
         return meter.trace(model_calls=use.calls, tokens=use.input_tokens + use.output_tokens)
 
