@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from nas_agent import __version__
 from nas_agent.agents.generators import GENERATORS
 from nas_agent.config import Config, make_config
-from nas_agent.errors import ConfigError
+from nas_agent.errors import ConfigError, StorageError
 from nas_agent.graphs.services import Recollection, Services
 from nas_agent.graphs.state import first_state
 from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Proposal, Provenance, Task
@@ -173,6 +173,8 @@ class Search:
         """Search until the budget is spent."""
         if self._graph is not None:
             raise ConfigError("this search is driven by ask and tell; make a new Search to run one in a single call")
+        if self.journal.result is not None:
+            return self._engine.result()
         if not self._measures_itself:
             raise ConfigError("a Task of your own needs an `evaluation`, or ask and tell, to be measured")
         return self._engine.run()
@@ -285,16 +287,22 @@ class Engine:
             return self.result()
         from langgraph.checkpoint.sqlite import SqliteSaver
 
-        with closing(sqlite3.connect(self.folder.checkpoints, check_same_thread=False)) as connection:
-            # The log can rebuild what a power cut takes from the checkpoints; it need not be waited for.
-            connection.execute("PRAGMA synchronous = OFF")
-            graph = build(SqliteSaver(connection))
-            state: Any = None if graph.get_state(THREAD).values else first_state()
-            try:
-                self.begin()
-                graph.invoke(state, THREAD, context=self.services, durability="sync")
-            finally:
-                self.journal.log.close()
+        try:
+            with closing(sqlite3.connect(self.folder.checkpoints, check_same_thread=False)) as connection:
+                # The log can rebuild what a power cut takes from the checkpoints; it need not be waited for.
+                connection.execute("PRAGMA synchronous = OFF")
+                graph = build(SqliteSaver(connection))
+                state: Any = None if graph.get_state(THREAD).values else first_state()
+                try:
+                    self.begin()
+                    graph.invoke(state, THREAD, context=self.services, durability="sync")
+                finally:
+                    self.journal.log.close()
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"{self.folder.checkpoints}: cannot be written ({error}); free some space, "
+                "then `nas-agent resume` goes on from here"
+            ) from error
         return self.result()
 
     def result(self) -> Result:
@@ -358,10 +366,10 @@ def start(
     made: Callable[[RunFolder], None] = lambda folder: None,
 ) -> Result:
     """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
+    config = _from_anywhere(config)
     space = load_space(config.space)
     evaluation = evaluation or _evaluation(config, space)
     model = _model(config)
-    config = _from_anywhere(config)
     folder = create(config, __version__)
     register(home(), folder)
     made(folder)

@@ -216,6 +216,26 @@ def test_a_full_disk_is_one_clear_line_and_leaves_a_whole_log(tmp_path: Path) ->
         log.append("a", {})
 
 
+def test_a_disk_that_fills_up_in_the_middle_stops_the_search_in_one_line_and_it_goes_on_later(
+    tmp_path: Path, unbroken: tuple[list[Json], Result]
+) -> None:
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY));"
+        "from tests.resumed import main; from nas_agent.errors import StorageError\n"
+        "try: main()\nexcept StorageError as error: print(error); sys.exit(2)"
+    )
+    out, diary, home = tmp_path / "runs", tmp_path / "diary", tmp_path / "home"
+    command = [sys.executable, "-c", limited, "start", out, diary]
+    environment = {**os.environ, "NAS_AGENT_HOME": str(home)}
+    root = Path(__file__).resolve().parent.parent
+    stopped = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 2, stopped.stderr
+    assert "cannot be written" in stopped.stdout
+    assert run_process("resume", out, diary, home).wait() == 0
+    assert events_of(the_folder(out)) == unbroken[0]
+
+
 def test_an_out_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="a run folder cannot be made there"):

@@ -16,7 +16,6 @@ from nas_agent.cli.output import AsJson
 
 if TYPE_CHECKING:
     from nas_agent.cli.progress import Progress
-    from nas_agent.config import Config
     from nas_agent.run import Result
     from nas_agent.tools.run_folder import RunFolder
 
@@ -79,7 +78,7 @@ def run(
         "source": source, "recall": recall, "batch": batch, "initial": initial, "data": data, "out": out,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
     }  # fmt: skip
-    chosen = anchored(load_config(config, flags, tuple(settings or ())))
+    chosen = load_config(config, flags, tuple(settings or ()))
     if dry_run:
         from nas_agent.cli import plan
 
@@ -90,7 +89,7 @@ def run(
 
     from nas_agent.run import start
 
-    search(lambda listener: start(chosen, [listener]), None, as_json=as_json)
+    search(lambda watch: start(chosen, [watch], made=watch.made), None, as_json=as_json)
 
 
 def resume(
@@ -103,24 +102,10 @@ def resume(
     from nas_agent.tools.run_folder import find
 
     folder = find(home(), run)
-    search(lambda listener: go_on(folder, [listener]), folder, as_json=as_json)
+    search(lambda watch: go_on(folder, [watch]), folder, as_json=as_json)
 
 
-def anchored(config: Config) -> Config:
-    """Make the paths in a configuration absolute: a run may be resumed from another folder."""
-    changes: Json = {}
-    kind, colon, file = config.task.partition(":")
-    if kind == "table" and colon:
-        changes["task"] = f"table:{Path(file).expanduser().resolve()}"
-    file, colon, name = config.space.rpartition(":")
-    if colon and file.endswith(".py"):
-        changes["space"] = f"{Path(file).expanduser().resolve()}:{name}"
-    if config.source is not None and Path(config.source).is_dir():
-        changes["source"] = str(Path(config.source).resolve())
-    return config.model_copy(update=changes)
-
-
-def search(engine: Callable[[Callable[[Json], None]], Result], folder: RunFolder | None, *, as_json: bool) -> None:
+def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_json: bool) -> None:
     """Drive a search under a progress display, then report; Ctrl-C says how to go on and ends with 130."""
     from nas_agent.cli.progress import Progress
     from nas_agent.errors import StorageError
@@ -154,11 +139,13 @@ class Watch:
 
     def __call__(self, event: Json) -> None:
         """Pass an event on; an interrupt that somebody's `except` has swallowed is raised again here."""
-        if self.folder is None and event["type"] == "started":
-            self.folder = folder_of(event)
         self.progress(event)
         if self._interrupted:
             raise KeyboardInterrupt
+
+    def made(self, folder: RunFolder) -> None:
+        """Hear of the folder of a new run."""
+        self.folder = folder
 
     def catch_up(self) -> None:
         """Show the display what an earlier process did; a spoiled log is told before anything is loaded."""
@@ -193,18 +180,6 @@ class Watch:
             f"interrupted after {done} of {budget} evaluations; nothing measured is lost. Go on with:\n"
             f"nas-agent resume {output.short(self.folder.path)}"
         )
-
-
-def folder_of(started: Json) -> RunFolder | None:
-    """Find the run folder whose log begins with this very event."""
-    from nas_agent.tools.event_log import read_events
-    from nas_agent.tools.home import home
-    from nas_agent.tools.run_folder import known_folders
-
-    for folder in reversed(known_folders(home())):
-        if folder.events.exists() and read_events(folder.events)[0][:1] == [started]:
-            return folder
-    return None
 
 
 def report(result: Result) -> None:

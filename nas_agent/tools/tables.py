@@ -103,7 +103,7 @@ class BenchmarkTable:
             parts.append(f"{self.duplicates:,} repeated rows dropped")
         if self.simulated:
             parts.append("seconds are simulated: read from the table, not from a clock")
-        return f"table {self.source} ({'; '.join(parts)})"
+        return f"table {self.source.name} ({'; '.join(parts)})"
 
 
 def _finite(value: float | None) -> float | None:
