@@ -6,16 +6,13 @@ From Python the engine is `nas_agent.Search`; from a terminal it is `nas-agent r
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from nas_agent.run import Result, Search
+from nas_agent.version import __version__
 
-try:
-    __version__ = version("nas-agent")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    from nas_agent.engine import Result
+    from nas_agent.run import Search
 
 # Read by langgraph when it is imported: refuse to build unknown types from a checkpoint (CVE-2026-28277).
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
@@ -25,8 +22,12 @@ __all__ = ["Result", "Search", "__version__"]
 
 def __getattr__(name: str) -> Any:
     """Import the engine on first use, so that `nas-agent --help` stays quick."""
-    if name in {"Result", "Search"}:
-        from nas_agent import run
+    if name == "Search":
+        from nas_agent.run import Search
 
-        return getattr(run, name)
+        return Search
+    if name == "Result":
+        from nas_agent.engine import Result
+
+        return Result
     raise AttributeError(f"module 'nas_agent' has no attribute {name!r}")

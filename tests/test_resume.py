@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from nas_agent.engine import Result
 from nas_agent.errors import RunFolderError, StorageError
 from nas_agent.records import Json
-from nas_agent.run import Result, resume, start
+from nas_agent.run import resume, start
 from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder, create, find, known_folders, open_folder, register, remove
 from tests.searching import Diary, config, evaluation

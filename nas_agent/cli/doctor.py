@@ -63,7 +63,7 @@ def _print(checks: list[Check]) -> None:
 
 
 def _python() -> list[Check]:
-    from nas_agent import __version__
+    from nas_agent.version import __version__
 
     version = platform.python_version()
     name = f"{version} at {sys.executable}, {platform.system()} {platform.machine()}"

@@ -87,7 +87,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from nas_agent import __version__
+        from nas_agent.version import __version__
 
         typer.echo(f"nas-agent {__version__}")
         raise typer.Exit

@@ -16,7 +16,7 @@ from nas_agent.cli.output import AsJson
 
 if TYPE_CHECKING:
     from nas_agent.cli.progress import Progress
-    from nas_agent.run import Result
+    from nas_agent.engine import Result
     from nas_agent.tools.run_folder import RunFolder
 
 Json = dict[str, Any]

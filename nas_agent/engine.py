@@ -1,0 +1,216 @@
+"""One search, wired: services and graph made from a configuration, driven to the end, and its result."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nas_agent.agents.generators import GENERATORS
+from nas_agent.config import Config
+from nas_agent.errors import StorageError
+from nas_agent.graphs.services import Recollection, Services
+from nas_agent.graphs.state import first_state
+from nas_agent.records import Json, Measured, Outcome, Task
+from nas_agent.spaces import Space
+from nas_agent.tools.evaluators.base import Evaluation, TestResult
+from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.journal import Journal, Listener
+from nas_agent.tools.run_folder import RunFolder
+from nas_agent.version import __version__
+
+if TYPE_CHECKING:
+    from nas_agent.agents.chat import ChatModel
+
+THREAD: Any = {"configurable": {"thread_id": "search"}}  # the only conversation in a run's checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a search has found; `to_dict` is the JSON document of `nas-agent run --json`."""
+
+    run: str | None  # the run folder, None for a search in memory
+    task: Task
+    space: str
+    evaluator: str
+    best: Measured | None
+    best_evaluation: int | None  # when it was found, counted from 1
+    test: TestResult | None
+    curve: tuple[float | None, ...]  # best validation value so far after each evaluation
+    outcomes: tuple[Outcome, ...]
+    active_principles: int
+    retired_principles: int
+    llm: Json
+    why: str  # why the search ended
+    seconds: float
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        best: Json | None = None
+        if self.best is not None:
+            best = {
+                "id": self.best.architecture.id,
+                "arch": self.best.architecture.text,
+                "val": self.best.value,
+                "test": None if self.test is None else self.test.value,
+                "evaluation": self.best_evaluation,
+                "provenance": self.best.provenance,
+            }
+        return {
+            "run": self.run,
+            "task": self.task.name,
+            "space": self.space,
+            "evaluator": self.evaluator,
+            "evaluations": len(self.outcomes),
+            "best": best,
+            "curve": list(self.curve),
+            "principles": {"active": self.active_principles, "retired": self.retired_principles},
+            "llm": self.llm,
+            "why": self.why,
+            "seconds": self.seconds,
+        }
+
+
+class Engine:
+    """Services and graph of one search, wired once. `Search`, `start` and `resume` are thin users of it."""
+
+    def __init__(
+        self,
+        config: Config,
+        space: Space,
+        evaluation: Evaluation,
+        log: EventLog,
+        *,
+        folder: RunFolder | None = None,
+        model: ChatModel | None = None,
+        memory: Recollection | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.started = time.perf_counter()
+        self.config, self.folder, self.evaluation = config, folder, evaluation
+        journal = Journal.begin(evaluation.task, space, log)
+        journal.listeners.extend(listeners)
+        pool = evaluation.evaluator.pool()
+        self.services = Services(
+            config=config,
+            task=evaluation.task,
+            space=space,
+            evaluator=evaluation.evaluator,
+            test_split=evaluation.test_split,
+            journal=journal,
+            generator=GENERATORS[config.generator](),
+            pool=space.enumerate() if pool is None else pool,
+            memory=memory,
+            finished=self._write_result if folder is not None else None,
+        )
+        self._add_surrogate(config, space)
+        self._add_learners(config, space, model)
+
+    @property
+    def journal(self) -> Journal:
+        """The events and what follows from them."""
+        return self.services.journal
+
+    def begin(self) -> None:
+        """Write the first event, unless the log has it."""
+        if self.journal.log.events:
+            return
+        self.journal.emit(
+            "started",
+            version=__version__,
+            task=self.services.task.to_dict(),
+            space=self.config.space,
+            space_name=self.services.space.name,
+            evaluator=self.evaluation.evaluator.name,
+            provenance=self.evaluation.evaluator.provenance,
+            fidelity=self.evaluation.evaluator.fidelity,
+            note=self.evaluation.note,
+            candidates=None if self.services.pool is None else len(self.services.pool),
+            surrogate=None if self.services.surrogate is None else self.services.surrogate.name,
+            budget=self.config.budget,
+            seed=self.config.seed,
+        )
+
+    def run(self) -> Result:
+        """Drive the graph to its end, from the last checkpoint where there is one."""
+        from nas_agent.graphs.search import build
+
+        if self.folder is None:
+            self.begin()
+            build().invoke(first_state(), context=self.services)
+            return self.result()
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        try:
+            with closing(sqlite3.connect(self.folder.checkpoints, check_same_thread=False)) as connection:
+                # The log can rebuild what a power cut takes from the checkpoints; it need not be waited for.
+                connection.execute("PRAGMA synchronous = OFF")
+                graph = build(SqliteSaver(connection))
+                state: Any = None if graph.get_state(THREAD).values else first_state()
+                try:
+                    self.begin()
+                    graph.invoke(state, THREAD, context=self.services, durability="sync")
+                finally:
+                    self.journal.log.close()
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"{self.folder.checkpoints}: cannot be written ({error}); free some space, "
+                "then `nas-agent resume` goes on from here"
+            ) from error
+        return self.result()
+
+    def result(self) -> Result:
+        """Gather what the journal says."""
+        journal = self.journal
+        finished = journal.result or {}
+        best = journal.archive.best
+        outcomes = tuple(journal.archive)
+        place = None
+        if best is not None:
+            place = next(i for i, o in enumerate(outcomes, 1) if o.architecture.id == best.architecture.id)
+        test = finished.get("test")
+        statuses = [principle.status for principle in journal.library.principles]
+        return Result(
+            run=None if self.folder is None else str(self.folder.path),
+            task=self.services.task,
+            space=self.config.space,
+            evaluator=self.evaluation.evaluator.name,
+            best=best,
+            best_evaluation=place,
+            test=None if test is None else TestResult(**test),
+            curve=tuple(journal.archive.curve),
+            outcomes=outcomes,
+            active_principles=statuses.count("active"),
+            retired_principles=statuses.count("retired"),
+            llm=journal.model_use.to_dict(),
+            why=str(finished.get("why", "")),
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def _write_result(self, journal: Journal) -> None:
+        assert self.folder is not None
+        if journal.archive.best is not None:
+            winner = journal.archive.best.architecture
+            self.folder.write(self.folder.best_source, self.services.space.module_source(winner))
+        self.folder.write(self.folder.best_json, json.dumps(self.result().to_dict(), indent=2) + "\n")
+
+    def _add_surrogate(self, config: Config, space: Space) -> None:
+        from nas_agent.tools.surrogates import make_surrogate
+
+        pool = self.services.pool
+        self.services.surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
+
+    def _add_learners(self, config: Config, space: Space, model: ChatModel | None) -> None:
+        if not config.principles:
+            return
+        from nas_agent.principles.statistics import StatisticalLearner
+
+        self.services.statistics = StatisticalLearner()
+        if model is not None:
+            from nas_agent.agents.learner import LanguageModelLearner
+
+            self.services.model_learner = LanguageModelLearner(model, space)
