@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback import server as server  # a fixture for every test file
+
 # Read when numpy is imported: more threads than cores make small matrices slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

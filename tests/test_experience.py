@@ -14,12 +14,14 @@ from nas_agent.errors import ConfigError, ModelError
 from nas_agent.principles.constraint import Allowed, Constraint, Count
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Json, Measured, Task
-from nas_agent.run import start
+from nas_agent.run import resume, start
+from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.memory import Memory
 from nas_agent.tools.recollection import RunMemory, all_records, record_of
 from nas_agent.tools.run_folder import RunFolder
 from tests.fakes import ScriptedModel
+from tests.loopback import Said, Server
 from tests.memories import Words
 from tests.searching import TASK, Diary, Toy, config, evaluation, worth
 
@@ -214,6 +216,54 @@ def test_a_broken_model_leaves_the_search_as_it_is_without_one() -> None:
     model = ScriptedModel([ModelError("gone")])
     broken = Search(TASK, space=Toy(), evaluation=evaluation(), budget=25, model=model).run()
     assert plain.curve == broken.curve
+
+
+def test_a_run_with_a_served_model_ends_and_keeps_what_was_said(server: Server, tmp_path: Path) -> None:
+    server.script = [Said(text=GOOD), Said(500, "busy"), Said(text="no JSON at all"), Said(text=GOOD)]
+    settings = config(tmp_path / "runs", budget=30, adapt_every=10, llm=f"{server.url}#tiny")
+    result = start(settings, evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    events, _ = read_events(folder.events)
+    calls = [event for event in events if event["type"] == "model_call"]
+    authors = {event["principle"]["author"] for event in events if event["type"] == "principle"}
+    assert len(result.outcomes) == 30
+    assert result.llm["calls"] == len(calls) >= 3
+    assert any(f"{server.url}#tiny" in author for author in authors)
+    assert list(folder.model_calls.glob("*.json"))
+    assert "layer_0" in json.dumps(server.asked[0])
+
+
+def test_a_resumed_run_asks_the_model_nothing_twice(server: Server, tmp_path: Path) -> None:
+    server.script = [Said(text=GOOD)]
+    settings = config(tmp_path / "runs", budget=20, adapt_every=5, llm=f"{server.url}#tiny")
+    whole = start(settings, evaluation=evaluation())
+    folder = RunFolder(Path(whole.run or ""))
+    expected = [deterministic(event) for event in read_events(folder.events)[0]]
+    asked = len(server.asked)
+    for file in [*folder.path.glob("checkpoints*"), folder.best_json]:
+        file.unlink()
+    lines = folder.events.read_bytes().splitlines(keepends=True)
+    folder.events.write_bytes(b"".join(lines[: len(lines) // 2]))
+    again = resume(folder, evaluation=evaluation())
+    assert len(server.asked) == asked
+    assert again.curve == whole.curve
+    assert [deterministic(event) for event in read_events(folder.events)[0]] == expected
+
+
+def test_no_more_calls_are_made_than_allowed(server: Server, tmp_path: Path) -> None:
+    server.script = [Said(text=GOOD)]
+    settings = config(tmp_path / "runs", budget=30, adapt_every=5, max_calls=2, llm=f"{server.url}#tiny")
+    result = start(settings, evaluation=evaluation())
+    assert len(server.asked) == 2
+    assert len(result.outcomes) == 30
+
+
+def test_a_server_that_is_gone_is_a_recorded_failure_and_the_run_goes_on(tmp_path: Path) -> None:
+    settings = config(tmp_path / "runs", budget=12, adapt_every=10, llm="http://127.0.0.1:9/v1#tiny")
+    result = start(settings, evaluation=evaluation())
+    events, _ = read_events(RunFolder(Path(result.run or "")).events)
+    assert len(result.outcomes) == 12
+    assert [event for event in events if event["type"] == "model_failure"]
 
 
 def test_no_prompt_holds_a_test_value() -> None:

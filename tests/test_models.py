@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,76 +16,8 @@ from nas_agent.agents.models import LangChainModel, prices, resolve
 from nas_agent.agents.replies import LessonReply, read_reply, strict_schema
 from nas_agent.errors import MissingExtra, ModelError
 from nas_agent.spaces.nasbench201 import NasBench201
+from tests.loopback import Body, Said, Server
 from tests.test_learner import CONV, answer, context
-
-Body = dict[str, Any]
-
-
-@dataclass
-class Said:
-    """One scripted HTTP answer."""
-
-    status: int = 200
-    text: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    message: Body = field(default_factory=dict)  # fields that replace or join those of the message
-    raw: bytes | None = None  # instead of a chat completion
-
-
-@dataclass
-class Server:
-    """What the loopback server was asked, and what it will say."""
-
-    url: str
-    script: list[Said | Callable[[Body], Said]]
-    asked: list[Body] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server("", [])
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            state.asked.append(body)
-            state.keys.append(self.headers["authorization"])
-            said = state.script[min(len(state.asked), len(state.script)) - 1]
-            said = said(body) if callable(said) else said
-            time.sleep(said.delay)
-            try:
-                self.send_response(said.status)
-                for name, value in {"content-type": "application/json", **said.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(payload(said) if said.raw is None else said.raw)
-            except OSError:
-                pass  # the client gave up waiting, as it should
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{http.server_port}/v1"
-    yield state
-    http.shutdown()
-    http.server_close()
-    thread.join()
-
-
-def payload(said: Said) -> bytes:
-    if said.status != 200:
-        return json.dumps({"error": {"message": said.text, "type": "test"}}).encode()
-    message = {"role": "assistant", "content": said.text, **said.message}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 120, "completion_tokens": 30, "total_tokens": 150}
-    reply = {"id": "x", "object": "chat.completion", "created": 1, "model": "tiny", "choices": [choice], "usage": usage}
-    return json.dumps(reply).encode()
-
 
 GOOD = Said(text=answer(CONV))
 
