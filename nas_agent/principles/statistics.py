@@ -217,25 +217,32 @@ def _normal_quantile(probability: float) -> float:
 
 def sentence(constraint: Constraint, decisions: Sequence[Decision]) -> str:
     """Say a constraint in words for a person; what speaks for it stands in the evidence, which changes."""
-    meaning = {decision.name: decision.meaning for decision in decisions}
+    known = {decision.name: decision for decision in decisions}
 
-    def named(decision: str) -> str:
-        return f"{decision} ({meaning[decision]})" if meaning.get(decision) else decision
+    def named(name: str) -> str:
+        return f"{name} ({known[name].meaning})" if known[name].meaning else name
 
-    return f"{_claim(constraint, named)}."
+    def chosen(allowed: Allowed) -> str:
+        shut_out = [option for option in known[allowed.decision].options if option not in allowed.options]
+        if len(shut_out) < len(allowed.options):
+            return f"avoid {' and '.join(shut_out)} for {named(allowed.decision)}"
+        return f"use {' or '.join(allowed.options)} for {named(allowed.decision)}"
+
+    claim = _claim(constraint, named, chosen)
+    return f"{claim[0].upper()}{claim[1:]}."
 
 
-def _claim(constraint: Constraint, named: Callable[[str], str]) -> str:
+def _claim(constraint: Constraint, named: Callable[[str], str], chosen: Callable[[Allowed], str]) -> str:
     match constraint:
         case Allowed():
-            return f"Use {' or '.join(constraint.options)} for {named(constraint.decision)}"
+            return chosen(constraint)
         case Count(at_most=None):
-            return f"Use {' or '.join(constraint.options)} at least {constraint.at_least} times"
+            return f"use {' or '.join(constraint.options)} at least {constraint.at_least} times"
         case Count(at_most=0):
-            return f"Do not use {' or '.join(constraint.options)}"
+            return f"do not use {' or '.join(constraint.options)}"
         case Count():
             least = f"at least {constraint.at_least} and " if constraint.at_least else ""
-            return f"Use {' or '.join(constraint.options)} {least}at most {constraint.at_most} times"
+            return f"use {' or '.join(constraint.options)} {least}at most {constraint.at_most} times"
         case When():
-            condition = f"Where {named(constraint.decision)} is {' or '.join(constraint.options)}"
-            return f"{condition}, use {' or '.join(constraint.then.options)} for {named(constraint.then.decision)}"
+            condition = f"where {named(constraint.decision)} is {' or '.join(constraint.options)}"
+            return f"{condition}, {chosen(constraint.then)}"

@@ -171,7 +171,7 @@ class EmbeddedEvaluator:
 
     name = "embedded"
     provenance: Provenance = "predicted"
-    fidelity = "200 epochs, predicted"
+    fidelity = "200 epochs"
 
     def __init__(self, benchmark: EmbeddedBenchmark, task: Task) -> None:
         self._benchmark, self._task = benchmark, task
