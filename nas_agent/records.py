@@ -137,7 +137,7 @@ class Proposal:
     author: str  # e.g. "mutation", "crossover", "sample", "recalled from cifar10"
     parents: tuple[str, ...] = ()  # ids of the architectures it was made from
     principles: tuple[str, ...] = ()  # "id@version" of each active principle that it obeys
-    outside: bool = False  # True: proposed without regard to the principles, so that a wrong one shows
+    outside: bool = False  # True: breaks an active principle on purpose, so that a wrong one shows
 
     def to_dict(self) -> Json:
         """As plain JSON types."""

@@ -86,7 +86,7 @@ def _parent(story: Story, identity: str) -> Json:
 def _proposed(data: Json, story: Story) -> str:
     lines = [f"by {data['author']}" if data["author"] else "by a process whose log was lost"]
     if data["outside"]:
-        lines[0] += ", in the outside share: without regard to the principles, so that a wrong one shows"
+        lines[0] += ", in the outside share: it breaks a principle on purpose, so that a wrong one shows"
     for parent in data["parents"]:
         place = "" if parent["evaluation"] is None else f", evaluation {parent['evaluation']}"
         lines.append(f"from {parent['id']} ({number(parent['value'], story.task.unit)}{place})")

@@ -21,6 +21,7 @@ from nas_agent.agents.learner import LearnContext, Recalled, Stage
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream, stream_name
 from nas_agent.principles.principle import Principle
+from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
 
 if TYPE_CHECKING:
@@ -104,20 +105,21 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     use = runtime.context
     number = state["round"] + 1
     if state["seeds"]:
-        return {"round": number, "outside": False, "events": len(use.journal.log.events)}
+        return {"round": number, "breaks": "", "events": len(use.journal.log.events)}
     active = use.journal.library.active
-    outside = bool(active) and is_outside(number, use.config.outside_share)
-    proposals = generate(use, number, outside)
+    breaks = least_tested(use).reference if active and is_outside(number, use.config.outside_share) else ""
+    proposals = generate(use, number, breaks)
     use.journal.emit(
         "proposed",
         round=number,
         generator=use.generator.name,
         proposals=len(proposals),
-        outside=outside,
+        outside=bool(breaks),
+        breaks=breaks,
         principles=[principle.reference for principle in active],
         stream=stream_name(use.config.seed, "propose", number),
     )
-    return {"round": number, "outside": outside, "events": len(use.journal.log.events)}
+    return {"round": number, "breaks": breaks, "events": len(use.journal.log.events)}
 
 
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
@@ -131,7 +133,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     for offset, (proposal, expected) in enumerate(chosen):
         data = proposal.to_dict()
         data["principles"] = list(refinement.obeyed(use.space.choices(proposal.architecture)))
-        data["outside"] = state["outside"]
+        data["outside"] = bool(state["breaks"])
         use.journal.emit(
             "proposal",
             evaluation=len(archive) + offset + 1,
@@ -235,26 +237,41 @@ def finish(state: SearchState, runtime: Runtime[Services]) -> Update:
 # -- what the nodes are made of ---------------------------------------------------------------------------
 
 
-def generate(use: Services, number: int, outside: bool) -> list[Proposal]:
+def generate(use: Services, number: int, breaks: str) -> list[Proposal]:
     """Return the proposals of a round.
 
     They are a function of what is recorded and of the round's stream, so they need no place in a checkpoint:
     `screen` asks again, and makes them anew only in a process that was started in between.
     """
     if use.proposals[0] != number:
+        library = use.journal.library
+        refinement = library.refinement() if library.active else None
+        if breaks:
+            tested = [principle for principle in library.active if principle.reference == breaks]
+            refinement = Refinement(use.space.decisions, tested)
         brief = Brief(
             space=use.space,
             ranked=use.journal.archive.ranked(),
             known=use.journal.archive.ids,
             pool=use.pool,
-            refinement=use.journal.library.refinement() if use.journal.library.active else None,
-            outside=outside,
+            refinement=refinement,
+            outside=bool(breaks),
         )
         found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
         if not found and brief.refinement is not None:  # this side of the principles is used up: take both
             found = use.generator.propose(replace(brief, refinement=None), stream(use.config.seed, "wider", number))
         use.proposals = (number, found)
     return use.proposals[1]
+
+
+def least_tested(use: Services) -> Principle:
+    """Return the active principle that the fewest measured architectures break; the oldest among equals."""
+    observations = use.journal.observations
+
+    def breakers(principle: Principle) -> int:
+        return sum(not principle.constraint.holds(observation.choices) for observation in observations)
+
+    return min(use.journal.library.active, key=breakers)
 
 
 def is_outside(number: int, share: float) -> bool:
@@ -264,7 +281,7 @@ def is_outside(number: int, share: float) -> bool:
 
 def rank(use: Services, state: SearchState, keep: int) -> list[tuple[Proposal, Json | None]]:
     """Let the surrogate choose; without one, take proposals by chance."""
-    proposals = generate(use, state["round"], state["outside"])
+    proposals = generate(use, state["round"], state["breaks"])
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
         return [(proposal, None) for proposal in drawn]

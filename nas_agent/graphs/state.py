@@ -19,7 +19,7 @@ class SearchState(TypedDict):
     round: int  # rounds begun; with the seed and a node's name it fixes the node's random stream
     events: int  # events logged when this state was written
     seeds: list[Json]  # proposals of the initial design that still wait
-    outside: bool  # whether this round ignores the principles
+    breaks: str  # the principle ("P3@2") that this round tests by breaking it; empty inside the principles
     shortlist: list[Json]  # proposals to be measured in this round
     adapted_at: int  # evaluations when the principles were last adapted
     best_at_adapt: float | None  # best score then: tells "improved" from "stuck"
@@ -32,7 +32,7 @@ def first_state() -> SearchState:
         round=0,
         events=0,
         seeds=[],
-        outside=False,
+        breaks="",
         shortlist=[],
         adapted_at=0,
         best_at_adapt=None,

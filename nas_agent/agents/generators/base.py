@@ -21,7 +21,7 @@ class Brief:
     known: Container[str]  # canonical ids that need no proposal: measured, failed, or waiting
     pool: Sequence[Architecture] | None  # the only candidates there are, where these can be listed
     refinement: Refinement | None  # None where no principle is active
-    outside: bool = False  # propose what breaks a principle: the control group, without which none is refuted
+    outside: bool = False  # propose what the refinement shuts out: the control group of a principle under test
 
     def allows(self, architecture: Architecture) -> bool:
         """Tell whether an architecture is on the side of the principles that is asked for."""
