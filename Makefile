@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TASK ?= cifar100
 
-.PHONY: help run test format wheel-test clean
+.PHONY: help run test test-slow format wheel-test clean
 
 help:  ## Show what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,9 @@ test: $(VENV)/.installed-dev  ## Set up .venv and run every check: ruff, mypy, i
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2
+
+test-slow: $(VENV)/.installed-dev  ## Run the tests that take longer: real training, the real embedding model
+	$(BIN)/pytest -n 2 -m slow
 
 format: $(VENV)/.installed-dev  ## Rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix .
