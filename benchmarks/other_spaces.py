@@ -2,7 +2,7 @@
 
     python benchmarks/other_spaces.py --seeds 20
 
-The space is written here as a user would write it: decisions, a graph, features of that graph. The search is
+The space is written here as a user would write it: decisions, a graph, a size. The search is
 over the 711 measured cells of each task. Prints the mean rank (1 is the best cell) of the best cell found by
 each method after 20, 50 and 100 evaluations, and how many seeds found the best one within 100.
 """
@@ -21,9 +21,8 @@ import numpy as np
 from nas_agent.bench.compare import METHODS, compare
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance, Task
 from nas_agent.run import NoTestSplit
-from nas_agent.spaces import CategoricalSpace, Decision, Floats
+from nas_agent.spaces import CategoricalSpace, Decision
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
-from nas_agent.spaces.features import structure_features
 from nas_agent.tools.evaluators.base import Evaluation
 
 OPERATIONS = (
@@ -44,12 +43,15 @@ class Trans101Micro(CategoricalSpace):
         Decision(f"edge_{start}_{end}", tuple(operation.name for operation in OPERATIONS)) for start, end in EDGES
     )
 
-    def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of the cell, and its weights."""
-        choices = list(self.choices(architecture).values())
-        edges = tuple(Edge(s, e, o) for (s, e), o in zip(EDGES, choices, strict=True))
-        cost = sum(operation.cost * choices.count(operation.name) for operation in OPERATIONS)
-        return structure_features(CellGraph(4, edges, OPERATIONS), (1.0 + cost,))
+    def graph(self, architecture: Architecture) -> CellGraph:
+        """Return the cell as a labelled graph."""
+        choices = self.choices(architecture).values()
+        return CellGraph(4, tuple(Edge(s, e, o) for (s, e), o in zip(EDGES, choices, strict=True)), OPERATIONS)
+
+    def sizes(self, architecture: Architecture) -> tuple[float, ...]:
+        """Return the cell's weights per squared channel count, and one for what every network has."""
+        cost = {operation.name: operation.cost for operation in OPERATIONS}
+        return (1.0 + sum(cost[option] for option in self.choices(architecture).values()),)
 
 
 class Rows:

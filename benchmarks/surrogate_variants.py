@@ -23,7 +23,7 @@ from nas_agent.spaces.base import Floats
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.resolve import load_evaluation
-from nas_agent.tools.surrogates.gaussian_process import Settings
+from nas_agent.tools.surrogates.kernel import Settings
 from nas_agent.tools.surrogates.structure import CellSurrogate
 
 TASKS = ("cifar100", "cifar10", "ImageNet16-120")

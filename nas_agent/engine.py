@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.agents.generators import GENERATORS
 from nas_agent.config import Config
-from nas_agent.errors import StorageError
 from nas_agent.graphs.services import Recollection, Services
 from nas_agent.graphs.state import first_state
 from nas_agent.records import Json, Measured, Outcome, Task
@@ -25,8 +22,6 @@ from nas_agent.version import __version__
 
 if TYPE_CHECKING:
     from nas_agent.agents.chat import ChatModel
-
-THREAD: Any = {"configurable": {"thread_id": "search"}}  # the only conversation in a run's checkpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,7 @@ class Engine:
             generator=GENERATORS[config.generator](),
             pool=space.enumerate() if pool is None else pool,
             memory=memory,
-            finished=self._write_result if folder is not None else None,
+            finished=self.write_result if folder is not None else None,
         )
         self._add_surrogate(config, space)
         self._add_learners(config, space, model)
@@ -114,6 +109,11 @@ class Engine:
     def journal(self) -> Journal:
         """The events and what follows from them."""
         return self.services.journal
+
+    def measured_by(self, evaluation: Evaluation) -> None:
+        """Measure by something else; before anything has begun."""
+        self.evaluation = evaluation
+        self.services.evaluator, self.services.test_split = evaluation.evaluator, evaluation.test_split
 
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
@@ -137,30 +137,20 @@ class Engine:
 
     def run(self) -> Result:
         """Drive the graph to its end, from the last checkpoint where there is one."""
+        from nas_agent.graphs.checkpoints import THREAD, graph_in
         from nas_agent.graphs.search import build
 
         if self.folder is None:
             self.begin()
             build().invoke(first_state(), context=self.services)
             return self.result()
-        from langgraph.checkpoint.sqlite import SqliteSaver
-
-        try:
-            with closing(sqlite3.connect(self.folder.checkpoints, check_same_thread=False)) as connection:
-                # The log can rebuild what a power cut takes from the checkpoints; it need not be waited for.
-                connection.execute("PRAGMA synchronous = OFF")
-                graph = build(SqliteSaver(connection))
-                state: Any = None if graph.get_state(THREAD).values else first_state()
-                try:
-                    self.begin()
-                    graph.invoke(state, THREAD, context=self.services, durability="sync")
-                finally:
-                    self.journal.log.close()
-        except sqlite3.OperationalError as error:
-            raise StorageError(
-                f"{self.folder.checkpoints}: cannot be written ({error}); free some space, "
-                "then `nas-agent resume` goes on from here"
-            ) from error
+        with graph_in(self.folder.checkpoints) as graph:
+            state: Any = None if graph.get_state(THREAD).values else first_state()
+            try:
+                self.begin()
+                graph.invoke(state, THREAD, context=self.services, durability="sync")
+            finally:
+                self.journal.log.close()
         return self.result()
 
     def result(self) -> Result:
@@ -191,7 +181,8 @@ class Engine:
             seconds=time.perf_counter() - self.started,
         )
 
-    def _write_result(self, journal: Journal) -> None:
+    def write_result(self, journal: Journal) -> None:
+        """Leave the result and the winner's source in the run folder."""
         assert self.folder is not None
         if journal.archive.best is not None:
             winner = journal.archive.best.architecture

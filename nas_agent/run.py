@@ -11,14 +11,13 @@ for proposal in search.ask():
 
 from __future__ import annotations
 
-import sqlite3
+import math
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.config import Config, make_config
-from nas_agent.engine import THREAD, Engine, Result
+from nas_agent.engine import Engine, Result
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
@@ -34,6 +33,9 @@ from nas_agent.version import __version__
 if TYPE_CHECKING:
     from nas_agent.agents.chat import ChatModel
     from nas_agent.graphs.search import Graph
+
+
+CALLER = "the caller measures"
 
 
 class Told:
@@ -101,7 +103,7 @@ class Search:
         self._measures_itself = evaluation is not None
         if evaluation is None:
             assert isinstance(task, Task)
-            evaluation = Evaluation(task, self._told, NoTestSplit(), "the caller measures")
+            evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
         self._engine = Engine(
             config, built, evaluation, EventLog(), model=model or _model(config), memory=memory, listeners=listeners
         )
@@ -130,19 +132,17 @@ class Search:
 
     def ask(self) -> tuple[Proposal, ...]:
         """Return what to measure next; empty once the search has ended. Asking twice gives the same answer."""
+        from nas_agent.graphs.checkpoints import THREAD, pausing_graph
+
         if self._asked:
             return tuple(self._asked.values())
+        if self.journal.result is not None:
+            return ()
+        state: Any = None
         if self._graph is None:
-            from langgraph.checkpoint.memory import InMemorySaver
-
-            from nas_agent.graphs.search import build
-
-            self._engine.services.evaluator = self._told
-            self._graph = build(InMemorySaver(), pause=True)
+            self._engine.measured_by(Evaluation(self._engine.services.task, self._told, NoTestSplit(), CALLER))
+            self._graph, state = pausing_graph(), first_state()
             self._engine.begin()
-            state: Any = first_state()
-        else:
-            state = None
         self._graph.invoke(state, THREAD, context=self._engine.services, durability="exit")
         snapshot = self._graph.get_state(THREAD)
         if "evaluate" not in snapshot.next:
@@ -157,7 +157,14 @@ class Search:
         if architecture.id not in self._asked:
             raise ConfigError(f"{architecture.text} was not asked for; tell what the last ask() returned")
         if not isinstance(outcome, Measured | Failed):
-            outcome = Measured(architecture, float(outcome), self._told.fidelity, 0.0, 0, self._told.name)
+            if not math.isfinite(outcome):
+                raise ConfigError(
+                    f"expected a finite value for {architecture.text}, got {outcome}; tell a Failed instead"
+                )
+            seed = self._engine.config.seed
+            outcome = Measured(architecture, float(outcome), self._told.fidelity, 0.0, seed, self._told.name)
+        if outcome.architecture.id != architecture.id:
+            raise ConfigError(f"expected an outcome of {architecture.text}, got one of {outcome.architecture.text}")
         del self._asked[architecture.id]
         self._told.outcomes[architecture.id] = outcome
 
@@ -176,12 +183,14 @@ def start(
     """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
     config = _from_anywhere(config)
     space = load_space(config.space)
-    evaluation = evaluation or _evaluation(config, space)
+    given, evaluation = evaluation, evaluation or _evaluation(config, space)
+    if given is None:
+        config = _frozen(config, evaluation)
     model = _model(config)
     folder = create(config, __version__)
-    register(home(), folder)
-    made(folder)
     with folder.locked():
+        register(home(), folder)
+        made(folder)
         return _with_folder(config, folder, space, evaluation, model, EventLog(folder.events), listeners).run()
 
 
@@ -191,13 +200,15 @@ def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation:
     with folder.locked():
         space = load_space(config.space)
         evaluation = evaluation or _evaluation(config, space)
-        log = EventLog(folder.events)
-        if folder.events.exists():
-            log = EventLog.reopen(folder.events, _events_in_checkpoint(folder))
+        known = _events_in_checkpoint(folder)
+        log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
+        _same_measure(folder, evaluation)
         engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners)
-        if engine.journal.result is not None and folder.best_json.exists():
-            return engine.result()
-        return engine.run()
+        if engine.journal.result is None:
+            return engine.run()
+        if not folder.best_json.exists():
+            engine.write_result(engine.journal)
+        return engine.result()
 
 
 def _events_in_checkpoint(folder: RunFolder) -> int:
@@ -206,23 +217,37 @@ def _events_in_checkpoint(folder: RunFolder) -> int:
     A log that is shorter than that has lost lines (a power cut): the checkpoints are removed, and the
     search is taken from its beginning, with every outcome that the log still has.
     """
-    from langgraph.checkpoint.sqlite import SqliteSaver
+    from nas_agent.graphs.checkpoints import events_seen
 
-    from nas_agent.graphs.search import build
-
-    if not folder.checkpoints.exists():
-        return 0
-    logged = len(read_events(folder.events)[0])
-    try:
-        with closing(sqlite3.connect(folder.checkpoints, check_same_thread=False)) as connection:
-            seen = int(build(SqliteSaver(connection)).get_state(THREAD).values.get("events", 0))
-    except sqlite3.DatabaseError:
-        seen = logged + 1  # a broken file of checkpoints is worth no more than none
-    if seen <= logged:
+    logged = len(read_events(folder.events)[0]) if folder.events.exists() else 0
+    seen = events_seen(folder.checkpoints)
+    if seen is not None and seen <= logged:
         return seen
     for path in folder.path.glob(f"{folder.checkpoints.name}*"):
         path.unlink()
     return 0
+
+
+def _frozen(config: Config, evaluation: Evaluation) -> Config:
+    """Write down what `auto` found, so that a resumed run measures as it began or not at all."""
+    from nas_agent.tools.tables import find_table
+
+    name = evaluation.evaluator.name
+    table = find_table(config.data) if name == "table" else None
+    return config.model_copy(update={"evaluator": name, "data": config.data if table is None else table.parent})
+
+
+def _same_measure(folder: RunFolder, evaluation: Evaluation) -> None:
+    """Refuse to go on with another evaluator: its values could not be compared with those in the log."""
+    events = read_events(folder.events)[0] if folder.events.exists() else []
+    for event in events[:1]:
+        began = f"{event['evaluator']} ({event['provenance']}, {event['fidelity']})"
+        evaluator = evaluation.evaluator
+        now = f"{evaluator.name} ({evaluator.provenance}, {evaluator.fidelity})"
+        if now != began:
+            raise ConfigError(
+                f"{folder.path.name} was measured by {began}, here there is {now}; make the first one available again"
+            )
 
 
 def _with_folder(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import numpy as np
 import pytest
 
 from nas_agent.errors import InvalidArchitecture
+from nas_agent.records import Architecture
 from nas_agent.spaces import Space
+from nas_agent.spaces.cell_graph import CellGraph
 
 SEEDS = range(8)
+
+
+def some_member(space: Space, rng: Random) -> Architecture:
+    """Build from random choices: unlike a sample, it need not be the representative of its class."""
+    return space.build({decision.name: rng.choice(decision.options) for decision in space.decisions})
 
 
 class SpaceContract:
@@ -55,20 +63,65 @@ class SpaceContract:
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_canonical_is_idempotent_and_keeps_the_id(self, space: Space, seed: int) -> None:
-        architecture = space.sample(Random(seed))
+        architecture = some_member(space, Random(seed))
         once = space.canonical(architecture)
         assert once.id == architecture.id
         assert space.canonical(once) == once
+        assert space.canonical(space.sample(Random(seed))) == space.sample(Random(seed))
+
+    def test_one_id_has_one_representative(self, space: Space) -> None:
+        rng = Random(4)
+        members = [some_member(space, rng) for _ in range(200)]
+        members += [self._same_class(space, member, rng) for member in members]
+        representatives = {(member.id, space.canonical(member)) for member in members}
+        assert len(representatives) == len({member.id for member in members})
 
     @pytest.mark.parametrize("seed", SEEDS)
-    def test_a_child_takes_each_choice_of_its_class_from_a_parent_or_is_isomorphic_to_one_that_does(
-        self, space: Space, seed: int
-    ) -> None:
+    def test_a_child_is_of_the_class_of_some_mixture_of_its_parents(self, space: Space, seed: int) -> None:
+        # A child is canonical, so its own choices may be those of neither parent: some mixture has its id.
         rng = Random(seed)
-        mother, father = space.sample(rng), space.sample(rng)
-        child = space.crossover(mother, father, rng)
-        assert space.parse(child.text).id == child.id
-        assert space.crossover(mother, mother, rng) == space.canonical(mother)
+        mother = space.sample(rng)
+        father = list(space.neighbours(mother))[-1]
+        for _ in range(3):  # a few steps away: close enough for all mixtures to be listed
+            father = rng.choice(list(space.neighbours(father)))
+        mixtures = self._mixtures(space, mother, father)
+        children = [space.crossover(mother, father, rng) for _ in range(20)]
+        for child in children:
+            assert child.id in mixtures
+            assert space.canonical(child) == child
+            assert space.parse(child.text) == child
+        if len(mixtures) > 3:
+            assert not {child.id for child in children} <= {mother.id, father.id}
+        assert space.crossover(mother, mother, rng) == mother
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_each_neighbour_is_of_the_class_of_a_change_in_one_decision(self, space: Space, seed: int) -> None:
+        architecture = space.sample(Random(seed))
+        choices = space.choices(architecture)
+        changed = {space.build({**choices, d.name: option}).id for d in space.decisions for option in d.options}
+        assert {neighbour.id for neighbour in space.neighbours(architecture)} == changed - {architecture.id}
+
+    def _mixtures(self, space: Space, mother: Architecture, father: Architecture) -> set[str]:
+        """Ids of all architectures with each choice from one of the two."""
+        ours, theirs = space.choices(mother), space.choices(father)
+        differing = [name for name in ours if ours[name] != theirs[name]]
+        found = set()
+        for taken in itertools.product((ours, theirs), repeat=len(differing)):
+            chosen = {name: side[name] for name, side in zip(differing, taken, strict=True)}
+            found.add(space.build({**ours, **chosen}).id)
+        return found
+
+    def _same_class(self, space: Space, member: Architecture, rng: Random) -> Architecture:
+        """Return another member of the class where one decision's change, or two options' exchange, leads to it."""
+        choices = space.choices(member)
+        names = list(choices)
+        first, second = rng.sample(names, 2)
+        options = {decision.name: decision.options for decision in space.decisions}
+        swapped = {**choices, first: choices[second], second: choices[first]}
+        variants = [{**choices, name: rng.choice(options[name])} for name in names]
+        variants += [swapped] if all(swapped[name] in options[name] for name in names) else []
+        others = [space.build(variant) for variant in variants]
+        return next((other for other in others if other.id == member.id and other != member), member)
 
     def test_features_have_one_shape_and_are_finite(self, space: Space) -> None:
         rng = Random(1)
@@ -80,13 +133,18 @@ class SpaceContract:
 
     def test_isomorphic_architectures_share_features_and_source(self, space: Space) -> None:
         rng = Random(2)
-        for _ in range(20):
-            architecture = space.sample(rng)
-            canonical = space.canonical(architecture)
-            assert space.source(architecture) == space.source(canonical)
-            features = space.features(architecture)
-            for name, block in space.features(canonical).items():
-                np.testing.assert_array_equal(features[name], block)
+        for _ in range(40):
+            member = some_member(space, rng)
+            for other in (space.canonical(member), self._same_class(space, member, rng)):
+                assert space.source(member) == space.source(other)
+                features = space.features(member)
+                for name, block in space.features(other).items():
+                    np.testing.assert_array_equal(features[name], block)
+
+    def test_a_graph_is_a_cell_or_nothing_for_all(self, space: Space) -> None:
+        rng = Random(5)
+        graphs = [space.graph(some_member(space, rng)) for _ in range(10)]
+        assert all(isinstance(graph, CellGraph) for graph in graphs) or graphs == [None] * 10
 
     def test_an_enumeration_holds_each_class_once(self, space: Space) -> None:
         everything = space.enumerate()

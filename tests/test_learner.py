@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nas_agent.agents.chat import CallsSpent, RecordedModel
-from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Recalled
+from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Recalled, Shown
 from nas_agent.errors import ModelError, StorageError
 from nas_agent.principles import Allowed, Change, Count, Library, Observation, When
 from nas_agent.records import Architecture, Task
@@ -36,7 +36,8 @@ def cells(size: int, seed: int = 0) -> list[Architecture]:
 
 def context(**changes: Any) -> LearnContext:
     first, second = cells(2)
-    return LearnContext(**{"task": TASK, "best": [(first, 70.0)], "worst": [(second, 10.0)], **changes})
+    shown = {"best": [Shown(first, 70.0, 1, 2)], "worst": [Shown(second, 10.0, 2, 2)]}
+    return LearnContext(**{"task": TASK, **shown, **changes})
 
 
 def learner(*replies: Scripted, repairs: int = 2) -> tuple[LanguageModelLearner, ScriptedModel]:
@@ -196,18 +197,19 @@ def test_what_is_recalled_and_known_stands_in_the_prompt() -> None:
 
 
 def oracle(prompt: str) -> str:
-    """Answer from nothing but the prompt: for each decision the option with the best mean score it can read."""
+    """Answer from nothing but the prompt: for each decision the option with the best mean value it can read."""
     totals: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for line in prompt.splitlines():
         if line.startswith('{"choices"'):
             shown = json.loads(line)
             for decision, option in shown["choices"].items():
-                totals[decision][option].append(shown["score"])
+                totals[decision][option].append(shown["value"])
     decisions = [json.loads(line) for line in prompt.splitlines() if line.startswith('{"decision"')]
+    smaller = "values, smaller is better" in prompt
     constraints = []
     for decision in decisions:
-        means = {option: sum(scores) / len(scores) for option, scores in totals[decision["decision"]].items()}
-        best = max(decision["options"], key=lambda option: means.get(option, float("-inf")))
+        means = {option: sum(values) / len(values) for option, values in totals[decision["decision"]].items()}
+        best = (min if smaller else max)(means, key=means.__getitem__)
         constraints.append({"kind": "allowed", "decision": decision["decision"], "options": [best]})
     return answer(*constraints, text="The evidence says so.")
 
@@ -221,7 +223,8 @@ def test_an_oracle_that_reads_the_prompt_recovers_a_planted_rule() -> None:
         scored.append((cell, 50.0 + 10.0 * sum(choices[d] == o for d, o in rule.items()) + rng.gauss(0, 1)))
     scored.sort(key=lambda pair: -pair[1])
     asked, model = learner(oracle)
-    lesson = asked.learn(context(best=scored[:30], worst=scored[:-31:-1]))
+    shown = [Shown(cell, score, rank, len(scored)) for rank, (cell, score) in enumerate(scored, start=1)]
+    lesson = asked.learn(context(best=shown[:30], worst=shown[:-31:-1]))
     assert lesson.failures == []
     library = Library(SPACE.decisions)
     observations = [Observation(cell.id, SPACE.choices(cell), score, TASK.name) for cell, score in scored]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -31,7 +32,7 @@ from nas_agent.principles import (
 from nas_agent.principles.evidence import t_quantile
 from nas_agent.principles.refinement import assignments, forbids, satisfiable
 from nas_agent.principles.verdict import judge, neighbours
-from nas_agent.records import Architecture
+from nas_agent.records import Architecture, Provenance
 from nas_agent.spaces.base import Choices, Decision
 from nas_agent.spaces.nasbench201 import NasBench201
 
@@ -300,6 +301,27 @@ def test_a_supported_principle_is_tightened_where_one_of_its_options_is_clearly_
     assert changes[0].principle.text == "Use good for a."
 
 
+def test_two_principles_never_become_the_same_one_in_one_review() -> None:
+    rng = Random(0)
+    observations = []
+    for i in range(160):
+        choices = {**random_choices(rng), "a": rng.choices(("good", "fair", "poor"), (6, 1, 1))[0]}
+        observations.append(observe(choices, 3.0 * (choices["a"] == "good") + rng.gauss(0, 0.3), i))
+    pair = Allowed("a", ("good", "fair")), Allowed("a", ("good", "poor"))
+    for constraint in pair:  # either alone becomes the same
+        alone = Library(DECISIONS)
+        applied(alone, alone.adopt(drafts(constraint), "planted", 0))
+        assert [c.principle.constraint for c in alone.review(observations, 160)] == [Allowed("a", ("good",))]
+    library = Library(DECISIONS)
+    applied(library, library.adopt(drafts(*pair), "planted", 0))
+    changes = library.review(observations, 160)
+    revised = [change.principle.constraint for change in changes if change.action == "revised"]
+    assert revised == [Allowed("a", ("good",))]
+    applied(library, changes)
+    constraints = [p.constraint for p in library.principles]
+    assert len(set(constraints)) == len(constraints)
+
+
 def test_a_supported_principle_is_loosened_where_it_shuts_out_something_better() -> None:
     rng = Random(0)
     observations = []
@@ -329,6 +351,32 @@ def test_an_adopted_principle_that_contradicts_the_others_waits() -> None:
     applied(library, library.adopt(pair, "planted", 0))
     assert [p.id for p in library.active] == ["P1", "P3"]
     assert [p.id for p in library.candidates] == ["P2"]
+
+
+@pytest.mark.parametrize(
+    ("author", "provenance", "low", "status", "why"),
+    [
+        ("statistics", "measured", 0.5, "active", "recalled from there"),
+        ("statistics", "measured", -0.5, "candidate", "not clearly above zero there, so it waits"),
+        ("statistics", "measured", None, "candidate", "not clearly above zero there, so it waits"),
+        ("statistics", "predicted", 0.5, "candidate", "predicted, not measured, so it waits"),
+        ("m / prompt learn@1", "predicted", 0.5, "candidate", "predicted, not measured, so it waits"),
+        ("person", "measured", None, "active", "recalled from there"),
+        ("person", "predicted", None, "active", "recalled from there"),
+    ],
+)
+def test_a_recalled_principle_constrains_at_once_only_with_measured_support_there(
+    author: str, provenance: Provenance, low: float | None, status: str, why: str
+) -> None:
+    library = Library(DECISIONS)
+    recalled = replace(principle("P9", Allowed("a", ("good", "fair")), low), author=author)
+    changes = applied(library, library.adopt_recalled(recalled, provenance, "recalled from there", 0))
+    assert [p.status for p in library.principles] == [status]
+    assert changes[-1].why.endswith(why)
+    assert library.principles[0].author == author
+    # One that waits constrains as soon as this run supports it.
+    applied(library, library.review(sampled(40, by_a), 40))
+    assert [p.status for p in library.principles] == ["active"]
 
 
 def test_adopting_an_unknown_option_is_the_users_mistake() -> None:

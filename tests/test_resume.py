@@ -9,17 +9,22 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from nas_agent.engine import Result
-from nas_agent.errors import RunFolderError, StorageError
+from nas_agent.config import Config
+from nas_agent.engine import Engine, Result
+from nas_agent.errors import ConfigError, RunFolderError, StorageError
+from nas_agent.graphs.checkpoints import events_seen
 from nas_agent.records import Json
 from nas_agent.run import resume, start
 from nas_agent.tools.event_log import EventLog, deterministic, read_events
+from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import RunFolder, create, find, known_folders, open_folder, register, remove
-from tests.searching import Diary, config, evaluation
+from tests.searching import Diary, TestVault, Toy, config, evaluation
 
 
 class Killed(BaseException):
@@ -205,10 +210,130 @@ def test_another_way_taken_sets_the_old_events_aside_and_keeps_the_measurements(
     log.close()
     again = EventLog.reopen(path, 1)
     assert again.append("b", {"x": 3})[1] is True
-    assert again.outcome_ahead(1, "k") == outcome
+    assert again.outcome_ahead("k") == outcome
     again.close()
     assert [deterministic(e) for e in read_events(path)[0]] == [{"type": "a", "x": 1}, {"type": "b", "x": 3}]
     assert (tmp_path / "events.discarded.jsonl").read_text().count("\n") == 2
+
+
+def test_measurements_that_were_set_aside_are_not_lost_to_the_next_process(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log.append("a", {})
+    outcome = {"architecture": {"id": "k"}}
+    log.append("outcome", {"evaluation": 1, "outcome": outcome})
+    log.close()
+    second = EventLog.reopen(path, 1)
+    second.append("another way", {})
+    second.close()
+    assert EventLog.reopen(path, 1).outcome_ahead("k") == outcome
+
+
+class Fickle:
+    """A memory that says something else each time it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def recall(self) -> list[Json]:
+        self.asked += 1
+        architecture = Toy().sample(Random(self.asked))
+        item = {"kind": "architecture", "architecture": architecture.to_dict(), "task": "x", "why": f"{self.asked}"}
+        return [item | {"value": 1.0, "unit": "%", "rank": 1, "of": 1, "provenance": "measured"}]
+
+    def remember(self, journal: Journal) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("point", [2, 3, 20])
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_what_was_recalled_is_not_asked_for_again(tmp_path: Path, point: int, checkpoints: bool) -> None:
+    memory, diary = Fickle(), Diary()
+    folder = create(config(tmp_path / "runs"), "0")
+    seen = 0
+
+    def kill(event: Json) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == point:
+            raise Killed
+
+    def engine(log: EventLog, listeners: list[Callable[[Json], None]]) -> Engine:
+        return Engine(folder.config(), Toy(), evaluation(diary), log, folder=folder, memory=memory, listeners=listeners)
+
+    with pytest.raises(Killed):
+        engine(EventLog(folder.events), [kill]).run()
+    if not checkpoints:
+        for file in folder.path.glob("checkpoints*"):
+            file.unlink()
+    log = EventLog.reopen(folder.events, events_seen(folder.checkpoints) or 0)
+    engine(log, []).run()
+    assert memory.asked == 1
+    assert len(diary.calls) == 14
+    assert not (folder.path / "events.discarded.jsonl").exists()
+
+
+def test_the_test_split_is_not_opened_again_after_a_kill_at_the_end(tmp_path: Path) -> None:
+    def kill(event: Json) -> None:
+        if event["type"] == "finished":
+            raise Killed
+
+    vault = TestVault()
+    with pytest.raises(Killed):
+        start(config(tmp_path / "runs"), [kill], evaluation=evaluation(None, vault))
+    result = resume(the_folder(tmp_path / "runs"), evaluation=evaluation(None, vault))
+    assert result.test is not None
+    assert len(vault.opened) == 1
+
+
+def test_a_lost_result_of_a_finished_run_is_written_again(tmp_path: Path) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    before = folder.best_source.read_text()
+    folder.best_json.unlink()
+    folder.best_source.unlink()
+    resume(folder, evaluation=evaluation())
+    assert folder.best_json.exists()
+    assert folder.best_source.read_text() == before
+
+
+def test_a_lost_log_begins_anew_instead_of_going_on_from_nowhere(
+    tmp_path: Path, unbroken: tuple[list[Json], Result]
+) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    folder.events.unlink()
+    folder.best_json.unlink()
+    resume(folder, evaluation=evaluation())
+    assert events_of(folder) == unbroken[0]
+
+
+def test_a_run_is_not_resumed_with_another_evaluator(tmp_path: Path) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    folder.best_json.unlink()
+    other = Diary(provenance="predicted")
+    with pytest.raises(ConfigError, match=r"was measured by diary \(measured, made up\), here there is .*predicted"):
+        resume(folder, evaluation=evaluation(other))
+
+
+def test_what_auto_found_is_written_down_so_that_resume_cannot_find_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not os.environ.get("NAS_AGENT_DATA"):
+        pytest.skip("NAS_AGENT_DATA is not set: there is no table to find")
+    begun = Config(task="cifar100", budget=4, out=tmp_path / "runs", memory=False, recall="none")
+
+    def kill(event: Json) -> None:
+        if event["type"] == "outcome":
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(begun, [kill])
+    monkeypatch.delenv("NAS_AGENT_DATA")
+    result = resume(the_folder(tmp_path / "runs"))
+    assert result.evaluator == "table"
+    assert {outcome.evaluator for outcome in result.outcomes} == {"table"}
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_a_whole_log(tmp_path: Path) -> None:
@@ -232,7 +357,7 @@ def test_a_disk_that_fills_up_in_the_middle_stops_the_search_in_one_line_and_it_
     root = Path(__file__).resolve().parent.parent
     stopped = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
     assert stopped.returncode == 2, stopped.stderr
-    assert "cannot be written" in stopped.stdout
+    assert "free some space" in stopped.stdout
     assert run_process("resume", out, diary, home).wait() == 0
     assert events_of(the_folder(out)) == unbroken[0]
 

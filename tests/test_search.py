@@ -10,11 +10,18 @@ import pytest
 
 from nas_agent import Search
 from nas_agent.errors import ConfigError
-from nas_agent.records import Failed, Json, Measured
+from nas_agent.records import Architecture, Failed, Json, Measured, Outcome
 from nas_agent.run import start
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder
 from tests.searching import TASK, Diary, LargeToy, TestVault, Toy, config, evaluation, worth
+
+
+class Small(Toy):
+    """64 architectures: soon used up on one side of a principle."""
+
+    name = "small"
+    decisions = Toy.decisions[:3]
 
 
 def kinds(events: list[Json]) -> list[str]:
@@ -121,7 +128,7 @@ def test_the_stated_share_of_rounds_proposes_what_breaks_a_principle() -> None:
     search.run()
     events = search.journal.log.events
     rounds = {e["round"]: e for e in events if e["type"] == "proposed" and e["principles"]}
-    outside = [number for number, event in rounds.items() if event["outside"]]
+    outside = [number for number, event in rounds.items() if event["breaks"]]
     assert len(rounds) > 20
     assert abs(len(outside) - 0.25 * len(rounds)) <= 1
     for event in events:
@@ -228,6 +235,100 @@ def test_each_surrogate_can_be_chosen(surrogate: str) -> None:
 def test_random_proposals_are_a_generator_too() -> None:
     result = Search(TASK, space=LargeToy(), evaluation=evaluation(), budget=8, generator="random").run()
     assert len(result.outcomes) == 8
+
+
+def test_asking_after_a_finished_search_gives_nothing_and_opens_nothing() -> None:
+    vault = TestVault()
+    search = Search(TASK, space=Toy(), evaluation=evaluation(None, vault), budget=5)
+    search.run()
+    assert search.ask() == ()
+    assert search.run().curve == search.result().curve
+    assert len(vault.opened) == 1
+
+
+def test_asking_instead_of_running_leaves_the_evaluator_and_the_test_split_alone() -> None:
+    diary, vault = Diary(), TestVault()
+    search = Search(TASK, space=Toy(), evaluation=evaluation(diary, vault), budget=4)
+    while proposals := search.ask():
+        for proposal in proposals:
+            search.tell(proposal, 50.0)
+    assert diary.calls == vault.opened == []
+    assert search.result().evaluator == "told"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_telling_no_number_is_refused(value: float) -> None:
+    search = Search(TASK, space=Toy(), budget=3)
+    (first,) = search.ask()
+    with pytest.raises(ConfigError, match="expected a finite value"):
+        search.tell(first, value)
+
+
+def test_telling_the_outcome_of_another_architecture_is_refused() -> None:
+    search = Search(TASK, space=Toy(), budget=3)
+    (first,) = search.ask()
+    other = next(Toy().neighbours(first.architecture))
+    with pytest.raises(ConfigError, match="expected an outcome of"):
+        search.tell(first, Measured(other, 50.0, "x", 0.0, 0, "x"))
+    assert search.ask() == (first,)
+
+
+def test_a_region_where_everything_fails_is_left_alone() -> None:
+    result = Search(TASK, space=Toy(), evaluation=evaluation(Diary(fail_on="wide")), budget=60).run()
+    failed = [isinstance(outcome, Failed) for outcome in result.outcomes]
+    assert sum(failed[:30]) < 27
+    assert sum(failed[30:]) < 12, "three quarters of the space fail, and the search should know by now"
+
+
+def test_a_proposal_is_outside_exactly_if_it_breaks_an_active_principle() -> None:
+    search = Search(TASK, space=Small(), evaluation=evaluation(), budget=64, adapt_every=8)
+    search.run()
+    active: list[str] = []
+    flags = []
+    for event in search.journal.log.events:
+        if event["type"] == "proposed":
+            active = event["principles"]
+        if event["type"] == "proposal" and not event["initial"]:
+            broken = set(active) - set(event["proposal"]["principles"])
+            assert event["proposal"]["outside"] == bool(broken)
+            flags.append(bool(broken))
+    assert any(flags)
+    assert any(event.get("wider") for event in search.journal.log.events)
+
+
+class Away(Diary):
+    """An evaluator on another machine that does not answer at first."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+        if self.times:
+            self.times -= 1
+            raise ConnectionError("the machine does not answer")
+        return super().evaluate(architecture, seed=seed)
+
+
+def test_an_evaluator_that_is_away_for_a_moment_is_asked_again() -> None:
+    assert len(Search(TASK, space=Toy(), evaluation=evaluation(Away(1)), budget=3).run().outcomes) == 3
+
+
+def test_an_evaluator_that_stays_away_is_an_error() -> None:
+    with pytest.raises(ConnectionError, match="does not answer"):
+        Search(TASK, space=Toy(), evaluation=evaluation(Away(100)), budget=3).run()
+
+
+def test_a_bug_in_an_evaluator_is_not_tried_again() -> None:
+    class Buggy(Diary):
+        def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+            self.calls.append(architecture.id)
+            raise RuntimeError("a bug")
+
+    diary = Buggy()
+    with pytest.raises(RuntimeError, match="a bug"):
+        Search(TASK, space=Toy(), evaluation=evaluation(diary), budget=3).run()
+    assert len(diary.calls) == 1
 
 
 def test_a_negative_budget_is_refused_in_one_line() -> None:

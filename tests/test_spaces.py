@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from nas_agent.errors import ConfigError, InvalidArchitecture
 from nas_agent.records import Architecture
-from nas_agent.spaces import CategoricalSpace, Decision, load_space
+from nas_agent.spaces import CategoricalSpace, Decision, load_space, space_names
+from nas_agent.spaces.categorical import REMEMBERED
+from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
+from nas_agent.spaces.features import structure_features
 from nas_agent.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201
 from tests.contracts import SpaceContract
 
@@ -33,6 +36,51 @@ class Stack(CategoricalSpace):
         Decision("width", ("16", "32", "64")),
         Decision("activation", ("relu", "gelu")),
     )
+
+
+class Deep(CategoricalSpace):
+    """Too large to be listed, and the order of its layers means nothing."""
+
+    name = "deep"
+    decisions = tuple(Decision(f"layer_{place}", ("a", "b", "c", "d")) for place in range(12))
+
+    def canonical_options(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(options))
+
+
+class Triangle(CategoricalSpace):
+    """Cells of three nodes: a graph and a size, and nothing else."""
+
+    name = "triangle"
+    operations = (
+        Operation("none", "zero"),
+        Operation("skip", "identity", kernel=1),
+        Operation("conv", "conv", kernel=3, cost=9.0),
+        Operation("pool", "pool", kernel=3),
+    )
+    decisions = tuple(Decision(f"edge_{i}", ("none", "skip", "conv", "pool")) for i in range(3))
+
+    def graph(self, architecture: Architecture) -> CellGraph:
+        ends = ((0, 1), (0, 2), (1, 2))
+        options = self.choices(architecture).values()
+        return CellGraph(
+            3, tuple(Edge(*pair, option) for pair, option in zip(ends, options, strict=True)), self.operations
+        )
+
+    def sizes(self, architecture: Architecture) -> tuple[float, ...]:
+        return (1.0 + 9.0 * architecture.text.count("conv"),)
+
+
+class TestALargeSpaceWithIsomorphisms(SpaceContract):
+    @pytest.fixture
+    def space(self) -> Deep:
+        return Deep()
+
+
+class TestAUsersCells(SpaceContract):
+    @pytest.fixture
+    def space(self) -> Triangle:
+        return Triangle()
 
 
 class TestNasBench201(SpaceContract):
@@ -249,3 +297,101 @@ def test_a_large_space_is_searched_without_listing_it() -> None:
     space = Large()
     assert space.enumerate() is None
     assert len(list(space.neighbours(space.sample(Random(0))))) == 36
+
+
+def test_texts_of_one_class_lead_to_one_representative_in_a_large_space() -> None:
+    space = Deep()
+    assert space.enumerate() is None
+    one, other = (
+        space.parse(",".join(f"layer_{i}={o}" for i, o in enumerate(text))) for text in ("aabbccddaabb", "bbaaddccbbaa")
+    )
+    assert one != other
+    assert one.id == other.id
+    assert space.canonical(one) == space.canonical(other)
+    # Two spaces, so that none can answer with what it remembers of the class.
+    assert Deep().features(one)["choices"].tolist() == Deep().features(other)["choices"].tolist()
+
+
+def test_a_long_search_of_a_large_space_does_not_remember_it_all() -> None:
+    space, rng = Deep(), Random(0)
+    first = space.sample(rng)
+    features = space.features(first)
+    for _ in range(REMEMBERED + 500):
+        space.features(space.sample(rng))
+    caches = [value for value in vars(space).values() if isinstance(value, dict)]
+    assert caches
+    assert all(len(cache) <= REMEMBERED for cache in caches)
+    # What was forgotten is made again, and is the same.
+    assert space.choices(first) == Deep().choices(first)
+    np.testing.assert_array_equal(space.features(first)["choices"], features["choices"])
+
+
+def test_without_a_graph_features_are_choices_and_counts() -> None:
+    space = Stack()
+    blocks = space.features(space.parse("depth=4,width=16,activation=gelu"))
+    assert {name: block.tolist() for name, block in blocks.items()} == {
+        "choices": [0, 1, 0, 1, 0, 0, 0, 1],
+        "counts": [0, 1, 0, 1, 0, 0, 0, 1],
+    }
+
+
+def test_with_a_graph_features_are_those_of_the_cell() -> None:
+    space = Triangle()
+    architecture = space.parse("edge_0=conv,edge_1=skip,edge_2=none")
+    expected = structure_features(space.graph(architecture), (10.0,))
+    assert {name: block.tolist() for name, block in space.features(architecture).items()} == {
+        name: block.tolist() for name, block in expected.items()
+    }
+
+
+def test_the_features_of_a_cell_worked_out_by_hand() -> None:
+    # 0 -conv3x3-> 1 -conv1x1-> 3, 0 -skip-> 3, 1 -pool-> 2 -skip-> 3, and 0 -none-> 2.
+    text = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|skip_connect~2|"
+    blocks = structure_features(SPACE.graph(SPACE.parse(text)), (np.e, 1.0))
+    # Operations but for none, in the space's order: skip, 1x1, 3x3, pool.
+    assert blocks["edge"].reshape(6, 4).tolist() == [
+        [0, 0, 1, 0],  # 0 -> 1
+        [0, 0, 0, 0],  # 0 -> 2
+        [0, 0, 0, 1],  # 1 -> 2
+        [1, 0, 0, 0],  # 0 -> 3
+        [0, 1, 0, 0],  # 1 -> 3
+        [1, 0, 0, 0],  # 2 -> 3
+    ]
+    assert blocks["count"].tolist() == [2, 1, 1, 1]
+    # Paths: skip; conv3x3, conv1x1; conv3x3, pool, skip.
+    assert blocks["depth"].tolist() == pytest.approx([2, 0, 1, np.log2(3), 3, 1, 4, (0 + 2 + 4) / 3, 0])
+    assert blocks["size"].tolist() == pytest.approx([1, 0])
+
+
+def test_a_dead_edge_and_a_dead_cell_have_no_features() -> None:
+    # Node 1 is reached and goes nowhere; node 2 goes on and is never reached.
+    half = structure_features(
+        SPACE.graph(cell(("nor_conv_3x3", "none", "none", "skip_connect", "none", "nor_conv_1x1")))
+    )
+    assert half["count"].tolist() == [1, 0, 0, 0]
+    dead = structure_features(SPACE.graph(cell(("nor_conv_3x3", *["none"] * 5))))
+    assert not any(block.any() for block in dead.values())
+    assert "size" not in dead
+
+
+def test_an_installed_package_brings_its_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brought_spaces.py").write_text(
+        "from nas_agent.spaces import CategoricalSpace, Decision\n"
+        "class Brought(CategoricalSpace):\n"
+        "    name = 'brought'\n"
+        "    decisions = (Decision('depth', ('1', '2')),)\n"
+        "not_a_space = 3\n"
+    )
+    info = tmp_path / "brought-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[nas_agent.spaces]\nbrought = brought_spaces:Brought\nwrong = brought_spaces:not_a_space\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"nb201", "brought", "wrong"} <= set(space_names())
+    assert load_space("brought").name == "brought"
+    with pytest.raises(ConfigError, match="expected a class"):
+        load_space("wrong")
+    with pytest.raises(ConfigError, match=r"unknown space 'bought'; choose from .*brought"):
+        load_space("bought")

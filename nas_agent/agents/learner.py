@@ -17,13 +17,13 @@ from nas_agent.principles.constraint import Constraint, constraint_from_dict
 from nas_agent.principles.principle import Draft, Principle
 from nas_agent.principles.refinement import forbids, satisfiable
 from nas_agent.prompts import Rendered, render
-from nas_agent.records import Architecture, Json, Task
+from nas_agent.records import Architecture, Json, Provenance, Task
 from nas_agent.spaces.base import Decision, Space
 
 Stage = Literal["learn", "improved", "stuck"]
 PROMPT: dict[Stage, str] = {"learn": "learn", "improved": "adapt_improved", "stuck": "adapt_stuck"}
 MOST = 8  # principles one reply may hold; those beyond are not read
-SENTENCE = 300  # characters of a principle's text that are kept
+SENTENCE = 300  # characters of a principle's text, or of a failure's reason, that are kept
 QUOTED = 4000  # characters of a bad reply that are sent back
 
 
@@ -37,12 +37,46 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """An architecture that the model reads."""
+
+    architecture: Architecture
+    value: float  # of the metric, as it is: smaller may be better
+    rank: int  # 1 is the best of those that were evaluated in the same way
+    of: int
+    provenance: Provenance = "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Architectures of one other task whose values compare: obtained in one way, best first."""
+
+    task: str
+    metric: str
+    unit: str
+    maximise: bool
+    obtained: str  # e.g. "table, 200 epochs"
+    best: Sequence[Shown]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A reason why architectures could not be evaluated, with one of them."""
+
+    reason: str
+    times: int
+    architecture: Architecture
+
+
+@dataclass(frozen=True, slots=True)
 class LearnContext:
     """All that the model is shown."""
 
     task: Task
-    best: Sequence[tuple[Architecture, float]]  # with scores, best first
-    worst: Sequence[tuple[Architecture, float]] = ()  # worst first
+    best: Sequence[Shown] = ()  # of this task, best first
+    worst: Sequence[Shown] = ()  # of this task, worst first
+    elsewhere: Sequence[Elsewhere] = ()  # other tasks, shown in full: where this one has little to show
+    failures: Sequence[Failure] = ()
     principles: Sequence[Principle] = ()  # active ones and those worth a thought
     recalled: Sequence[Recalled] = ()
     stage: Stage = "learn"
@@ -91,8 +125,9 @@ class LanguageModelLearner:
             task=context.task.to_dict(),
             space=self.space.name,
             decisions=[{"decision": d.name, "options": list(d.options), "meaning": d.meaning} for d in self._decisions],
-            best=[self._shown(*pair) for pair in context.best],
-            worst=[self._shown(*pair) for pair in context.worst],
+            groups=self._groups(context),
+            failures=[self._failure(failure) for failure in context.failures],
+            basis=_basis([*context.best, *context.worst]),
             principles=[_known(principle) for principle in context.principles],
             recalled=[{"task": r.task, "what": r.what, "why": r.why} for r in context.recalled],
             most=MOST,
@@ -158,9 +193,45 @@ class LanguageModelLearner:
     def _decisions(self) -> Sequence[Decision]:
         return self.space.decisions
 
-    def _shown(self, architecture: Architecture, score: float) -> Json:
-        choices = self.space.choices(architecture)
-        return {"code": self.space.source(architecture), "choices": choices, "score": score}
+    def _groups(self, context: LearnContext) -> list[Json]:
+        """Return what may be compared together: this task first, then each of the others."""
+        task, groups = context.task, list[Json]()
+        if context.best or context.worst:
+            about = {"task": task.name, "metric": task.metric, "unit": task.unit}
+            groups.append(self._group(about, task.maximise, context.best, context.worst, here=True))
+        for other in context.elsewhere:
+            about = {"task": other.task, "metric": other.metric, "unit": other.unit, "obtained": other.obtained}
+            groups.append(self._group(about, other.maximise, other.best, (), here=False))
+        return groups
+
+    def _group(self, about: Json, maximise: bool, best: Sequence[Shown], worst: Sequence[Shown], *, here: bool) -> Json:
+        return {
+            "here": here,
+            "basis": _basis([*best, *worst]),
+            "maximise": maximise,
+            "about": about,
+            "best": [self._shown(shown) for shown in best],
+            "worst": [self._shown(shown) for shown in worst],
+        }
+
+    def _shown(self, shown: Shown) -> Json:
+        return {
+            "code": self.space.source(shown.architecture),
+            "choices": self.space.choices(shown.architecture),
+            "value": shown.value,
+            "rank": shown.rank,
+            "of": shown.of,
+            "provenance": shown.provenance,
+        }
+
+    def _failure(self, failure: Failure) -> Json:
+        choices = self.space.choices(failure.architecture)
+        return {"reason": _sentence(failure.reason), "times": failure.times, "choices": choices}
+
+
+def _basis(shown: Sequence[Shown]) -> str:
+    """Say what values rest on, in words of ours: it stands outside of the fences."""
+    return " and ".join(sorted({each.provenance for each in shown})) or "no"
 
 
 def _known(principle: Principle) -> Json:
@@ -178,7 +249,7 @@ def _known(principle: Principle) -> Json:
 
 
 def _sentence(text: str) -> str:
-    """Make one printable line of what the model wrote."""
+    """Make one printable line of what a model or an evaluator wrote."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= SENTENCE else line[: SENTENCE - 1] + "…"
 

@@ -16,9 +16,8 @@ from nas_agent.run import NoTestSplit, Search
 from nas_agent.tools.evaluators.base import Evaluation
 
 if TYPE_CHECKING:
+    from nas_agent.tools.embedding import Embedder
     from nas_agent.tools.memory import Memory
-
-SOURCE_BUDGET = 100  # evaluations of each earlier search that `agent-memory` remembers
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,24 @@ class Agent:
         return meter.trace(model_calls=use.calls, tokens=use.input_tokens + use.output_tokens)
 
 
+@lru_cache(maxsize=1)
+def _embedder() -> Embedder:
+    """One model a worker, and one cache of sentences over all of them."""
+    from nas_agent.tools.embedding import CachedEmbedder, MiniLM
+    from nas_agent.tools.home import home
+
+    return CachedEmbedder(MiniLM(), home() / "cache")
+
+
 @dataclass(frozen=True)
 class AgentWithMemory(Agent):
     """The same after one cold search of each related task, remembered and recalled as the product does it.
 
-    The earlier searches have the same seed and `SOURCE_BUDGET` evaluations each, which the trace does not count.
+    The earlier searches have the same seed and `source_budget` evaluations each, which the trace does not count.
     """
+
+    embedder: Callable[[], Embedder] = _embedder
+    source_budget: int = 100
 
     def run(self, problem: Problem, seed: int, budget: int) -> Trace:
         """Search related tasks, remember them, then search this one."""
@@ -64,7 +75,7 @@ class AgentWithMemory(Agent):
         from nas_agent.tools.recollection import RunMemory
 
         with TemporaryDirectory(prefix="nas-agent-bench-") as folder:
-            memory = Memory(Path(folder), _embedder())
+            memory = Memory(Path(folder), self.embedder())
             for source in problem.related():
                 self._remember(memory, source, seed)
             config = make_config({"task": problem.task.name, "space": problem.space.name, "seed": seed})
@@ -75,7 +86,7 @@ class AgentWithMemory(Agent):
         from nas_agent.tools.remembered import RunRecord
 
         evaluation = Evaluation(source.task, source.evaluator, NoTestSplit(), "bench")
-        search = Search(source.task, space=source.space, evaluation=evaluation, budget=SOURCE_BUDGET, seed=seed)
+        search = Search(source.task, space=source.space, evaluation=evaluation, budget=self.source_budget, seed=seed)
         search.run()
         memory.remember(
             RunRecord(
@@ -87,15 +98,6 @@ class AgentWithMemory(Agent):
                 finished=True,
             )
         )
-
-
-@lru_cache(maxsize=1)
-def _embedder() -> Any:
-    """One model a worker, and one cache of sentences over all of them."""
-    from nas_agent.tools.embedding import CachedEmbedder, MiniLM
-    from nas_agent.tools.home import home
-
-    return CachedEmbedder(MiniLM(), home() / "cache")
 
 
 AGENTS: dict[str, Callable[[], Method]] = {

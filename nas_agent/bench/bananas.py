@@ -125,13 +125,12 @@ def _gradients(parameters: Sequence[Floats], inputs: Floats, targets: Floats) ->
 def token_reader(space: Space) -> Callable[[Architecture], Tokens]:
     """Return what an encoding is made of: the live paths of a cell, or the choices where there is no graph."""
     known: dict[str, Tokens] = {}
-    graph_of = getattr(space, "graph", None)  # cell spaces have it; the Space protocol does not ask for it
 
     def tokens(architecture: Architecture) -> Tokens:
         found = known.get(architecture.id)
         if found is None:
-            if graph_of is not None:
-                graph = graph_of(architecture)
+            graph = space.graph(architecture)
+            if graph is not None:
                 paths = (">".join(graph.edges[edge].operation for edge in path) for path in graph.paths())
                 found = tuple(dict.fromkeys(paths))
             else:

@@ -36,9 +36,9 @@ class Arch:
 
 def draw(space: Space, architecture: Architecture, *, width: int, unicode: bool = True) -> list[str]:
     """Draw an architecture: a graph where the space has one, else its choices; lines of at most `width` columns."""
-    graph_of = getattr(space, "graph", None)
-    if graph_of is not None:
-        return draw_cell(graph_of(architecture), width=width, unicode=unicode)
+    graph = space.graph(architecture)
+    if graph is not None:
+        return draw_cell(graph, width=width, unicode=unicode)
     choices = space.choices(architecture)
     longest = max(map(len, choices))
     return [f"{name:<{longest}}  {option}"[:width] for name, option in choices.items()]

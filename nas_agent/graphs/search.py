@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from langgraph.types import RetryPolicy
 
 from nas_agent.agents.generators import Brief
 from nas_agent.graphs.consult import consult_model, recalled_ranking
-from nas_agent.graphs.services import Services
+from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, Update, stream, stream_name
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
+from nas_agent.records import Architecture, Json, Measured, Outcome, Proposal, outcome_from_dict
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -64,7 +65,12 @@ RETRY = RetryPolicy(max_attempts=3, retry_on=(ConnectionError, TimeoutError))
 def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Ask memory for what similar tasks taught; the log freezes the answer, `resume` never asks again."""
     use = runtime.context
-    items = use.memory.recall() if use.memory is not None else []
+    frozen = use.journal.log.ahead("recalled")
+    items: list[Json] = []
+    if frozen is not None:
+        items = frozen["items"]
+    elif use.memory is not None:
+        items = use.memory.recall()
     use.journal.emit("recalled", items=items)
     return {"events": len(use.journal.log.events)}
 
@@ -106,16 +112,16 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
         return {"round": number, "breaks": "", "events": len(use.journal.log.events)}
     active = use.journal.library.active
     breaks = least_tested(use).reference if active and is_outside(number, use.config.outside_share) else ""
-    proposals = generate(use, number, breaks)
+    drawn = generate(use, number, breaks)
     use.journal.emit(
         "proposed",
         round=number,
         generator=use.generator.name,
-        proposals=len(proposals),
-        outside=bool(breaks),
+        proposals=len(drawn.proposals),
         breaks=breaks,
+        wider=drawn.wider,
         principles=[principle.reference for principle in active],
-        stream=stream_name(use.config.seed, "propose", number),
+        stream=drawn.stream,
     )
     return {"round": number, "breaks": breaks, "events": len(use.journal.log.events)}
 
@@ -131,7 +137,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     for offset, (proposal, expected) in enumerate(chosen):
         data = proposal.to_dict()
         data["principles"] = list(refinement.obeyed(use.space.choices(proposal.architecture)))
-        data["outside"] = bool(state["breaks"])
+        data["outside"] = not waiting and not refinement.allows(use.space.choices(proposal.architecture))
         use.journal.emit(
             "proposal",
             evaluation=len(archive) + offset + 1,
@@ -158,7 +164,7 @@ def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
         if architecture.id in journal.archive:
             continue  # measured before the step was cut off
         number = len(journal.archive) + 1
-        found = journal.log.outcome_ahead(number, architecture.id)
+        found = journal.log.outcome_ahead(architecture.id)
         outcome: Outcome
         if found is not None:
             outcome = outcome_from_dict(found)
@@ -213,7 +219,10 @@ def finish(state: SearchState, runtime: Runtime[Services]) -> Update:
     use, journal = runtime.context, runtime.context.journal
     best = journal.archive.best
     test = None
-    if best is not None:
+    opened = journal.log.ahead("finished")
+    if opened is not None:
+        test = opened["test"]
+    elif best is not None:
         test = use.test_split.open(best.architecture, seed=use.config.seed).to_dict()
     journal.emit(
         "finished",
@@ -235,31 +244,36 @@ def finish(state: SearchState, runtime: Runtime[Services]) -> Update:
 # -- what the nodes are made of ---------------------------------------------------------------------------
 
 
-def generate(use: Services, number: int, breaks: str) -> list[Proposal]:
+def generate(use: Services, number: int, breaks: str) -> Drawn:
     """Return the proposals of a round.
 
     They are a function of what is recorded and of the round's stream, so they need no place in a checkpoint:
     `screen` asks again, and makes them anew only in a process that was started in between.
     """
-    if use.proposals[0] != number:
-        library = use.journal.library
-        refinement = library.refinement() if library.active else None
-        if breaks:
-            tested = [principle for principle in library.active if principle.reference == breaks]
-            refinement = Refinement(use.space.decisions, tested)
-        brief = Brief(
-            space=use.space,
-            ranked=use.journal.archive.ranked(),
-            known=use.journal.archive.ids,
-            pool=use.pool,
-            refinement=refinement,
-            outside=bool(breaks),
-        )
-        found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
-        if not found and brief.refinement is not None:  # this side of the principles is used up: take both
-            found = use.generator.propose(replace(brief, refinement=None), stream(use.config.seed, "wider", number))
-        use.proposals = (number, found)
-    return use.proposals[1]
+    if use.drawn is not None and use.drawn.round == number:
+        return use.drawn
+    library = use.journal.library
+    refinement = library.refinement() if library.active else None
+    if breaks:
+        tested = [principle for principle in library.active if principle.reference == breaks]
+        refinement = Refinement(use.space.decisions, tested)
+    brief = Brief(
+        space=use.space,
+        ranked=use.journal.archive.ranked(),
+        known=use.journal.archive.ids,
+        pool=use.pool,
+        refinement=refinement,
+        outside=bool(breaks),
+    )
+    name = stream_name(use.config.seed, "propose", number)
+    found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
+    wider = not found and refinement is not None
+    if wider:  # this side of the principles is used up: take both
+        name = stream_name(use.config.seed, "wider", number)
+        brief = replace(brief, refinement=None, outside=False)
+        found = use.generator.propose(brief, stream(use.config.seed, "wider", number))
+    use.drawn = Drawn(number, found, name, wider)
+    return use.drawn
 
 
 def least_tested(use: Services) -> Principle:
@@ -279,14 +293,14 @@ def is_outside(number: int, share: float) -> bool:
 
 def rank(use: Services, state: SearchState, keep: int) -> list[tuple[Proposal, Json | None]]:
     """Let the surrogate choose; without one, take proposals by chance."""
-    proposals = generate(use, state["round"], state["breaks"])
+    proposals = generate(use, state["round"], state["breaks"]).proposals
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
         return [(proposal, None) for proposal in drawn]
-    archive = use.journal.archive
-    for measured in archive.measured[use.observed :]:
-        use.surrogate.observe(measured.architecture, use.task.score(measured.value))
-    use.observed = len(archive.measured)
+    for outcome in islice(use.journal.archive, use.observed, None):
+        score = use.task.score(outcome.value) if isinstance(outcome, Measured) else -math.inf
+        use.surrogate.observe(outcome.architecture, score)
+    use.observed = len(use.journal.archive)
     ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
     return [(proposals[item.index], item.to_dict()) for item in ranked]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from nas_agent.agents.generators import Generator
@@ -29,6 +29,16 @@ class Recollection(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The proposals of one round."""
+
+    round: int
+    proposals: list[Proposal]
+    stream: str  # the random stream that makes them again
+    wider: bool  # nothing was left on the wanted side of the principles, so both sides were taken
+
+
 @dataclass(slots=True)
 class Services:
     """One field for each thing that a search is done with."""
@@ -46,5 +56,6 @@ class Services:
     model_learner: LanguageModelLearner | None = None
     memory: Recollection | None = None
     finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
-    observed: int = 0  # measured outcomes that the surrogate knows
-    proposals: tuple[int, list[Proposal]] = field(default=(-1, []))  # of one round: see `propose`
+    # Caches of what follows from the journal, for the process that runs the nodes:
+    observed: int = 0  # outcomes that the surrogate knows
+    drawn: Drawn | None = None  # the proposals of the present round

@@ -16,9 +16,11 @@ from nas_agent.principles.principle import Action, Change, Draft, Evidence, Obse
 from nas_agent.principles.refinement import Refinement, forbids, room, satisfiable
 from nas_agent.principles.statistics import sentence
 from nas_agent.principles.verdict import Verdict, better_neighbour, judge
+from nas_agent.records import Provenance
 from nas_agent.spaces.base import Decision
 
 ROOM = 64  # architectures that learned principles must leave together (LAPT's two options on six edges: 64)
+PERSON = "person"  # the author of principles that somebody planted
 CANDIDATE_LIFE = 40  # evaluations within which a candidate must find support
 
 
@@ -77,10 +79,13 @@ class Library:
         self._principles[principle.id] = principle
         self._known.add(principle.constraint)
 
-    def adopt(self, principles: Sequence[Principle | Draft], why: str, evaluations: int) -> list[Change]:
+    def adopt(
+        self, principles: Sequence[Principle | Draft], why: str, evaluations: int, *, doubt: str = ""
+    ) -> list[Change]:
         """Take over principles of a person or another task: active at once, tested by this run's evidence alone.
 
-        One that contradicts those before it waits as a candidate; PrincipleError where the space does not know it.
+        One that contradicts those before it waits as a candidate, and so do all of them where `doubt` says why;
+        PrincipleError where the space does not know one.
         """
         changes: list[Change] = []
         constraints = [principle.constraint for principle in self.active]
@@ -90,6 +95,9 @@ class Library:
                 continue
             number = len({change.principle.id for change in changes}) + len(self._principles) + 1
             principle = Principle(f"P{number}", 1, given.text, given.constraint, given.author)
+            if doubt:
+                changes.append(Change("created", principle, f"{why}; {doubt}, so it waits", evaluations))
+                continue
             if not satisfiable(self.decisions, [*constraints, given.constraint]):
                 waits = f"{why}; no architecture obeys it together with the active principles, so it waits"
                 changes.append(Change("created", principle, waits, evaluations))
@@ -98,6 +106,20 @@ class Library:
             changes.append(Change("created", principle, why, evaluations))
             changes.append(_change("activated", principle, why, evaluations))
         return changes
+
+    def adopt_recalled(self, principle: Principle, provenance: Provenance, why: str, evaluations: int) -> list[Change]:
+        """Take over a principle of another task; one without measured support there waits for support here.
+
+        Support is an effect whose interval lies above zero; `provenance` is that of the values behind it. What a
+        person said needs none.
+        """
+        doubt = ""
+        if principle.author != PERSON:
+            if provenance == "predicted":
+                doubt = "its evidence was predicted, not measured"
+            elif _sign(principle.evidence) <= 0:
+                doubt = "its effect was not clearly above zero there"
+        return self.adopt([principle], why, evaluations, doubt=doubt)
 
     def consider(self, drafts: Sequence[Draft], observations: Sequence[Observation], evaluations: int) -> list[Change]:
         """Check drafts against the space and the evidence; the good become active, the refuted are retired.
@@ -134,6 +156,7 @@ class Library:
         measurements = self._measured(observations)
         changes: list[Change] = []
         living = {principle.id: principle.constraint for principle in self.active}
+        known = set(self._known)  # and what this review revises: two principles must not become the same one
         for principle in (*self.active, *self.candidates):
             verdict = judge(measurements, principle.constraint)
             now = replace(principle, evidence=verdict.evidence)
@@ -141,7 +164,7 @@ class Library:
             if principle.status == "candidate":
                 step = self._decide(now, verdict, list(living.values()), evaluations)
             elif verdict.ruling in {"supported", "too narrow"}:
-                step = self._revise(now, measurements, living, evaluations)
+                step = self._revise(now, measurements, living, known, evaluations)
             if principle.status == "active" and step is None and verdict.ruling in {"too narrow", "refuted"}:
                 step = _change("retired", now, verdict.why, evaluations)
             if step is None and _material(principle.evidence, verdict.evidence):
@@ -149,6 +172,7 @@ class Library:
             if step is None:
                 continue
             changes.append(step)
+            known.add(step.principle.constraint)
             if step.principle.status == "active":
                 living[step.principle.id] = step.principle.constraint
             else:
@@ -183,7 +207,12 @@ class Library:
         return None
 
     def _revise(
-        self, principle: Principle, measurements: Measurements, living: dict[str, Constraint], evaluations: int
+        self,
+        principle: Principle,
+        measurements: Measurements,
+        living: dict[str, Constraint],
+        known: set[Constraint],
+        evaluations: int,
     ) -> Change | None:
         """Move to a clearly better neighbour that is new and leaves room."""
         found = better_neighbour(measurements, principle.constraint, self.decisions)
@@ -191,7 +220,7 @@ class Library:
             return None
         constraint, why = found
         others = [other for identity, other in living.items() if identity != principle.id]
-        if constraint in self._known or room(self.decisions, [*others, constraint], self._room) < self._room:
+        if constraint in known or room(self.decisions, [*others, constraint], self._room) < self._room:
             return None
         evidence = measurements.weigh(constraint)
         revised = replace(

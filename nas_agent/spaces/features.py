@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas_agent.spaces.base import Floats
 from nas_agent.spaces.cell_graph import CellGraph
+
+Floats = NDArray[np.float64]
 
 # What is known of the paths from the input to a node; one number each, in this order, in block `depth`.
 DEPTH = (
@@ -29,7 +31,10 @@ def structure_features(graph: CellGraph, sizes: Sequence[float] = ()) -> dict[st
 
     `edge`: one-hot of each edge's operation, all zero where the edge is dead. `count`: live edges by operation.
     `depth`: statistics along all live paths (see DEPTH). `size`: logarithms of the sizes, e.g. parameters and
-    FLOPs of the whole network, which are known without training; the first is the trend of the prior mean.
+    FLOPs of the whole network, which are known without training.
+
+    The name `size` has a meaning to the surrogate: before it has seen any score, it expects scores to rise with
+    the first size, as accuracies do. Give no sizes where that is not likely, as for a latency.
     """
     names = [operation.name for operation in graph.operations if operation.kind != "zero"]
     edge_block = np.zeros((len(graph.edges), len(names)))

@@ -6,14 +6,13 @@ The cell `|a~0|+|b~0|c~1|+|d~0|e~1|f~2|` reads: node 1 is a(node 0); node 2 is b
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
-from nas_agent.spaces.base import CategoricalSpace, Decision, Floats
+from nas_agent.spaces.base import Decision
+from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
-from nas_agent.spaces.features import structure_features
 from nas_agent.spaces.nasbench201_source import module_source
 
 if TYPE_CHECKING:
@@ -90,19 +89,9 @@ class NasBench201(CategoricalSpace):
         edges = tuple(Edge(s, e, o) for (s, e), o in zip(EDGES, options, strict=True))
         return CellGraph(nodes=4, edges=edges, operations=OPERATIONS)
 
-    def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of the canonical cell's graph, with the network's parameters and FLOPs."""
-        known = self._described.get(architecture.id)
-        if known is None:
-            canonical = self.canonical(architecture)
-            sizes = (self.parameters(canonical), self.flops(canonical))
-            known = self._described[architecture.id] = structure_features(self.graph(canonical), sizes)
-        return known
-
-    @cached_property
-    def _described(self) -> dict[str, dict[str, Floats]]:
-        """Features by class: a search describes all classes at its start, a bench many times over."""
-        return {}
+    def sizes(self, architecture: Architecture) -> tuple[float, ...]:
+        """Parameters and FLOPs of the network."""
+        return self.parameters(architecture), self.flops(architecture)
 
     def parameters(self, architecture: Architecture, *, classes: int = 10, width: int = 16) -> int:
         """Count the weights of the network, batch normalisation included; equal to the benchmark's for CIFAR-10."""

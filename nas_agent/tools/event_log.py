@@ -6,7 +6,7 @@ everything but that key.
 A search that was killed may have logged more than its last checkpoint knows. Those events are *ahead*:
 the steps that wrote them are taken again, write the same events, and `append` recognises them instead
 of writing them twice. Outcomes that are ahead are handed out by `outcome_ahead`, so that no measurement
-is ever repeated once it stands in the log.
+is ever repeated once it stands in the log, or among the events that were set aside.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class EventLog:
         self.path = path
         self.events: list[Json] = []  # what has happened, as far as this process has come
         self._ahead: list[Json] = []  # logged by a killed process, not yet reached again; next one last
-        self._outcomes_ahead: dict[tuple[int, str], Json] = {}
+        self._outcomes_ahead: dict[str, Json] = {}  # by canonical id
         self._file: IO[bytes] | None = None
 
     @classmethod
@@ -75,14 +75,21 @@ class EventLog:
                 file.truncate(whole)
         log.events = events[:known]
         log._ahead = events[known:][::-1]
-        for event in log._ahead:
+        for event in [*_discarded(path.parent / DISCARDED), *events[known:]]:
             if event["type"] == "outcome":
-                log._outcomes_ahead[(event["evaluation"], event["outcome"]["architecture"]["id"])] = event["outcome"]
+                log._outcomes_ahead[event["outcome"]["architecture"]["id"]] = event["outcome"]
         return log
 
-    def outcome_ahead(self, evaluation: int, architecture_id: str) -> Json | None:
-        """Return the outcome that a killed process measured at this evaluation, if it did."""
-        return self._outcomes_ahead.get((evaluation, architecture_id))
+    def outcome_ahead(self, architecture_id: str) -> Json | None:
+        """Return the outcome of this architecture that a killed process measured, if it did."""
+        return self._outcomes_ahead.get(architecture_id)
+
+    def ahead(self, kind: str) -> Json | None:
+        """Return the next event that a killed process logged, if it is of this kind.
+
+        For what must not be found out twice: what memory recalled, what the test split said.
+        """
+        return self._ahead[-1] if self._ahead and self._ahead[-1]["type"] == kind else None
 
     def append(self, kind: str, data: Json, *, lasting: bool = False) -> tuple[Json, bool]:
         """Write one event; return it, and whether it is new (False: a killed process wrote it).
@@ -145,6 +152,11 @@ class EventLog:
                 )
             temporary.replace(self.path)
         self._ahead = []
+
+
+def _discarded(path: Path) -> list[Json]:
+    """Read what was set aside; its measurements are as good as any."""
+    return read_events(path)[0] if path.exists() else []
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from nas_agent.principles.library import Library
 from nas_agent.principles.principle import Change, Observation
 from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
 from nas_agent.spaces.base import Space
-from nas_agent.tools.archive import Archive
+from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.event_log import EventLog
 
 Listener = Callable[[Json], None]
@@ -52,7 +52,6 @@ class Journal:
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
-    outside: set[str] = field(default_factory=set)  # ids of the outside share
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
 
     @classmethod
@@ -86,12 +85,13 @@ class Journal:
         match event["type"]:
             case "outcome":
                 outcome = outcome_from_dict(event["outcome"])
-                self.archive.add(outcome)
-                if isinstance(outcome, Measured):
-                    self.observations.append(self._observe(outcome))
+                worst = min(self.archive.scores, default=None)
+                added = self.archive.add(outcome)
+                score = self.task.score(outcome.value) if isinstance(outcome, Measured) else worst
+                # A failure has no value. As evidence it is no better than the worst that was measured before it.
+                if added is not Added.KNOWN and score is not None:
+                    self.observations.append(self._observe(outcome, score))
             case "proposal":
-                if event["proposal"]["outside"]:
-                    self.outside.add(event["proposal"]["architecture"]["id"])
                 self.rounds[event["proposal"]["architecture"]["id"]] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))
@@ -105,10 +105,10 @@ class Journal:
             case "finished":
                 self.result = {key: value for key, value in event.items() if key not in {"type", "wall"}}
 
-    def _observe(self, outcome: Measured) -> Observation:
-        choices = self.space.choices(outcome.architecture)
+    def _observe(self, outcome: Outcome, score: float) -> Observation:
         key = outcome.architecture.id
-        return Observation(key, choices, self.task.score(outcome.value), self.task.name, self.rounds.get(key, 0))
+        choices = self.space.choices(outcome.architecture)
+        return Observation(key, choices, score, self.task.name, self.rounds.get(key, 0))
 
     def failures(self) -> list[Failed]:
         """Return the evaluations that did not finish."""

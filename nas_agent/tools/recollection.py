@@ -5,13 +5,13 @@ Run folders are the truth. Memory is an index of them; `--from` reads them direc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nas_agent.config import Config
-from nas_agent.errors import ConfigError, MemoryStoreError, RunFolderError, StorageError
+from nas_agent.errors import ConfigError, MemoryStoreError, PrincipleError, RunFolderError, StorageError
 from nas_agent.principles.principle import Principle
-from nas_agent.records import Json, Outcome, Task, outcome_from_dict
+from nas_agent.records import Json, Measured, Outcome, Task, outcome_from_dict
 from nas_agent.spaces.base import Space
 from nas_agent.tools.event_log import read_events
 from nas_agent.tools.home import home
@@ -19,7 +19,7 @@ from nas_agent.tools.journal import Journal
 from nas_agent.tools.memory import Memory
 from nas_agent.tools.recall import best_architectures, best_principles, rank_outcomes
 from nas_agent.tools.remembered import Lesson, NearTask, RunRecord
-from nas_agent.tools.run_folder import RunFolder, find, known_folders
+from nas_agent.tools.run_folder import RunFolder, find, known_folders, open_folder
 
 ARCHITECTURES = 5  # recalled for a new task: they are the first to be measured
 PRINCIPLES = 8
@@ -33,12 +33,39 @@ def open_memory() -> Memory:
     return Memory(folder / "memory", CachedEmbedder(MiniLM(), folder / "cache"))
 
 
+def record_from(journal: Journal, run_id: str, space_name: str) -> RunRecord:
+    """Return what memory wants to know of a run that is at hand."""
+    return RunRecord(
+        run_id=run_id,
+        task=journal.task,
+        space=space_name,
+        outcomes=list(journal.archive),
+        principles=list(journal.library.principles),
+        finished=journal.result is not None,
+    )
+
+
 def record_of(folder: RunFolder) -> RunRecord:
-    """Read what memory wants to know of a run from its event log."""
+    """Read the same from a run folder; RunFolderError where it is of a newer format or its log is spoiled."""
+    open_folder(folder.path)
+    events = read_events(folder.events)[0]
+    try:
+        record = _record(folder.path.name, events)
+    except (KeyError, TypeError, ValueError, AttributeError, PrincipleError) as error:
+        raise RunFolderError(
+            f"{folder.path}: its event log holds an event that this program cannot read ({error!r}); "
+            "mend it, or leave this run out by `nas-agent runs rm`"
+        ) from error
+    if record is None:
+        raise RunFolderError(f"{folder.path}: the event log is empty; nothing was measured in this run")
+    return record
+
+
+def _record(run_id: str, events: Sequence[Json]) -> RunRecord | None:
     task: Task | None = None
     space, outcomes, finished = "", list[Outcome](), False
     principles: dict[str, Principle] = {}
-    for event in read_events(folder.events)[0]:
+    for event in events:
         match event["type"]:
             case "started":
                 task, space = Task.from_dict(event["task"]), str(event["space_name"])
@@ -48,20 +75,32 @@ def record_of(folder: RunFolder) -> RunRecord:
                 principles[event["principle"]["id"]] = Principle.from_dict(event["principle"])
             case "finished":
                 finished = True
-    if task is None:
-        raise RunFolderError(f"{folder.path}: the event log is empty; nothing was measured in this run")
-    return RunRecord(folder.path.name, task, space, outcomes, list(principles.values()), finished)
+    return None if task is None else RunRecord(run_id, task, space, outcomes, list(principles.values()), finished)
 
 
-def all_records() -> Iterator[RunRecord]:
-    """Read every known run folder that holds outcomes: what `memory rebuild` rebuilds from."""
+def all_records(skipped: list[str] | None = None) -> Iterator[RunRecord]:
+    """Read every known run folder that holds outcomes: what `memory rebuild` rebuilds from.
+
+    A folder that cannot be read is passed over, and a line about it added to `skipped`. A run that was cut off
+    before its first event has nothing to remember, and nothing is said about it.
+    """
     for folder in known_folders(home()):
+        if not folder.events.is_file() or folder.events.stat().st_size == 0:
+            continue
         try:
             record = record_of(folder)
-        except RunFolderError:
-            continue  # a run that was cut off before its first event has nothing to remember
+        except RunFolderError as error:
+            if skipped is not None:
+                skipped.append(str(error))
+            continue
         if record.outcomes:
             yield record
+
+
+def check_source(config: Config, task: Task, space: Space) -> None:
+    """Raise ConfigError where `--from` names nothing that this search can recall from; before a folder is made."""
+    if config.source is not None:
+        _from_source(config.source, task, space, None)
 
 
 class RunMemory:
@@ -77,7 +116,7 @@ class RunMemory:
         """Return recalled architectures and principles, each with why, as plain JSON."""
         config = self._config
         if config.source is not None:
-            return self._from_source(config.source)
+            return _from_source(config.source, self._task, self._space, self._run)
         if config.recall == "none":
             return []
         items = self._memory.recall(self._task, self._space.name, ARCHITECTURES, PRINCIPLES, config.recall)
@@ -90,40 +129,47 @@ class RunMemory:
         """
         if not self._keep:
             return ""
-        record = RunRecord(
-            run_id=self._run.name,
-            task=journal.task,
-            space=self._space.name,
-            outcomes=list(journal.archive),
-            principles=list(journal.library.principles),
-            finished=True,
-        )
         try:
-            self._memory.remember(record)
+            self._memory.remember(record_from(journal, self._run.name, self._space.name))
         except (MemoryStoreError, StorageError) as error:
             return str(error)
         return ""
 
-    def _from_source(self, source: str) -> list[Json]:
-        records = [record for record in self._sources(source) if record.space == self._space.name]
-        if not any(record.outcomes for record in records):
-            raise ConfigError(
-                f"--from {source}: expected a run folder or a task with runs in space '{self._space.name}'; "
-                "`nas-agent runs` lists them"
-            )
-        near = NearTask(records[0].task, 1.0, 1)
-        elites = [elite for record in records for elite in rank_outcomes(record)]
-        lessons = [
-            Lesson(record.run_id, record.task.name, record.space, principle, record.provenance)
-            for record in records
-            for principle in record.principles
-            if principle.status == "active"
-        ]
-        return [
-            *(item.to_dict() for item in best_architectures(near, elites, self._task.name)[:ARCHITECTURES]),
-            *(item.to_dict() for item in best_principles(near, lessons, self._task.name)[:PRINCIPLES]),
-        ]
 
-    def _sources(self, source: str) -> list[RunRecord]:
+def _from_source(source: str, task: Task, space: Space, own: Path | None) -> list[Json]:
+    records = [record for record in _sources(source, own) if record.space == space.name]
+    if not any(isinstance(outcome, Measured) for record in records for outcome in record.outcomes):
+        raise ConfigError(
+            f"--from {source}: expected a run folder or a task with results in space '{space.name}', "
+            "found none; `nas-agent runs` lists them"
+        )
+    near = NearTask(records[0].task, 1.0, 1)
+    elites = [elite for record in records for elite in rank_outcomes(record)]
+    lessons = [
+        Lesson(record.run_id, record.task.name, record.space, principle, record.provenance)
+        for record in records
+        for principle in record.principles
+        if principle.status == "active"
+    ]
+    return [
+        *(item.to_dict() for item in best_architectures(near, elites, task.name)[:ARCHITECTURES]),
+        *(item.to_dict() for item in best_principles(near, lessons, task.name)[:PRINCIPLES]),
+    ]
+
+
+def _sources(source: str, own: Path | None) -> list[RunRecord]:
+    """Read the run folder that is named, and no other; where none is, those of the task of that name.
+
+    `own` is the folder of the search that asks: it is registered before it recalls, and never its own source.
+    """
+    known = [folder for folder in known_folders(home()) if folder.path != own]
+    named = any(folder.path.name == source or folder.path.name.endswith(f"-{source}") for folder in known)
+    try:
+        if source == "last" and known:
+            return [record_of(known[-1])]
+        if named or (Path(source) / "run.json").is_file():
+            return [record_of(find(home(), source))]
         same_task = [record for record in all_records() if record.task.name.lower() == source.lower()]
         return same_task or [record_of(find(home(), source))]
+    except RunFolderError as error:
+        raise ConfigError(f"--from {source}: {error}") from error

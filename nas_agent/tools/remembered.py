@@ -156,7 +156,9 @@ class RecalledArchitecture:
     task: str
     run: str  # where its value is from (the first such run by name)
     value: float  # on that task, in that task's unit: no value of the task at hand
+    metric: str
     unit: str
+    maximise: bool  # whether larger values are better there
     rank: int  # among the architectures that were obtained in the same way on that task
     of: int
     provenance: Provenance

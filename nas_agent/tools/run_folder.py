@@ -181,9 +181,8 @@ def remove(home: Path, folder: RunFolder) -> None:
     """Delete the folder and forget its path."""
     from filelock import FileLock
 
-    with folder.locked():
-        pass  # refused where another process still writes to it
-    shutil.rmtree(folder.path)
+    with folder.locked():  # refused where another process still writes to it
+        shutil.rmtree(folder.path)
     with FileLock(str(home / ".runs.lock"), timeout=10):
         keep = [known.path for known in known_folders(home)]
         (home / "runs.txt").write_text("".join(f"{path}\n" for path in keep), encoding="utf-8")

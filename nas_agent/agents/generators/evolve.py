@@ -14,8 +14,11 @@ from nas_agent.records import Architecture, Proposal
 ELITES = 16  # parents: the best of what was measured
 CLOSEST = 4  # elites whose whole neighbourhood is proposed
 LOCAL = 400  # proposals a round, where the space is too large to be listed
+BRED = 100  # of them, at least so many by chance: draws, crossovers, mutations of all elites
 CROSSED = 40  # crossovers a round, where it is listed
 PATIENCE = 20  # draws a proposal before a round settles for fewer
+FRUITLESS = 500  # draws in a row without a proposal before it does so earlier
+TRIES = 8  # uniform draws from the allowed options before the exact, slower and uneven draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,9 @@ class Evolve:
         if brief.pool is None:
             self._draw(brief, found, rng)
             return list(found.values())
-        self._cross(brief, found, rng, CROSSED)
+        elites = [architecture for architecture, _ in brief.ranked[:ELITES]]
+        for _ in range(CROSSED):
+            self._cross(brief, elites, found, rng)
         swept = self._sweep(brief.pool, brief)
         # The pool's member of a class is the one that can be measured, whatever member was bred.
         bred = [replace(found[key], architecture=swept[key].architecture) for key in found if key in swept]
@@ -75,29 +80,32 @@ class Evolve:
             for neighbour in brief.space.neighbours(elite):
                 _keep(brief, found, neighbour, "mutation", elite)
 
-    def _cross(self, brief: Brief, found: dict[str, Proposal], rng: Random, times: int) -> None:
-        elites = [architecture for architecture, _ in brief.ranked[:ELITES]]
-        if len(elites) < 2:
+    def _cross(self, brief: Brief, parents: Sequence[Architecture], found: dict[str, Proposal], rng: Random) -> None:
+        if len(parents) < 2:
             return
-        for _ in range(times):
-            mother, father = rng.sample(elites, 2)
-            _keep(brief, found, brief.space.crossover(mother, father, rng), "crossover", mother, father)
+        mother, father = rng.sample(parents, 2)
+        _keep(brief, found, brief.space.crossover(mother, father, rng), "crossover", mother, father)
 
     def _draw(self, brief: Brief, found: dict[str, Proposal], rng: Random) -> None:
         elites = [architecture for architecture, _ in brief.ranked[:ELITES]]
-        for _ in range(LOCAL * PATIENCE):
-            if len(found) >= LOCAL:
+        # Parents on the right side breed most children there; where there are none, the others must do.
+        parents = [elite for elite in elites if brief.allows(elite)]
+        parents = parents if len(parents) > 1 else elites
+        domains = _domains(brief)
+        wanted, missed = max(LOCAL, len(found) + BRED), 0
+        for drawn in range(LOCAL * PATIENCE):
+            before = len(found)
+            if before >= (wanted if drawn < LOCAL else BRED) or missed >= FRUITLESS:
                 return
             chance = rng.random()
-            if not elites or chance < 0.2:
-                _keep(brief, found, brief.space.sample(rng), "sample")
-            elif chance < 0.6:
-                parent = rng.choice(elites)
-                between = rng.choice(list(brief.space.neighbours(parent)) or [parent])
-                twice = rng.choice(list(brief.space.neighbours(between)) or [between])
-                _keep(brief, found, twice, "mutation", parent)
+            if not parents or chance < 0.1:
+                _keep(brief, found, _sample(brief, domains, rng), "sample")
+            elif chance < 0.55:
+                parent = rng.choice(parents)
+                _keep(brief, found, _mutate(brief, parent, domains, rng), "mutation", parent)
             else:
-                self._cross(brief, found, rng, 1)
+                self._cross(brief, parents, found, rng)
+            missed = 0 if len(found) > before else missed + 1
 
 
 class RandomDraws:
@@ -112,10 +120,40 @@ class RandomDraws:
             rest = [a for a in brief.pool if a.id not in brief.known and brief.allows(a)]
             return [Proposal(drawn, "sample") for drawn in rng.sample(rest, min(self.draws, len(rest)))]
         found: dict[str, Proposal] = {}
+        domains = _domains(brief)
         for _ in range(self.draws * PATIENCE):
             if len(found) < self.draws:
-                _keep(brief, found, brief.space.sample(rng), "sample")
+                _keep(brief, found, _sample(brief, domains, rng), "sample")
         return list(found.values())
+
+
+def _domains(brief: Brief) -> dict[str, tuple[str, ...]]:
+    """Return the options that each decision may take; outside the principles, all."""
+    if brief.refinement is None or brief.outside:
+        return {decision.name: decision.options for decision in brief.space.decisions}
+    return {decision.name: brief.refinement.allowed(decision) for decision in brief.space.decisions}
+
+
+def _sample(brief: Brief, domains: dict[str, tuple[str, ...]], rng: Random) -> Architecture:
+    """Draw from the space; inside the principles, from what they leave, which chance alone may never hit."""
+    if brief.refinement is None or brief.outside:
+        return brief.space.sample(rng)
+    for _ in range(TRIES):
+        choices = {name: rng.choice(options) for name, options in domains.items()}
+        if brief.refinement.allows(choices):
+            break
+    else:
+        choices = brief.refinement.sample(rng)
+    return brief.space.canonical(brief.space.build(choices))
+
+
+def _mutate(brief: Brief, parent: Architecture, domains: dict[str, tuple[str, ...]], rng: Random) -> Architecture:
+    """Give one or two decisions of the parent another option, where their domains have one."""
+    choices = brief.space.choices(parent)
+    for name in rng.sample(list(domains), min(rng.choice((1, 2)), len(domains))):
+        others = [option for option in domains[name] if option != choices[name]]
+        choices[name] = rng.choice(others) if others else choices[name]
+    return brief.space.canonical(brief.space.build(choices))
 
 
 def _keep(

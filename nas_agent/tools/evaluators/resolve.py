@@ -7,7 +7,7 @@ from typing import Literal
 
 from nas_agent.errors import ConfigError
 from nas_agent.records import Task
-from nas_agent.spaces.base import CategoricalSpace, Space
+from nas_agent.spaces import CategoricalSpace, Space
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.digits import TASK as DIGITS

@@ -16,35 +16,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_agent.spaces.base import Floats
+from nas_agent.tools.surrogates.kernel import JITTER, Kernel, Settings, Singles
 
-Singles = NDArray[np.float32]
 Places = NDArray[np.intp]
 Blocks = Mapping[str, Floats]  # name -> (architectures, features)
-
-JITTER = 1e-4  # least noise variance: keeps single-precision factors stable
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The same for all spaces and tasks; measured on several (docs/log.md)."""
-
-    noise: float = 0.2  # prior median of the noise variance; targets have variance one
-    length: float = 1.0  # prior median of a length scale, in mean distances times the number of blocks
-    log_deviation: float = 0.5  # of the log-normal priors
-    slope: float = 0.3  # prior mean: target deviations per deviation of the log size
-    constant: float = 1.0  # prior variance of the mean
-    refit_growth: float = 1.2  # hyper-parameters are fitted again after this growth
-    refit_from: int = 3  # observations before the first fit
-    iterations: int = 15  # of one fit
-    fit_cap: int = 128  # most observations in a fit
-    active_cap: int = 256  # most observations the posterior is conditioned on: bounds the cost of a round
 
 
 def rank_gauss(values: Floats) -> Floats:
@@ -98,81 +78,13 @@ class Scaler:
         return np.asarray((blocks["size"][:, 0] - mean) / deviation)
 
 
-class Kernel:
-    """Covariances from block distances; its parameters are the logs of l_1 .. l_B, w and the noise."""
-
-    def __init__(self, blocks: int, settings: Settings) -> None:
-        self.blocks, self.settings = blocks, settings
-        centre = [math.log(settings.length * max(blocks, 1))] * blocks + [0.0, math.log(settings.noise)]
-        self.centre = np.array(centre)
-        self.theta = self.centre.copy()
-
-    @property
-    def noise(self) -> float:
-        """Noise variance."""
-        return math.exp(self.theta[-1]) + JITTER
-
-    @property
-    def variance(self) -> float:
-        """Prior variance of one architecture."""
-        return math.exp(self.theta[-2]) + self.settings.constant
-
-    def __call__(self, distances: Singles) -> Singles:
-        """Distances (blocks, n, m) -> covariances (n, m)."""
-        weights = np.exp(-self.theta[: self.blocks]).astype(np.float32)
-        covariance = np.zeros(distances.shape[1:], np.float32)
-        for block in range(self.blocks):
-            covariance -= weights[block] * distances[block]
-        np.exp(covariance, out=covariance)
-        covariance *= np.float32(math.exp(self.theta[-2]))
-        covariance += np.float32(self.settings.constant)
-        return covariance
-
-    def fit(self, distances: Singles, targets: Floats) -> None:
-        """Move to the most probable parameters for residual targets (n,), starting from the present ones."""
-        from scipy.optimize import minimize
-
-        settings, size, blocks = self.settings, len(targets), self.blocks
-        exact, eye = distances.astype(np.float64), np.eye(size)
-
-        def objective(theta: Floats) -> tuple[float, Floats]:
-            inverse = np.exp(-theta[:blocks])
-            signal = math.exp(theta[-2]) * np.exp(-np.tensordot(inverse, exact, 1))
-            noise = math.exp(theta[-1])
-            try:
-                lower = np.linalg.cholesky(signal + settings.constant + (noise + JITTER) * eye)
-            except np.linalg.LinAlgError:
-                return 1e10, np.zeros_like(theta)  # the line search turns back
-            half = np.linalg.solve(lower, eye)
-            precision = half.T @ half
-            weights = precision @ targets
-            outer = precision - np.outer(weights, weights)
-            pull = outer * signal
-            gradient = np.empty_like(theta)
-            gradient[:blocks] = 0.5 * inverse * np.tensordot(exact, pull, 2)
-            gradient[-2] = 0.5 * pull.sum()
-            gradient[-1] = 0.5 * noise * np.trace(outer)
-            away = (theta - self.centre) / settings.log_deviation
-            value = 0.5 * float(targets @ weights) + float(np.log(np.diag(lower)).sum()) + 0.5 * float(away @ away)
-            return value, gradient + away / settings.log_deviation
-
-        reach = 3 * settings.log_deviation
-        found: Any = minimize(
-            objective,
-            self.theta,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(centre - reach, centre + reach) for centre in self.centre],
-            options={"maxiter": settings.iterations},
-        )
-        self.theta = np.asarray(found.x, dtype=np.float64)
-
-
 class Posterior:
     """The process over a list of members, conditioned on those that were observed.
 
     One observation adds one row to a Cholesky factor and to the members' half-solved covariances, so a round
     over thousands of members costs milliseconds. At most `active_cap` and a quarter more observations take part.
+    Members are there for good, or offered for one round: these come last, cost their own columns only, and are
+    gone before anything is learned, so that what was offered never shows in what is predicted later.
     """
 
     def __init__(self, scaler: Scaler, members: Blocks, settings: Settings | None = None) -> None:
@@ -191,32 +103,38 @@ class Posterior:
         self._observed: list[int] = []
         self._values: list[float] = []
         self._next_fit = self.settings.refit_from
+        self._lasting = len(self._trend)  # members that are there for good
 
     def __len__(self) -> int:
         return len(self._trend)
 
     def offer(self, members: Blocks) -> int:
-        """Replace the members that were never observed by these; return the place of the first."""
-        first = len(self._observed)
-        fresh = self._scaler.scale(members)
-        kept = [block[self._observed] for block in self._features]
-        self._features = [np.concatenate(pair) for pair in zip(kept, fresh, strict=True)]
-        self._trend = np.concatenate([self._trend[self._observed], self._scaler.trend(members)])
-        self._active = self._places()
-        self._observed = list(range(first))
-        rows = len(self._half)
-        self._distances = np.zeros((len(self._features), 0, len(self._trend)), np.float32)
-        self._half = np.zeros((0, len(self._trend)), np.float32)
-        self._reserve(rows)
-        self._explained = np.zeros(len(self._trend))
-        for row, member in enumerate(self._active):
-            self._measure(row, member)
-        if self._active:
-            self._condition()
+        """Put these members in the place of those that were offered before; return the place of the first."""
+        self._withdraw()
+        first, size = self._lasting, len(self._active)
+        fresh, trend = self._scaler.scale(members), self._scaler.trend(members)
+        distances = np.zeros((len(fresh), len(self._half), len(trend)), np.float32)
+        for place, (block, known) in enumerate(zip(fresh, self._features, strict=True)):
+            for row, member in enumerate(self._active):
+                np.abs(block - known[member]).sum(axis=1, out=distances[place, row])
+        half = np.zeros(distances.shape[1:], np.float32)
+        half[:size] = self._solve(self._kernel(distances[:, :size]))
+        self._features = [np.concatenate(pair) for pair in zip(self._features, fresh, strict=True)]
+        self._trend = np.concatenate([self._trend, trend])
+        self._distances = np.concatenate([self._distances, distances], axis=2)
+        self._half = np.concatenate([self._half, half], axis=1)
+        self._explained = np.concatenate([self._explained, _squares(half[:size])])
+        return first
+
+    def admit(self, members: Blocks) -> int:
+        """Add members for good; return the place of the first."""
+        first = self.offer(members)
+        self._lasting = len(self)
         return first
 
     def observe(self, member: int, value: float) -> None:
-        """Take in the score of a member; more is better."""
+        """Take in the score of a member that is there for good; more is better."""
+        self._withdraw()
         self._observed.append(member)
         self._values.append(value)
         if len(self._active) == self._rows:
@@ -265,6 +183,14 @@ class Posterior:
 
     # -- behind the scenes -----------------------------------------------------------------------------
 
+    def _withdraw(self) -> None:
+        lasting = self._lasting
+        if lasting == len(self):
+            return
+        self._features = [block[:lasting] for block in self._features]
+        self._trend, self._explained = self._trend[:lasting], self._explained[:lasting]
+        self._distances, self._half = self._distances[:, :, :lasting].copy(), self._half[:, :lasting].copy()
+
     def _reserve(self, rows: int) -> None:
         distances = np.zeros((len(self._features), rows, len(self._trend)), np.float32)
         half = np.zeros((rows, len(self._trend)), np.float32)
@@ -273,7 +199,10 @@ class Posterior:
         self._distances, self._half = distances, half
 
     def _distance_to(self, member: int) -> Singles:
-        return np.stack([np.abs(block - block[member]).sum(axis=1) for block in self._features])
+        distances = np.zeros((len(self._features), len(self)), np.float32)
+        for place, block in enumerate(self._features):
+            np.abs(block - block[member]).sum(axis=1, out=distances[place])
+        return distances
 
     def _measure(self, row: int, member: int) -> None:
         for place, block in enumerate(self._features):
@@ -295,15 +224,22 @@ class Posterior:
 
     def _condition(self) -> None:
         """Make the factor and the half-solved covariances anew."""
-        from scipy.linalg import solve_triangular
-
         size = len(self._active)
         covariance = self._kernel(self._distances[:, :size])
         among = covariance[:, self._active].astype(np.float64) + self._kernel.noise * np.eye(size)
         self._lower[:size, :size] = np.linalg.cholesky(among)
+        self._half[:size] = self._solve(covariance)
+        self._explained = _squares(self._half[:size])
+
+    def _solve(self, covariance: Singles) -> Singles:
+        """Half-solve covariances (active, n) by the factor."""
+        from scipy.linalg import solve_triangular
+
+        size = len(self._active)
+        if not size:
+            return covariance
         factor = self._lower[:size, :size].astype(np.float32)
-        self._half[:size] = solve_triangular(factor, covariance, lower=True, check_finite=False)
-        self._explained = np.einsum("ij,ij->j", self._half[:size], self._half[:size]).astype(np.float64)
+        return np.asarray(solve_triangular(factor, covariance, lower=True, check_finite=False), dtype=np.float32)
 
     def _append(self, row: int) -> None:
         """Add one row to the factor and to the half-solved covariances."""
@@ -315,6 +251,11 @@ class Posterior:
         self._lower[row, row] = pivot
         self._half[row] = (covariance - left.astype(np.float32) @ self._half[:row]) / np.float32(pivot)
         self._explained += self._half[row].astype(np.float64) ** 2
+
+
+def _squares(half: Singles) -> Floats:
+    """Sum the squares of each column: what the observations explain of a member's variance."""
+    return np.asarray(np.einsum("ij,ij->j", half, half), dtype=np.float64)
 
 
 def stack(rows: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:

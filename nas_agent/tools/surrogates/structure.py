@@ -16,7 +16,8 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import Floats, Space
 from nas_agent.tools.surrogates.acquisition import expected_improvement, upper_confidence_bound
 from nas_agent.tools.surrogates.base import Ranked
-from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, Settings, stack
+from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, stack
+from nas_agent.tools.surrogates.kernel import Settings
 
 OPTIMISM = 2.0  # weight of the standard deviation in the upper confidence bound
 REFERENCE = 300  # architectures that set the scale of features in a space that cannot be listed
@@ -69,10 +70,13 @@ class CellSurrogate:
         if self._listed:
             self._posterior.observe(self._place[architecture.id], score)
         else:
-            self._posterior.observe(self._posterior.offer(self._describe([architecture])), score)
+            self._posterior.observe(self._posterior.admit(self._describe([architecture])), score)
 
     def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
-        """Return the most promising proposals; after each one, as if its expected value had been measured."""
+        """Return the most promising proposals; after each one, as if its expected value had been measured.
+
+        That leaves the means as they are and narrows the deviations (Ginsbourger et al. 2010).
+        """
         if not proposals:
             return []
         places = self._places(proposals)
@@ -80,6 +84,7 @@ class CellSurrogate:
         mean, deviation = mean[places], deviation[places]
         lot = self._lot[places] if self._listed else np.arange(len(places))
         ranked: list[Ranked] = []
+        believed = np.zeros((0, len(places)))  # what each pick explains of each proposal, given the earlier picks
         for _ in range(min(keep, len(proposals))):
             gain = self._gain(mean, deviation, best)
             gain[[item.index for item in ranked]] = -np.inf
@@ -87,7 +92,9 @@ class CellSurrogate:
             index = int(equal[np.argmin(lot[equal])])
             ranked.append(Ranked(index, float(mean[index]), float(deviation[index]), float(gain[index])))
             if len(ranked) < keep:
-                deviation = self._believe(places, index, deviation)
+                explained = self._explained(places, index, believed)
+                believed = np.concatenate([believed, explained[None]])
+                deviation = np.sqrt(np.maximum(deviation**2 - explained**2, 1e-12))
         return ranked
 
     def _gain(self, mean: Floats, deviation: Floats, best: float) -> Floats:
@@ -95,11 +102,10 @@ class CellSurrogate:
             return expected_improvement(mean, deviation, best)
         return upper_confidence_bound(mean, deviation, OPTIMISM)
 
-    def _believe(self, places: Places, index: int, deviation: Floats) -> Floats:
-        """Return the deviations once the proposal's own mean is taken for its value (Ginsbourger et al. 2010)."""
-        covariance = self._posterior.covariance(int(places[index]))[places]
-        known = covariance**2 / (deviation[index] ** 2 + self._posterior.noise)
-        return np.asarray(np.sqrt(np.maximum(deviation**2 - known, 1e-12)))
+    def _explained(self, places: Places, index: int, believed: Floats) -> Floats:
+        """Return the next row of the factor by which picks explain the proposals' posterior covariance."""
+        covariance = self._posterior.covariance(int(places[index]))[places] - believed[:, index] @ believed
+        return np.asarray(covariance / np.sqrt(max(covariance[index], 0.0) + self._posterior.noise))
 
     def _places(self, proposals: Sequence[Architecture]) -> Places:
         if self._listed:

@@ -1,0 +1,185 @@
+"""What a real search shows the model: the right prompt, values as they are, and enough to find a planted rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from nas_agent import Search
+from nas_agent.principles.constraint import Allowed
+from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Provenance, Task
+from nas_agent.tools.memory import Memory
+from nas_agent.tools.recollection import RunMemory
+from tests.fakes import ScriptedModel
+from tests.memories import Words
+from tests.searching import TASK, Diary, Toy, config, evaluation, worth
+from tests.test_experience import GOOD, OTHER
+from tests.test_learner import oracle
+
+
+def shown(prompt: str) -> list[Json]:
+    """The architectures of a prompt, as a model reads them: best first, then the worst."""
+    return [json.loads(line) for line in prompt.splitlines() if line.startswith('{"choices"')]
+
+
+def test_after_progress_the_model_is_told_so_and_without_it_that_the_search_is_stuck() -> None:
+    model = ScriptedModel([GOOD])
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=61, adapt_every=5, model=model)
+    result = search.run()
+    best = [result.curve[spent - 1] for spent in range(5, 61, 5)]
+    expected = [
+        "# Refine the design principles: the search is improving"
+        if place == 0 or value != best[place - 1]
+        else "# Rethink the design principles: the search is stuck"
+        for place, value in enumerate(best)
+    ]
+    assert len(set(expected)) == 2
+    assert expected[-1] != expected[0]
+    assert [prompt.splitlines()[0] for prompt in model.prompts] == expected
+
+
+@dataclass
+class Errors(Diary):
+    """The same task by a metric of which less is better; values may be guesses."""
+
+    guess: bool = False
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+        outcome = Diary.evaluate(self, architecture, seed=seed)
+        if isinstance(outcome, Failed):
+            return outcome
+        provenance: Provenance = "predicted" if self.guess else "measured"
+        return replace(outcome, value=100.0 - outcome.value, provenance=provenance)
+
+
+ERROR = Task("toy-error", TASK.description, "error", "%", maximise=False)
+
+
+@pytest.mark.parametrize("guess", [False, True])
+def test_errors_are_shown_as_they_are_with_their_direction_and_where_they_come_from(guess: bool) -> None:
+    model = ScriptedModel([GOOD])
+    evaluator = Errors(guess=guess)
+    search = Search(ERROR, space=Toy(), evaluation=replace(evaluation(evaluator), task=ERROR), budget=31, model=model)
+    search.run()
+    says = "predicted" if guess else "measured"
+    text = model.prompts[-1]
+    assert f"### On the task above, {says} values, smaller is better" in text
+    measured = sorted(100.0 - worth(o.architecture) for o in list(search.journal.archive)[:30])
+    assert [item["value"] for item in shown(text)] == measured[:10] + measured[:-11:-1]
+    assert f"Best 2: rank 2 of 30, {says} value {measured[1]:.4f}." in text
+    assert f"Worst 1: rank 30 of 30, {says} value {measured[-1]:.4f}." in text
+    assert ("rank 1 of 30, measured" in text) == (not guess)
+    assert f"evidence rests on {says} values" in text
+
+
+def test_what_is_recalled_is_shown_by_task_and_way_with_unit_direction_and_rank(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory", Words())
+    settings = config(tmp_path, recall="others")
+    for task, evaluator in ((OTHER, Diary()), (ERROR, Errors(guess=True))):
+        writer = RunMemory(settings, task, Toy(), tmp_path / f"of {task.name}", memory)
+        with_task = replace(evaluation(evaluator), task=task)
+        Search(task, space=Toy(), evaluation=with_task, budget=20, memory=writer).run()
+    model = ScriptedModel([GOOD])
+    now = RunMemory(settings, TASK, Toy(), tmp_path / "now", memory, keep=False)
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=12, memory=now, model=model)
+    search.run()
+    prompt = model.prompts[0]
+    assert prompt.startswith("# Learn design principles")
+    assert "Nothing has a value on the task above yet." in prompt
+    assert "On the task above," not in prompt
+    _, *groups = prompt.partition("## What is known")[0].split("### On another task, ")
+    told = {json.loads(next(line for line in g.splitlines() if line.startswith('{"task"')))["task"]: g for g in groups}
+    assert set(told) == {OTHER.name, ERROR.name}
+    assert told[OTHER.name].startswith("measured values, larger is better")
+    assert told[ERROR.name].startswith("predicted values, smaller is better")
+    assert '"metric": "error", "unit": "%"' in told[ERROR.name]
+    for group, sign in ((told[OTHER.name], -1), (told[ERROR.name], 1)):
+        values = [item["value"] for item in shown(group)]
+        assert len(values) >= 2
+        assert values == sorted(values, key=lambda value: sign * value)
+        assert all(value > 0 for value in values)
+        ranks = [int(line.split()[3]) for line in group.splitlines() if line.startswith("Best ")]
+        assert ranks == sorted(set(ranks))
+        assert group.count(" of 20, ") == len(ranks) == len(values)
+    # Once this task has values of its own, only those are shown, and the others are told in a line each.
+    later = model.prompts[-1]
+    assert "### On another task" not in later
+    assert "(larger is better), rank " in later
+    assert f"of 20 on {OTHER.name}" in later
+    assert re.search(r"predicted error \d+\.?\d* % there \(smaller is better\), rank \d+ of 20 on toy-error", later)
+
+
+def test_the_model_reads_why_architectures_failed() -> None:
+    model = ScriptedModel([GOOD])
+    diary = Diary(fail_on="pool")
+    search = Search(TASK, space=Toy(), evaluation=evaluation(diary), budget=25, model=model)
+    search.run()
+    failures = search.journal.failures()
+    assert failures
+    lines = [json.loads(line) for line in model.prompts[-1].splitlines() if line.startswith('{"reason"')]
+    assert [line["reason"] for line in lines] == ["pool does not train; leave it out"]
+    assert 1 <= lines[0]["times"] <= len(failures)
+    assert lines[0]["choices"] == Toy().choices(failures[0].architecture)
+    whole = ScriptedModel([GOOD])
+    Search(TASK, space=Toy(), evaluation=evaluation(), budget=12, model=whole).run()
+    assert "What failed" not in whole.prompts[-1]
+
+
+def test_without_any_value_the_model_is_not_asked_and_the_log_says_why() -> None:
+    model = ScriptedModel([GOOD])
+    search = Search(TASK, space=Toy(), evaluation=evaluation(Diary(fail_on="layer")), budget=12, model=model)
+    result = search.run()
+    assert model.prompts == []
+    assert result.llm["calls"] == 0
+    (event,) = [event for event in search.journal.log.events if event["type"] == "model_failure"]
+    assert "not asked: nothing has a value here" in event["why"]
+
+
+RULE = {"layer_1": "pool", "layer_3": "narrow"}  # not what the names suggest
+
+
+@dataclass
+class Ruled(Diary):
+    """Values that follow the planted rule, and nothing else but a little noise."""
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+        choices = Toy().choices(architecture)
+        noise = Random(architecture.id).gauss(0.0, 1.0)
+        value = 50.0 + 10.0 * sum(choices[decision] == option for decision, option in RULE.items()) + noise
+        return Measured(architecture, value, self.fidelity, 0.0, seed, self.name)
+
+
+def ruled(seed: int, **settings: Any) -> tuple[Search, list[str]]:
+    """Search for the planted rule with an oracle; it reads twenty of the thirty architectures, then of the sixty."""
+    model = ScriptedModel([oracle])
+    settings = {"budget": 61, "adapt_every": 30, "seed": seed, **settings}
+    search = Search(TASK, space=Toy(), evaluation=evaluation(Ruled()), model=model, **settings)
+    search.run()
+    assert [len(shown(prompt)) for prompt in model.prompts] == [20, 20]
+    return search, model.prompts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_oracle_recovers_a_planted_rule_from_what_a_search_shows(seed: int) -> None:
+    search, _ = ruled(seed, generator="random", surrogate="none")
+    active = {principle.constraint for principle in search.journal.library.active}
+    assert active == {Allowed(decision, (option,)) for decision, option in RULE.items()}
+    authors = {principle.author.split("@")[0] for principle in search.journal.library.principles}
+    assert "scripted / prompt adapt_improved" in authors
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_oracle_reads_the_rule_even_where_the_search_exploits_what_it_found(seed: int) -> None:
+    search, prompts = ruled(seed)
+    for prompt in prompts:
+        said = [principle["constraint"] for principle in json.loads(oracle(prompt))["principles"]]
+        options = {constraint["decision"]: constraint["options"] for constraint in said}
+        assert {decision: options[decision] for decision in RULE} == {d: [o] for d, o in RULE.items()}
+    rule = {Allowed(decision, (option,)) for decision, option in RULE.items()}
+    assert rule & {principle.constraint for principle in search.journal.library.active}
