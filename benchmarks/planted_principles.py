@@ -39,7 +39,15 @@ class Planted:
 
     def recall(self) -> list[Json]:
         """Return the planted principle."""
-        return [{"kind": "principle", "principle": self.principle.to_dict(), "task": "none", "why": "planted"}]
+        return [
+            {
+                "kind": "principle",
+                "principle": self.principle.to_dict(),
+                "task": "none",
+                "why": "planted",
+                "provenance": "measured",
+            }
+        ]
 
     def remember(self, journal: Journal) -> str:
         """Keep nothing."""

@@ -181,12 +181,15 @@ def start(
     made: Callable[[RunFolder], None] = lambda folder: None,
 ) -> Result:
     """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
+    from nas_agent.tools.recollection import check_source
+
     config = _from_anywhere(config)
     space = load_space(config.space)
     given, evaluation = evaluation, evaluation or _evaluation(config, space)
     if given is None:
         config = _frozen(config, evaluation)
     model = _model(config)
+    check_source(config, evaluation.task, space)
     folder = create(config, __version__)
     with folder.locked():
         register(home(), folder)
@@ -277,7 +280,7 @@ def _from_anywhere(config: Config) -> Config:
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{Path(path).expanduser().resolve()}:{name}"
-    if config.source is not None and Path(config.source).is_dir():
+    if config.source is not None and (Path(config.source) / "run.json").is_file():
         changes["source"] = str(Path(config.source).resolve())
     return config.model_copy(update=changes)
 

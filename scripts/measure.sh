@@ -5,10 +5,10 @@ set -eu
 mkdir -p docs/results docs/images
 for task in cifar100 cifar10 ImageNet16-120; do
     nas-agent bench --task "$task" --budget 200 --seeds 50 \
-        --methods agent,random,evolution,local-search,bananas,tpe \
+        --methods agent,agent-joint,random,evolution,local-search,bananas,tpe \
         --markdown "docs/results/$task.md" --plot "docs/images/bench-$task.png"
-    nas-agent bench --task "$task" --budget 100 --seeds 200 \
-        --methods agent,agent-no-principles,agent-no-surrogate,agent-joint,agent-memory \
+    nas-agent bench --task "$task" --budget 100 --seeds 200 --stop-at-optimum \
+        --methods agent,agent-no-principles,agent-no-surrogate,agent-memory \
         --markdown "docs/results/$task-ablations.md"
 done
 python benchmarks/planted_principles.py --seeds 50 | tee docs/results/planted_principles.md

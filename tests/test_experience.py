@@ -12,7 +12,7 @@ import pytest
 from nas_agent import Search
 from nas_agent.errors import ModelError
 from nas_agent.principles.constraint import Allowed, Constraint, Count
-from nas_agent.principles.principle import Principle
+from nas_agent.principles.principle import Evidence, Principle
 from nas_agent.records import Json, Measured, Task
 from nas_agent.run import resume, start
 from nas_agent.tools.event_log import deterministic, read_events
@@ -96,6 +96,34 @@ def test_recalled_principles_are_active_at_once_and_tested_by_this_run(tmp_path:
     assert all(event["evaluations"] == 0 for event in adopted)
 
 
+class Recalling:
+    """A memory that recalls one principle that rests on values of some provenance."""
+
+    def __init__(self, provenance: str) -> None:
+        self.provenance = provenance
+
+    def recall(self) -> list[Json]:
+        evidence = Evidence(("a", "b", "c"), (), 3.0, 2.0, 4.0, 9, ("there",))
+        principle = Principle("X", 1, "Begin wide.", Allowed("layer_0", ("wide",)), "statistics", "active", evidence)
+        about = {"task": "there", "provenance": self.provenance, "why": "it is near"}
+        return [{"kind": "principle", "principle": principle.to_dict(), **about}]
+
+    def remember(self, journal: Journal) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(("provenance", "obeyed"), [("measured", True), ("predicted", False)])
+def test_a_recalled_principle_constrains_the_first_proposals_only_if_it_was_measured(
+    provenance: str, obeyed: bool
+) -> None:
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=3, memory=Recalling(provenance))
+    search.run()
+    proposed = [event for event in search.journal.log.events if event["type"] == "proposed"]
+    assert [event["principles"] for event in proposed] == [["P1@1"] if obeyed else []] * 2
+    (created, *_) = [event for event in search.journal.log.events if event["type"] == "principle"]
+    assert ("predicted, not measured, so it waits" in created["why"]) != obeyed
+
+
 class LockedMemory:
     """A memory that another process holds at the end of the search."""
 
@@ -113,6 +141,9 @@ def test_a_memory_that_cannot_be_written_does_not_cost_the_search() -> None:
     assert search.journal.log.events[-1]["type"] == "memory_failure"
 
 
+MEASURED = {"provenance": "measured"}
+
+
 class Planted:
     """A memory that recalls one false principle."""
 
@@ -121,7 +152,9 @@ class Planted:
 
     def recall(self) -> list[Json]:
         principle = Principle("X", 1, "Believe me.", self.constraint, "person", "active")
-        return [{"kind": "principle", "principle": principle.to_dict(), "task": "lies", "why": "it was planted"}]
+        return [
+            {"kind": "principle", "principle": principle.to_dict(), "task": "lies", "why": "it was planted", **MEASURED}
+        ]
 
     def remember(self, journal: Journal) -> str:
         return ""

@@ -83,21 +83,12 @@ class AgentWithMemory(Agent):
             return self.search(problem, seed, budget, recollection)
 
     def _remember(self, memory: Memory, source: Problem, seed: int) -> None:
-        from nas_agent.tools.remembered import RunRecord
+        from nas_agent.tools.recollection import record_from
 
         evaluation = Evaluation(source.task, source.evaluator, NoTestSplit(), "bench")
         search = Search(source.task, space=source.space, evaluation=evaluation, budget=self.source_budget, seed=seed)
         search.run()
-        memory.remember(
-            RunRecord(
-                run_id=f"{source.task.name}-{seed}",
-                task=source.task,
-                space=source.space.name,
-                outcomes=list(search.journal.archive),
-                principles=list(search.journal.library.principles),
-                finished=True,
-            )
-        )
+        memory.remember(record_from(search.journal, f"{source.task.name}-{seed}", source.space.name))
 
 
 AGENTS: dict[str, Callable[[], Method]] = {

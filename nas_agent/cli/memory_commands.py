@@ -82,13 +82,16 @@ def rebuild(as_json: AsJson = False) -> None:
     from nas_agent.tools.recollection import all_records
 
     with output.quiet_stdout():
-        built = open_memory().rebuild(all_records()).to_dict()
+        skipped: list[str] = []
+        built = {**open_memory().rebuild(all_records(skipped)).to_dict(), "skipped": skipped}
     if as_json:
         output.document(built)
         return
     output.answer(
         f"memory holds {built['runs']} runs, {built['architectures']} architectures, {built['principles']} principles"
     )
+    for problem in skipped:
+        output.say(f"left out: {problem}")
     if built["previous"]:
         output.say(f"the store before it: {built['previous']}")
 

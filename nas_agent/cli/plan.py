@@ -98,7 +98,7 @@ def _model_plan(config: Config, space: Space, task: Task) -> Json | None:
     model: ChatModel | None = resolve(config.llm)  # tells of a missing key or package; nothing is sent
     assert model is not None
     learner = LanguageModelLearner(model, space)
-    prompt = learner.question(LearnContext(task=task, best=(), stage="improved")).text
+    prompt = learner.question(LearnContext(task=task, stage="improved")).text
     calls = (config.budget - 1) // config.adapt_every
     if config.max_calls is not None:
         calls = min(calls, config.max_calls)

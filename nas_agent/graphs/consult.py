@@ -15,7 +15,7 @@ REASONS = 5  # distinct reasons of failures in a prompt
 UNASKED = "not asked: nothing has a value here and nothing was recalled, so there is nothing to learn from"
 
 
-def consult_model(use: Services, stage: Stage, _ranked: object = None) -> None:
+def consult_model(use: Services, stage: Stage) -> None:
     """Show the model the best and the worst; what it says is checked like anybody's word.
 
     Where there is nothing to show, the reason is recorded and no call is made.

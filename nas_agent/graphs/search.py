@@ -98,9 +98,10 @@ def learn(state: SearchState, runtime: Runtime[Services]) -> Update:
         for item in recalled:
             principle = Principle.from_dict(item["principle"])
             if use.journal.library.accepts(principle.constraint):
-                use.journal.changes(use.journal.library.adopt([principle], f"recalled: {item['why']}", 0))
+                why = f"recalled: {item['why']}"
+                use.journal.changes(use.journal.library.adopt_recalled(principle, item["provenance"], why, 0))
         if use.model_learner is not None and recalled_ranking(use):
-            consult_model(use, "learn", recalled_ranking(use))
+            consult_model(use, "learn")
     return {"events": len(use.journal.log.events)}
 
 
@@ -206,7 +207,7 @@ def adapt(state: SearchState, runtime: Runtime[Services]) -> Update:
         drafts = use.statistics.learn(journal.observations, use.space.decisions)
         journal.changes(journal.library.consider(drafts, journal.observations, len(journal.archive)))
     if use.model_learner is not None:
-        consult_model(use, "improved" if improved else "stuck", journal.archive.ranked())
+        consult_model(use, "improved" if improved else "stuck")
     return {
         "adapted_at": len(journal.archive),
         "best_at_adapt": best,
