@@ -1,8 +1,8 @@
 """The whole story of one principle, computed from the event log alone.
 
 A proposal counts as following the principle where its event says that it obeyed a version of it, and as not
-following where the principle was active and the event does not name it. The outside share obeys by chance or not
-at all, so its two sides compare most fairly.
+following where the principle was active and the event does not name it. A proposal of the outside share breaks at
+least one active principle, this one or another: the only proposals that can speak against a principle.
 """
 
 from __future__ import annotations
