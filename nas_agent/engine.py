@@ -117,23 +117,24 @@ class Engine:
 
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
-        if self.journal.log.events:
-            return
-        self.journal.emit(
-            "started",
-            version=__version__,
-            task=self.services.task.to_dict(),
-            space=self.config.space,
-            space_name=self.services.space.name,
-            evaluator=self.evaluation.evaluator.name,
-            provenance=self.evaluation.evaluator.provenance,
-            fidelity=self.evaluation.evaluator.fidelity,
-            note=self.evaluation.note,
-            candidates=None if self.services.pool is None else len(self.services.pool),
-            surrogate=None if self.services.surrogate is None else self.services.surrogate.name,
-            budget=self.config.budget,
-            seed=self.config.seed,
-        )
+        if not self.journal.log.events:
+            self.journal.emit("started", version=__version__, note=self.evaluation.note, **self.terms())
+
+    def terms(self) -> Json:
+        """Return what must be the same for outcomes of two processes to stand in one log."""
+        evaluator = self.evaluation.evaluator
+        return {
+            "task": self.services.task.to_dict(),
+            "space": self.config.space,
+            "space_name": self.services.space.name,
+            "evaluator": evaluator.name,
+            "provenance": evaluator.provenance,
+            "fidelity": evaluator.fidelity,
+            "candidates": None if self.services.pool is None else len(self.services.pool),
+            "surrogate": None if self.services.surrogate is None else self.services.surrogate.name,
+            "budget": self.config.budget,
+            "seed": self.config.seed,
+        }
 
     def run(self) -> Result:
         """Drive the graph to its end, from the last checkpoint where there is one."""
@@ -155,31 +156,9 @@ class Engine:
 
     def result(self) -> Result:
         """Gather what the journal says."""
-        journal = self.journal
-        finished = journal.result or {}
-        best = journal.archive.best
-        outcomes = tuple(journal.archive)
-        place = None
-        if best is not None:
-            place = next(i for i, o in enumerate(outcomes, 1) if o.architecture.id == best.architecture.id)
-        test = finished.get("test")
-        statuses = [principle.status for principle in journal.library.principles]
-        return Result(
-            run=None if self.folder is None else str(self.folder.path),
-            task=self.services.task,
-            space=self.config.space,
-            evaluator=self.evaluation.evaluator.name,
-            best=best,
-            best_evaluation=place,
-            test=None if test is None else TestResult(**test),
-            curve=tuple(journal.archive.curve),
-            outcomes=outcomes,
-            active_principles=statuses.count("active"),
-            retired_principles=statuses.count("retired"),
-            llm=journal.model_use.to_dict(),
-            why=str(finished.get("why", "")),
-            seconds=time.perf_counter() - self.started,
-        )
+        seconds = time.perf_counter() - self.started
+        folder = None if self.folder is None else str(self.folder.path)
+        return gather(self.journal, folder, self.config.space, self.evaluation.evaluator.name, seconds)
 
     def write_result(self, journal: Journal) -> None:
         """Leave the result and the winner's source in the run folder."""
@@ -205,3 +184,31 @@ class Engine:
             from nas_agent.agents.learner import LanguageModelLearner
 
             self.services.model_learner = LanguageModelLearner(model, space)
+
+
+def gather(journal: Journal, run: str | None, space: str, evaluator: str, seconds: float) -> Result:
+    """Return the result as the journal has it."""
+    finished = journal.result or {}
+    best = journal.archive.best
+    outcomes = tuple(journal.archive)
+    place = None
+    if best is not None:
+        place = next(i for i, o in enumerate(outcomes, 1) if o.architecture.id == best.architecture.id)
+    test = finished.get("test")
+    statuses = [principle.status for principle in journal.library.principles]
+    return Result(
+        run=run,
+        task=journal.task,
+        space=space,
+        evaluator=evaluator,
+        best=best,
+        best_evaluation=place,
+        test=None if test is None else TestResult(**test),
+        curve=tuple(journal.archive.curve),
+        outcomes=outcomes,
+        active_principles=statuses.count("active"),
+        retired_principles=statuses.count("retired"),
+        llm=journal.model_use.to_dict(),
+        why=str(finished.get("why", "")),
+        seconds=seconds,
+    )

@@ -12,13 +12,15 @@ for proposal in search.ask():
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.config import Config, make_config
-from nas_agent.engine import Engine, Result
-from nas_agent.errors import ConfigError
+from nas_agent.engine import Engine, Result, gather
+from nas_agent.errors import ConfigError, RunFolderError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
@@ -201,17 +203,43 @@ def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation:
     """Go on with a run that was stopped; of a finished one, return the result."""
     config = folder.config()
     with folder.locked():
-        space = load_space(config.space)
-        evaluation = evaluation or _evaluation(config, space)
-        known = _events_in_checkpoint(folder)
-        log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
-        _same_measure(folder, evaluation)
-        engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners)
+        with _readable(folder):
+            space = load_space(config.space)
+            finished = _finished(folder, config, space) if folder.best_json.exists() else None
+            if finished is not None:
+                return finished
+            evaluation = evaluation or _evaluation(config, space)
+            known = _events_in_checkpoint(folder)
+            log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
+            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners)
+            _same_terms(folder, engine)
         if engine.journal.result is None:
             return engine.run()
-        if not folder.best_json.exists():
-            engine.write_result(engine.journal)
+        engine.write_result(engine.journal)
         return engine.result()
+
+
+@contextmanager
+def _readable(folder: RunFolder) -> Iterator[None]:
+    """Turn what a spoiled log does to the code that reads it into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunFolderError(
+            f"{folder.events}: an event is not as this version writes it ({type(error).__name__}: {error}); "
+            "mend the log, or start a new run"
+        ) from error
+
+
+def _finished(folder: RunFolder, config: Config, space: Space) -> Result | None:
+    """Return the result of a finished run from its log alone: the table may be gone by now."""
+    events = read_events(folder.events)[0] if folder.events.exists() else []
+    if not any(event["type"] == "finished" for event in events):
+        return None
+    log = EventLog()
+    log.events = events
+    journal = Journal.begin(Task.from_dict(events[0]["task"]), space, log)
+    return gather(journal, str(folder.path), config.space, events[0]["evaluator"], 0.0)
 
 
 def _events_in_checkpoint(folder: RunFolder) -> int:
@@ -240,17 +268,14 @@ def _frozen(config: Config, evaluation: Evaluation) -> Config:
     return config.model_copy(update={"evaluator": name, "data": config.data if table is None else table.parent})
 
 
-def _same_measure(folder: RunFolder, evaluation: Evaluation) -> None:
-    """Refuse to go on with another evaluator: its values could not be compared with those in the log."""
+def _same_terms(folder: RunFolder, engine: Engine) -> None:
+    """Refuse to go on under other terms: values could not be compared with those in the log."""
     events = read_events(folder.events)[0] if folder.events.exists() else []
     for event in events[:1]:
-        began = f"{event['evaluator']} ({event['provenance']}, {event['fidelity']})"
-        evaluator = evaluation.evaluator
-        now = f"{evaluator.name} ({evaluator.provenance}, {evaluator.fidelity})"
-        if now != began:
-            raise ConfigError(
-                f"{folder.path.name} was measured by {began}, here there is {now}; make the first one available again"
-            )
+        now = engine.terms()
+        other = [f"{key} was {event[key]}, is {now[key]}" for key in now if event[key] != now[key]]
+        if other:
+            raise ConfigError(f"{folder.path.name} began under other terms: {'; '.join(other)}; restore them to resume")
 
 
 def _with_folder(
@@ -276,13 +301,20 @@ def _from_anywhere(config: Config) -> Config:
     """Make the paths absolute, so that the run can be resumed from another folder."""
     changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
     if config.task.startswith("table:"):
-        changes["task"] = f"table:{Path(config.task.removeprefix('table:')).expanduser().resolve()}"
+        changes["task"] = f"table:{_absolute(config.task.removeprefix('table:'), '--task')}"
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
-        changes["space"] = f"{Path(path).expanduser().resolve()}:{name}"
-    if config.source is not None and (Path(config.source) / "run.json").is_file():
-        changes["source"] = str(Path(config.source).resolve())
+        changes["space"] = f"{_absolute(path, '--space')}:{name}"
+    if config.source is not None and os.path.isfile(os.path.join(config.source, "run.json")):
+        changes["source"] = str(_absolute(config.source, "--from"))
     return config.model_copy(update=changes)
+
+
+def _absolute(path: str, flag: str) -> Path:
+    try:
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:  # an unknown ~user, a NUL, a name that is too long
+        raise ConfigError(f"{flag} {path[:200]!r}: expected a path, got one that cannot be used ({error})") from error
 
 
 def _model(config: Config) -> ChatModel | None:

@@ -8,8 +8,9 @@ for task in cifar100 cifar10 ImageNet16-120; do
         --methods agent,agent-joint,random,evolution,local-search,bananas,tpe \
         --markdown "docs/results/$task.md" --plot "docs/images/bench-$task.png"
     nas-agent bench --task "$task" --budget 100 --seeds 200 --stop-at-optimum \
-        --methods agent,agent-no-principles,agent-no-surrogate,agent-memory \
-        --markdown "docs/results/$task-ablations.md"
+        --methods agent,agent-no-principles,agent-no-surrogate --markdown "docs/results/$task-ablations.md"
+    nas-agent bench --task "$task" --budget 100 --seeds 200 --stop-at-optimum \
+        --methods agent,agent-memory --markdown "docs/results/$task-memory.md"
 done
 python benchmarks/planted_principles.py --seeds 50 | tee docs/results/planted_principles.md
 python benchmarks/other_spaces.py --seeds 20 | tee docs/results/trans101-micro.md

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,11 +234,11 @@ def test_a_predicted_value_is_never_shown_as_measured(place: Place) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_with_130_and_the_command_that_goes_on(place: Place, number: signal.Signals) -> None:
-    program = [sys.executable, "-m", "nas_agent.cli.main", "run", *place.task, "--budget", "300", "--json"]
+    program = [sys.executable, "-m", "nas_agent.cli.main", "run", *place.task, "--budget", "120", "--json"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("[ 10/300]"):
+            if line.startswith("[ 10/120]"):
                 process.send_signal(number)
                 break
         stdout, stderr = process.communicate(timeout=60)
@@ -250,13 +250,10 @@ def test_an_interrupted_run_ends_with_130_and_the_command_that_goes_on(place: Pl
     run = last.removeprefix("nas-agent resume ")
     spent = answer("show", run)
     assert spent["status"] == "stopped"
-    assert 10 <= spent["evaluations"] < 300
+    assert 10 <= spent["evaluations"] < 120
     assert spent["resume"] == last
-    (place.folder / run / "config.toml").write_text(
-        (place.folder / run / "config.toml").read_text().replace("budget = 300", f"budget = {spent['evaluations'] + 5}")
-    )
     ended = answer("resume", run)
-    assert ended["evaluations"] == spent["evaluations"] + 5
+    assert ended["evaluations"] == 120
     events = [json.loads(line) for line in (place.folder / run / "events.jsonl").read_text().splitlines()]
     measured = [event["outcome"]["architecture"]["id"] for event in events if event["type"] == "outcome"]
     assert len(measured) == len(set(measured)) == ended["evaluations"]
@@ -309,14 +306,23 @@ MISTAKES = [
     ("principles list nothing", "there is no run 'nothing'"),
     ("principles show P99 --run {run}", "there is no principle 'P99'"),
     ("principles trace P99 --run {run}", "there is no principle 'P99' in this run; it has P1"),
+    ("principles show P1@99 --run {run}", "principle P1 has no version '99'"),
+    ("principles trace P1@99 --run {run}", "principle P1 has no version '99'"),
+    ("show {long}", "expected a run folder or the name of a run"),
     ("runs rm {run}", "add --yes"),
     ("runs rm nothing --yes", "there is no run 'nothing'"),
     ("memory forget", "exactly one"),
+    ("memory forget --run nope", "memory knows no run 'nope'"),
+    ("memory forget --task nope", "memory knows no task 'nope'"),
+    ("run --dry-run --evaluator embedded --from nope", "there is no run 'nope'"),
+    ("run --dry-run --evaluator embedded --llm http://[::1#m", "cannot be read"),
     ("data import missing.pth", "missing.pth"),
     ("data status --data {folder}/nowhere", "there is no such folder"),
     ("bench --methods nope", "expected some of agent"),
     ("bench --seeds 0", "--seeds"),
     ("bench --methods random --plot {folder}/nowhere/x.png", "there is no folder"),
+    ("bench --methods random --plot {folder}", "expected a file, got a folder"),
+    ("bench --methods random --markdown {folder}", "expected a file, got a folder"),
     ("bench --methods random --task nope --seeds 1", "unknown task 'nope'"),
 ]
 
@@ -324,7 +330,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("command", "expected"), MISTAKES, ids=[command for command, _ in MISTAKES])
 @pytest.mark.parametrize("as_json", [False, True], ids=["", "json"])
 def test_a_mistake_is_one_line_on_stderr_and_exit_2(place: Place, command: str, expected: str, as_json: bool) -> None:
-    args = command.format(folder=place.folder, run=place.run).split()
+    args = command.format(folder=place.folder, run=place.run, long="x" * 5000).split()
     result = call(*args, *(["--json"] if as_json and args[0] != "walk" and args[1:] != ["walk"] else []))
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
@@ -332,6 +338,58 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_2(place: Place, command: str, 
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert expected.format(folder=place.folder) in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("", "expected a run, got ''"), ("a\0b", "no run")], ids=["empty", "NUL"]
+)
+def test_a_name_that_no_run_can_have_is_refused_and_never_this_folder(place: Place, name: str, expected: str) -> None:
+    result = call("runs", "rm", name, "--yes")
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+    assert expected in result.stderr
+    assert place.run.is_dir()
+
+
+def test_a_home_of_an_unknown_user_is_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_AGENT_HOME", "~nobody-of-this-name/x")
+    result = call("runs")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "NAS_AGENT_HOME=~nobody-of-this-name/x" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", [["--help"], ["show"], ["show", "--json"]], ids=" ".join)
+def test_a_full_output_is_one_line_and_exit_2(place: Place, command: list[str]) -> None:
+    args = [*command[:1], *([str(place.run)] if command[0] == "show" else []), *command[1:]]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "nas_agent.cli.main", *args],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "the output cannot be written" in done.stderr
+
+
+def test_a_closed_output_and_one_of_ascii_are_no_errors(place: Place) -> None:
+    program = [sys.executable, "-m", "nas_agent.cli.main", "show", str(place.run)]
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *program], stderr=subprocess.PIPE, text=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+
+
+def test_a_number_that_json_lacks_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    from nas_agent.cli import output
+
+    output.document({"a": [float("nan"), 1.5], "ü": float("inf")})
+    text = capsys.readouterr().out
+    assert text.isascii()
+    assert json.loads(text) == {"a": [None, 1.5], "ü": None}
 
 
 def test_a_bug_is_no_mistake_of_the_user_and_keeps_its_traceback(place: Place) -> None:
@@ -348,6 +406,13 @@ def copy(place: Place, tmp_path: Path) -> Path:
     folder = tmp_path / place.run.name
     shutil.copytree(place.run, folder)
     return folder
+
+
+def change_first(events: Path, kind: str, change: Callable[[Json], object]) -> None:
+    """Change the first event of a kind."""
+    log = [json.loads(line) for line in events.read_text().splitlines()]
+    change(next(event for event in log if event["type"] == kind))
+    events.write_text("".join(json.dumps(event) + "\n" for event in log))
 
 
 def spoil(folder: Path, fault: str) -> str:
@@ -369,11 +434,30 @@ def spoil(folder: Path, fault: str) -> str:
             lines = events.read_text().splitlines(keepends=True)
             events.write_text("".join([*lines[:2], '{"type":"outcome","evaluation":1}\n', *lines[2:]]))
             return "line 3: a 'outcome' event lacks"
+        case "no settings":
+            (folder / "config.toml").unlink()
+            return f"{folder}: its settings cannot be used"
+        case "task without metric":
+            change_first(events, "started", lambda event: event["task"].pop("metric"))
+            return "line 1: a 'started' event lacks or misuses 'metric'"
+        case "null outcome":
+            change_first(events, "outcome", lambda event: event.update(outcome=None))
+            return "a 'outcome' event lacks or misuses"
+        case "no wall":
+            change_first(events, "proposal", lambda event: event.pop("wall"))
+            return "a 'proposal' event lacks or misuses 'wall'"
+        case "value of text":
+            change_first(events, "outcome", lambda event: event["outcome"].update(value="x"))
+            return "line 4: a 'outcome' event lacks or misuses"
     (folder / "config.toml").write_text("budget = 'many'\n")
     return "budget"
 
 
-@pytest.mark.parametrize("fault", ["half-written", "newer", "broken line", "wrong event", "settings"])
+FAULTS = ["half-written", "newer", "broken line", "wrong event", "settings", "no settings"]
+EVENT_FAULTS = ["task without metric", "null outcome", "no wall", "value of text"]
+
+
+@pytest.mark.parametrize("fault", FAULTS + EVENT_FAULTS)
 @pytest.mark.parametrize("command", ["show", "principles list", "resume"])
 def test_a_spoiled_run_folder_is_one_line_and_exit_2(copy: Path, fault: str, command: str) -> None:
     expected = spoil(copy, fault)
@@ -382,6 +466,31 @@ def test_a_spoiled_run_folder_is_one_line_and_exit_2(copy: Path, fault: str, com
     assert len(result.stderr.splitlines()) == 1
     assert expected in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("fault", FAULTS[1:] + EVENT_FAULTS)
+def test_one_spoiled_run_is_listed_as_broken_beside_the_others(
+    place: Place, copy: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = copy.parent / "home"
+    home.mkdir()
+    (home / "runs.txt").write_bytes(f"{place.run}\n".encode() + b"\xff\xfe\n" + b"y" * 5000 + f"\n{copy}\n".encode())
+    monkeypatch.setenv("NAS_AGENT_HOME", str(home))
+    expected = spoil(copy, fault)
+    whole, broken = answer("runs")["runs"]
+    assert whole["status"] == "finished"
+    assert broken["status"] == "broken"
+    assert expected in broken["problem"]
+
+
+def test_a_run_that_cannot_be_locked_is_one_line_for_resume_and_stopped_for_show(copy: Path) -> None:
+    cut(copy, 20)
+    (copy / ".lock").unlink(missing_ok=True)
+    (copy / ".lock").mkdir()  # as good as one without permission, and it holds for root too
+    refused = call("resume", str(copy))
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert "cannot be locked" in refused.stderr
+    assert answer("show", str(copy))["status"] == "stopped"
 
 
 def test_a_run_that_another_process_holds_is_refused_and_shown_as_running(copy: Path) -> None:

@@ -15,6 +15,7 @@ from nas_agent.spaces import load_space
 from nas_agent.tools.data_import import import_official, sha256
 from nas_agent.tools.data_status import data_status
 from nas_agent.tools.evaluators import load_evaluation
+from nas_agent.tools.untrusted import read_torch
 
 DATA = os.environ.get("NAS_AGENT_DATA")
 # Three cells; the second and the third are isomorphic. The file names a fourth without holding results for it.
@@ -304,3 +305,14 @@ def test_status_of_the_real_table_passes_every_check() -> None:
     assert [task["rows"] for task in found["tasks"]] == [15_625] * 6
     assert len(found["sha256"]) == 64
     json.dumps(found)
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle at all", b"\x80\x02x", b"PK\x03\x04 cut short"])
+def test_a_broken_file_is_refused_without_advice_to_switch_the_check_off(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "NAS-Bench-201-v1_1-broken.pth"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="no plain benchmark file or is cut short") as caught:
+        read_torch(path)
+    assert "weights_only" not in str(caught.value)
+    assert "( )" not in str(caught.value)
+    assert "\n" not in str(caught.value)

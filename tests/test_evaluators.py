@@ -308,7 +308,8 @@ def script(text: str) -> tuple[str, ...]:
 
 
 READY = (
-    'import sys, os, signal, json; request = json.loads(sys.stdin.read()); print(\'{"status": "ready"}\', flush=True); '
+    "import sys, os, signal, json; request = json.loads(sys.stdin.read()); "
+    "reply = lambda text: print(request['nonce'] + text, flush=True); reply('{\"status\": \"ready\"}'); "
 )
 
 
@@ -357,7 +358,7 @@ def test_a_training_that_dies_is_a_failed_candidate(death, reason):
     [
         (("/no/such/python",), "cannot be started"),
         (script("raise ImportError('no torch here')"), "before it was ready: ImportError: no torch here"),
-        (script('print(\'{"status": "broken", "reason": "no torch"}\')'), "cannot work here: no torch"),
+        (script(READY + 'reply(\'{"status": "broken", "reason": "no torch"}\')'), "cannot work here: no torch"),
         (script("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), "exit code -9 before it was ready"),
     ],
 )
@@ -369,7 +370,7 @@ def test_a_machine_that_cannot_train_is_an_exception(command, message):
 def test_the_test_images_reach_the_process_only_when_the_test_split_is_opened(tmp_path):
     """The child sends back what it was asked to score: here the sum of the labels that it got."""
     worker = script(
-        READY + "import base64; print(json.dumps({'status': 'measured', 'seconds': 0, 'value': "
+        READY + "import base64; reply(json.dumps({'status': 'measured', 'seconds': 0, 'value': "
         "sum(base64.b64decode(request['score']['labels'])) / 100}))"
     )
     shared, cell = trainer(worker), NasBench201().parse(SMALL)
@@ -377,6 +378,44 @@ def test_the_test_images_reach_the_process_only_when_the_test_split_is_opened(tm
     assert TrainEvaluator(shared).evaluate(cell, seed=0).value == digits.validation.labels.sum() / 100
     assert TrainTestSplit(shared).open(cell, seed=0).value == digits.test.labels.sum() / 100
     assert digits.validation.labels.sum() != digits.test.labels.sum()
+
+
+@pytest.mark.parametrize(
+    ("forged", "reason"),
+    [
+        ('print(\'{"status": "measured", "value": 100}\')', "without a result"),
+        ('print(\'0\' * 32 + \'{"status": "measured", "value": 100}\')', "without a result"),
+        ('reply(\'{"status": "measured", "value": 99}\'); sys.stdout.flush(); os._exit(3)', "without a result"),
+        ('reply(\'{"status": "measured"\')', "no result"),
+        ("reply('[1]')", "no result"),
+        ('reply(\'{"status": "measured"}\')', "no result"),
+        ('reply(\'{"status": "measured", "value": NaN}\')', "no result"),
+        ('reply(\'{"status": "measured", "value": 1e9}\')', "no result"),
+    ],
+)
+def test_a_reply_that_is_not_the_workers_own_or_no_result_is_a_failed_candidate(forged, reason):
+    outcome = TrainEvaluator(trainer(script(READY + forged))).evaluate(NasBench201().parse(SMALL), seed=0)
+    assert isinstance(outcome, Failed)
+    assert reason in outcome.reason
+
+
+def test_a_candidate_that_writes_to_the_standard_output_itself_forges_nothing(tmp_path):
+    (tmp_path / "forger.py").write_text(
+        "import os\n"
+        "from nas_agent.spaces import CategoricalSpace, Decision\n"
+        "os.write(1, b'early')\n"
+        "class Forger(CategoricalSpace):\n"
+        "    name = 'forger'\n"
+        "    decisions = (Decision('width', ('1', '2')),)\n"
+        "    def network(self, architecture, **sizes):\n"
+        '        os.write(1, b\'\\n{"status": "measured", "value": 100}\\n\')\n'
+        "        os._exit(0)\n"
+    )
+    reference = f"{tmp_path / 'forger.py'}:Forger"
+    forger = TrainEvaluator(DigitsTrainer(Training(reference, limit=60.0)))
+    outcome = forger.evaluate(load_space(reference).parse("width=1"), seed=0)
+    assert isinstance(outcome, Failed)
+    assert "without a result" in outcome.reason
 
 
 def test_a_winner_that_cannot_be_trained_again_has_no_test_value():

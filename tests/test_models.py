@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from nas_agent.agents.models import LangChainModel, prices, resolve
 from nas_agent.agents.replies import LessonReply, read_reply, strict_schema
 from nas_agent.errors import MissingExtra, ModelError
 from nas_agent.spaces.nasbench201 import NasBench201
-from tests.loopback import Body, Said, Server
+from tests.loopback import Body, Said, Server, payload
 from tests.test_learner import CONV, answer, context
 
 GOOD = Said(text=answer(CONV))
@@ -60,6 +61,14 @@ def test_a_text_that_is_no_model_lists_the_forms(spec: str) -> None:
 def test_an_unknown_provider_lists_the_forms(waits: list[float]) -> None:
     with pytest.raises(ModelError, match="unknown provider 'nobody'; expected none, openai:MODEL"):
         resolve("nobody:model")
+
+
+@pytest.mark.parametrize(
+    "spec", ["http://[::1#m", "http://#m", "http://:80#m", "http://h:70000/v1#m", "http://a\0b/v1#m", "http://a b#m"]
+)
+def test_an_address_that_no_server_can_have_is_refused(spec: str) -> None:
+    with pytest.raises(ModelError, match=r"expected http://HOST/v1#MODEL"):
+        resolve(spec)
 
 
 def test_a_url_without_a_model_says_where_to_write_it() -> None:
@@ -278,6 +287,48 @@ def test_the_strict_schema_requires_every_field_and_allows_no_other() -> None:
     for node in found:
         assert node["required"] == list(node["properties"])
         assert node["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": ' + "9" * 5000 + "}", "a number that is too long"),
+        ("prose " * 50_000, "more than 200,000 characters"),
+        ("word { [ " * 12_000, "the JSON is broken"),
+    ],
+    ids=["digits", "prose", "brackets"],
+)
+def test_a_reply_that_is_hard_to_read_is_a_problem_and_no_error(
+    server: Server, waits: list[float], text: str, words: str
+) -> None:
+    server.script = [Said(text=text)]
+    reply = client(server, waits).complete("Hi?", LessonReply)
+    assert reply.parsed is None
+    assert words in reply.problem
+    assert len(reply.text) <= 200_001
+    assert read_reply(reply.text, LessonReply) == (None, reply.problem)  # as a resumed run reads it
+
+
+@pytest.mark.parametrize("half", ["\ud800", "\\ud800"], ids=["raw", "escaped"])
+def test_half_a_surrogate_pair_is_recorded_and_read_again(
+    server: Server, waits: list[float], tmp_path: Path, half: str
+) -> None:
+    server.script = [Said(text=answer(CONV, text="Convolve.").replace("Convolve", half))]
+    recorded = RecordedModel(client(server, waits), tmp_path)
+    first, again = (recorded.complete("Hi?", LessonReply) for _ in range(2))
+    assert isinstance(first.parsed, LessonReply)
+    assert first.parsed.principles[0].text == "?."
+    assert (again.parsed, again.recorded) == (first.parsed, True)
+
+
+@pytest.mark.parametrize("tokens", ["x", -5, None, 2.5])
+def test_a_count_of_tokens_that_is_none_is_0(server: Server, waits: list[float], tokens: Any) -> None:
+    body = json.loads(payload(GOOD))
+    body["usage"]["prompt_tokens"] = tokens
+    server.script = [Said(raw=json.dumps(body).encode())]
+    reply = client(server, waits).complete("Hi?", LessonReply)
+    assert (reply.input_tokens, reply.output_tokens) == (0, 30)
+    assert reply.parsed is not None
 
 
 def test_the_first_object_that_fits_is_the_answer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -178,7 +179,7 @@ def test_a_run_that_another_process_holds_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "run.json is missing"),
+        (None, "it has no run.json"),
         ("{", "expected JSON with 'format'"),
         ('{"version": 1}', "expected JSON with 'format'"),
         ('{"format": 999, "version": "9.9"}', r"written by nas-agent 9\.9 in format 999.*upgrade"),
@@ -313,8 +314,49 @@ def test_a_run_is_not_resumed_with_another_evaluator(tmp_path: Path) -> None:
     folder = RunFolder(Path(result.run or ""))
     folder.best_json.unlink()
     other = Diary(provenance="predicted")
-    with pytest.raises(ConfigError, match=r"was measured by diary \(measured, made up\), here there is .*predicted"):
+    with pytest.raises(ConfigError, match=r"began under other terms: provenance was measured, is predicted"):
         resume(folder, evaluation=evaluation(other))
+
+
+@pytest.mark.parametrize(("old", "new"), [("budget = 14", "budget = 15"), ("seed = 0", "seed = 1")])
+def test_a_run_is_not_resumed_under_other_terms(tmp_path: Path, old: str, new: str) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    folder.best_json.unlink()
+    settings = folder.path / "config.toml"
+    settings.write_text(settings.read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=f"began under other terms: {new.split()[0]} was"):
+        resume(folder, evaluation=evaluation())
+
+
+def test_the_result_of_a_finished_run_needs_no_evaluator_any_more(tmp_path: Path) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    again = resume(RunFolder(Path(result.run or "")))  # "toy" is no task that could be loaded
+    assert again.curve == result.curve
+    assert again.test == result.test
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda e: e | {"outcome": None} if e["type"] == "outcome" else e,
+        lambda e: {k: v for k, v in e.items() if k != "initial"} if e["type"] == "proposal" else e,
+        lambda e: e | {"task": {}} if e["type"] == "started" else e,
+    ],
+    ids=["outcome", "proposal", "started"],
+)
+def test_a_spoiled_event_is_one_clear_line(tmp_path: Path, spoil: Callable[[Json], Json]) -> None:
+    result = start(config(tmp_path / "runs"), evaluation=evaluation())
+    folder = RunFolder(Path(result.run or ""))
+    events = [spoil(event) for event in read_events(folder.events)[0]]
+    folder.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    for finished in (True, False):
+        if not finished:
+            folder.best_json.unlink()
+        with pytest.raises(
+            (RunFolderError, ConfigError), match=r"not as this version writes it|began under other terms"
+        ):
+            resume(folder, evaluation=evaluation())
 
 
 def test_what_auto_found_is_written_down_so_that_resume_cannot_find_something_else(

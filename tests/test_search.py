@@ -9,10 +9,11 @@ from random import Random
 import pytest
 
 from nas_agent import Search
-from nas_agent.errors import ConfigError
+from nas_agent.errors import ConfigError, MemoryStoreError
 from nas_agent.records import Architecture, Failed, Json, Measured, Outcome
 from nas_agent.run import start
 from nas_agent.tools.event_log import deterministic, read_events
+from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import RunFolder
 from tests.searching import TASK, Diary, LargeToy, TestVault, Toy, config, evaluation, worth
 
@@ -329,6 +330,38 @@ def test_a_bug_in_an_evaluator_is_not_tried_again() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         Search(TASK, space=Toy(), evaluation=evaluation(diary), budget=3).run()
     assert len(diary.calls) == 1
+
+
+class Recalling:
+    """A memory with one architecture; or one that cannot be read."""
+
+    def __init__(self, text: str = "", error: Exception | None = None) -> None:
+        self.text, self.error = text, error
+
+    def recall(self) -> list[Json]:
+        if self.error is not None:
+            raise self.error
+        architecture = {"space": "toy", "text": self.text, "id": "x"}
+        return [{"kind": "architecture", "architecture": architecture, "task": "t", "why": "w"}]
+
+    def remember(self, journal: Journal) -> str:
+        return ""
+
+
+def test_what_memory_holds_of_an_older_space_of_the_same_name_is_left_out_and_counted() -> None:
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=3, memory=Recalling("depth=2,width=8"))
+    assert len(search.run().outcomes) == 3
+    (recalled,) = [event for event in search.journal.log.events if event["type"] == "recalled"]
+    assert recalled["items"] == []
+    assert recalled["dropped"] == 1
+
+
+def test_a_memory_that_cannot_be_read_means_a_cold_start_that_says_so() -> None:
+    memory = Recalling(error=MemoryStoreError("the store is broken; run: nas-agent memory rebuild"))
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=3, memory=memory)
+    assert len(search.run().outcomes) == 3
+    (recalled,) = [event for event in search.journal.log.events if event["type"] == "recalled"]
+    assert "memory rebuild" in recalled["problem"]
 
 
 def test_a_negative_budget_is_refused_in_one_line() -> None:

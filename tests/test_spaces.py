@@ -260,6 +260,9 @@ def test_a_space_in_a_file_is_loaded(tmp_path: Path) -> None:
     ]
 
 
+OWN = "from nas_agent.spaces import CategoricalSpace, Decision\nclass Mine(CategoricalSpace):\n    name = 'mine'\n"
+
+
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
@@ -269,14 +272,35 @@ def test_a_space_in_a_file_is_loaded(tmp_path: Path) -> None:
         ("Mine = 3", "Mine", "expected a class"),
         ("class Mine:\n    def __init__(self, a): ...", "Mine", "could not be made without arguments"),
         ("class Mine: ...", "Mine", "is no space, it lacks .*sample"),
+        ("raise SystemExit(3)", "Mine", r"could not be imported: SystemExit\(3\)"),
+        ("def Mine(): raise SystemExit", "Mine", "could not be made without arguments: SystemExit"),
+        (OWN + "    decisions = (Decision('a', (1, 2)),)", "Mine", r"its name and options are texts, got \(1, 2\)"),
+        (OWN + "    decisions = (Decision('a', 'bc'),)", "Mine", "several texts, got the one text 'bc'"),
+        (OWN + "    decisions = 2 * (Decision('a', ('b', 'c')),)", "Mine", "two decisions are called 'a'"),
+        (OWN + "    decisions = (('a', ('b', 'c')),)", "Mine", r"must be Decision\(name, options\), got \('a'"),
+        (OWN + "    decisions = 3", "Mine", "decisions could not be read: TypeError"),
     ],
 )
 def test_a_broken_space_file_is_one_clear_line(tmp_path: Path, content: str | None, name: str, message: str) -> None:
     file = tmp_path / "mine.py"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         load_space(f"{file}:{name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["a" * 300 + ".py", "nul\0.py"])
+def test_a_path_that_cannot_be_a_file_is_one_clear_line(path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_space(f"{path}:Mine")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_key_pressed_to_stop_is_no_fault_of_the_space(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_space(f"{tmp_path / 'mine.py'}:Mine")
 
 
 def test_an_unknown_space_names_the_known_ones() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from nas_agent.errors import ConfigError, DataError
 from nas_agent.records import Task
 from nas_agent.spaces import CategoricalSpace, Decision, load_space
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.tools.table_files import read_arrays
 from nas_agent.tools.tables import (
     NB201_TASKS,
     BenchmarkTable,
@@ -124,6 +126,12 @@ def test_rows_that_contradict_each_other_are_an_error_that_names_both(tmp_path, 
         ("architecture,val\ndepth=2,width=16,5\n", r"line 2: expected 2 fields .*got 3; put a text that holds a comma"),
         ('architecture,val\n"depth=2,width=16",high\n', "line 2: 'val' must be a number or empty, got 'high'"),
         ('architecture,val\n\n"depth=9,width=16",1\n', "line 3: no architecture of space 'widths': unknown option '9'"),
+        ('architecture,val\n"depth=2,width=16",1_0\n', "line 2: 'val' must be a number or empty, got '1_0'"),
+        ('architecture,val,seconds\n"depth=2,width=16",1,-3\n', "line 2: 'seconds' must not be negative, got -3"),
+        ("# directon: min\narchitecture,val\n", "got 'directon'; did you mean 'direction'"),
+        ("# Units = ms\narchitecture,val\n", "got 'Units'; did you mean 'unit'"),
+        ("# direction min\narchitecture,val\n", "put in the ':'"),
+        ("# direction: min\n# DIRECTION: max\narchitecture,val\n", "'direction' is given twice"),
         ('# direction: up\narchitecture,val\n"depth=2,width=16",1\n', "direction must be 'max' or 'min', got 'up'"),
     ],
 )
@@ -134,12 +142,41 @@ def test_a_bad_csv_is_one_clear_line(tmp_path, space, text, message):
 
 
 @pytest.mark.parametrize(
+    "comment",
+    [
+        "# direction: min",
+        "# Direction: min",
+        "#DIRECTION:MIN",
+        "# direction = min",
+        "  # direction :Min",
+        "#\tdirection=min",
+    ],
+)
+def test_a_direction_is_read_in_any_usual_spelling(tmp_path, space, comment):
+    text = f"# loss on my data, see note: units\n{comment}\n# Metric: loss\narchitecture,val\n"
+    found = table(tmp_path, text + row("depth=2,width=16", 3) + row("depth=2,width=32", 2), space)
+    assert (found.task.maximise, found.task.metric, found.optimum()) == (False, "loss", 2.0)
+    assert "minimise loss" in found.note
+    assert "maximise accuracy" in table(tmp_path, "architecture,val\n" + row("depth=2,width=16", 3), space).note
+
+
+def test_the_direction_of_an_npz_is_read_in_any_case(tmp_path, space):
+    np.savez(tmp_path / "t.npz", architecture=np.array(["depth=2,width=16"]), val=[3.0], Direction="Min")
+    assert not load_user_table(tmp_path / "t.npz", space).task.maximise
+
+
+@pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"val": [1.0]}, "expected arrays 'architecture' and 'val'"),
         ({"architecture": ["depth=2,width=16"], "val": [1.0, 2.0]}, r"'val' has shape \(2,\)"),
         ({"architecture": ["depth=2,width=16"], "val": ["1.0"]}, "'val' must hold numbers"),
         ({"architecture": [1], "val": [1.0]}, "'architecture' must be one row of texts"),
+        (
+            {"architecture": ["depth=2,width=16"], "val": [1.0], "seconds": [-1]},
+            "row 0: 'seconds' must not be negative",
+        ),
+        ({"architecture": ["depth=2,width=16"], "val": [1.0], "directon": "min"}, "did you mean 'direction'"),
         ({"architecture": ["depth=3,width=16"], "val": [1.0]}, "row 0: no architecture of space"),
         ({"architecture": ["depth=2,width=16"], "val": [1.0], "direction": [1, 2]}, "'direction' must be one text"),
     ],
@@ -171,6 +208,70 @@ def test_a_missing_cut_short_or_strange_file_is_one_clear_line(tmp_path, space):
     (tmp_path / "latin.csv").write_bytes(b"architecture,val\n\xff\xfe,1\n")
     with pytest.raises(DataError, match="UTF-8"):
         load_user_table(tmp_path / "latin.csv", space)
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.arange(3))
+
+
+def with_a_member(content: bytes):
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("val.npy", content)
+
+    return write
+
+
+def huge_header() -> bytes:
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000,), }"
+    header += b" " * (117 - len(header)) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+def of_a_later_zip(path: Path) -> None:
+    np.savez(path, val=np.arange(3.0))
+    content = path.read_bytes()
+    place = content.index(b"PK\x01\x02")  # the central directory; the version needed is six bytes on
+    path.write_bytes(content[: place + 6] + bytes([255]) + content[place + 7 :])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (one_array, "it is one .npy array; write it with numpy.savez"),
+        (with_a_member(b"not an array"), "'val.*' is none"),
+        (with_a_member(huge_header()), "broken or cut short"),
+        (of_a_later_zip, "broken or cut short"),
+        (Path.mkdir, "it is a folder"),
+        (os.mkfifo, "it is a named pipe"),
+    ],
+)
+def test_an_npz_that_is_none_is_one_clear_line(tmp_path, space, make, message):
+    make(tmp_path / "t.npz")
+    for read in (lambda: load_user_table(tmp_path / "t.npz", space), lambda: read_arrays(tmp_path / "t.npz")):
+        with pytest.raises(DataError, match=message) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".npz", "nul\0.npz", "new\nline.csv", "t.csv/under.csv"])
+def test_a_path_that_cannot_be_a_file_is_one_clear_line(tmp_path, space, name):
+    (tmp_path / "t.csv").write_text("")
+    with pytest.raises(DataError) as caught:
+        load_user_table(tmp_path / name, space)
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="this user may read everything")
+def test_a_folder_that_may_not_be_entered_is_one_clear_line(tmp_path, space):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    with pytest.raises(DataError, match="Permission denied"):
+        load_user_table(closed / "t.npz", space)
+    with pytest.raises(DataError, match="Permission denied"):
+        find_table(closed)
 
 
 # -- isomorphic rows ---------------------------------------------------------------------------------
@@ -252,6 +353,7 @@ def test_the_test_values_of_the_matching_release_are_preferred(tmp_path):
         ({"val_c10_200": None}, "expected the array 'val_c10_200', which it lacks"),
         ({"ops": np.zeros((2, 5), dtype=np.uint8)}, "'ops' must hold 6 indices"),
         ({"ops": np.full((2, 6), 7, dtype=np.uint8)}, "'ops' must hold 6 indices"),
+        ({"ops": np.full((2, 6), -1, dtype=np.int8)}, "'ops' must hold 6 indices"),
         ({"op_names": np.array(["none", "skip_connect", "a", "b", "c"])}, "'op_names' does not fit space 'nb201'"),
         ({"val_c10_200": np.zeros(3, dtype=np.float32)}, "one number for each of 2 rows"),
         ({"val_c10_200": np.full(2, np.nan, dtype=np.float32)}, "no row with a value for cifar10"),
@@ -324,6 +426,14 @@ def test_tables_are_looked_for_in_the_flag_then_the_environment_then_the_users_f
         assert find_table(flag) == folder / "nb201.npz"
     monkeypatch.delenv("NAS_AGENT_DATA")
     assert find_table(None) == user / "data" / "nb201.npz"
+
+
+@pytest.mark.parametrize("folder", ["~nosuchuser/x", "a" * 300])
+def test_a_data_folder_that_cannot_be_one_is_one_clear_line(monkeypatch, folder):
+    monkeypatch.setenv("NAS_AGENT_DATA", folder)
+    with pytest.raises((ConfigError, DataError)) as caught:
+        find_table(None)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_data_folder_that_does_not_exist_is_the_users_mistake(tmp_path):

@@ -101,11 +101,14 @@ class RecordedModel:
         return reply
 
     def _write(self, file: Path, record: Json) -> None:
-        """Write the record in one step: a half-written file would change what a resumed run reads."""
+        """Write the record in one step: a half-written file would change what a resumed run reads.
+
+        In ASCII: a reply may hold half a surrogate pair, which UTF-8 has no bytes for.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+            partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
             os.replace(partial, file)
         except OSError as error:
             raise StorageError(f"the model's reply cannot be kept in {file}: {error.strerror}") from error

@@ -12,13 +12,15 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from nas_agent.agents.chat import ChatModel, Reply, structured
-from nas_agent.agents.replies import strict_schema
+from nas_agent.agents.replies import LONGEST, strict_schema
 from nas_agent.errors import MissingExtra, ModelError
 from nas_agent.records import Json
 
@@ -43,6 +45,7 @@ def resolve(spec: str, *, timeout: float = TIMEOUT, retries: int = RETRIES) -> C
         url, _, model = spec.partition("#")
         if not model:
             raise ModelError(f"--llm {spec}: which model? Write it after a '#', e.g. {url}#qwen3")
+        _check_url(spec, url)
         key = os.environ.get("NAS_AGENT_API_KEY") or "none"
         # The plain chat API: compatible servers seldom know another one.
         chat, wire = _openai(model, timeout, base_url=url, api_key=key, use_responses_api=False)
@@ -56,6 +59,20 @@ def resolve(spec: str, *, timeout: float = TIMEOUT, retries: int = RETRIES) -> C
         chat, wire = _openai(model, timeout)
         return LangChainModel(spec, chat, wire, prices=prices(provider, model), retries=retries)
     return LangChainModel(spec, _any(spec, timeout), [], prices=prices(provider, model), retries=retries)
+
+
+def _check_url(spec: str, url: str) -> None:
+    """Refuse an address that no server can have; clients find out late, and each in its own way."""
+    expected = f"--llm {spec!r}: expected http://HOST/v1#MODEL"
+    if any(letter.isspace() or not letter.isprintable() for letter in spec):
+        raise ModelError(f"{expected} without blanks and control characters")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # an impossible port is found only when it is read
+    except ValueError as error:
+        raise ModelError(f"{expected}, got an address that cannot be read ({error})") from error
+    if not host:
+        raise ModelError(f"{expected}, got no host")
 
 
 def prices(provider: str, model: str) -> tuple[float, float] | None:
@@ -131,7 +148,10 @@ class LangChainModel:
         self._wire.clear()
         for attempt in range(self._retries + 1):
             try:
-                message: BaseMessage = target.invoke(prompt)
+                with warnings.catch_warnings():
+                    # OpenAI's client warns where a server's token counts are no numbers; we count them as 0.
+                    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
+                    message: BaseMessage = target.invoke(prompt)
                 return message
             # A provider's SDK shares no base class with the next one, and what a server sends can break any of
             # them in any way; all of it means that there is no answer, which a search survives.
@@ -156,13 +176,15 @@ class LangChainModel:
 
     def _reply(self, message: BaseMessage, method: str) -> Reply:
         usage: Any = getattr(message, "usage_metadata", None) or {}
-        tokens = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
+        tokens = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
         cost = None
         if self._prices is not None:
             cost = (tokens[0] * self._prices[0] + tokens[1] * self._prices[1]) / 1e6
         sent = self._wire[-1] if self._wire else {"method": method}
         return Reply(
-            text=_text(message),
+            # One character more than is read, so that the record of a cut reply is refused as well; and nothing
+            # that UTF-8 has no bytes for, since the text is quoted in prompts and logs.
+            text=_text(message)[: LONGEST + 1].encode("utf-8", "replace").decode("utf-8"),
             input_tokens=tokens[0],
             output_tokens=tokens[1],
             cost_usd=cost,
@@ -176,14 +198,26 @@ class _Unsupported(Exception):
 
 
 class _RawPart:
-    """A structured runnable of which only the message is wanted: we read it ourselves."""
+    """A structured runnable of which only the message is wanted: we read it ourselves.
+
+    LangChain builds it as {"raw": model} | parser. The parser is left out where that shape is found: on long prose
+    it takes time in the square of its length (94 s for 100 kB).
+    """
 
     def __init__(self, runnable: Any) -> None:
+        steps = getattr(getattr(runnable, "first", None), "steps__", None)
+        self._model = steps.get("raw") if isinstance(steps, Mapping) else None
         self._runnable = runnable
 
     def invoke(self, prompt: str) -> BaseMessage:
-        message: BaseMessage = self._runnable.invoke(prompt)["raw"]
+        message: BaseMessage
+        message = self._runnable.invoke(prompt)["raw"] if self._model is None else self._model.invoke(prompt)
         return message
+
+
+def _count(tokens: Any) -> int:
+    """Read what a server says of tokens; anything that is no count is 0."""
+    return tokens if isinstance(tokens, int) and tokens > 0 else 0
 
 
 def _text(message: BaseMessage) -> str:
@@ -220,6 +254,7 @@ def _wait(error: Exception, attempt: int) -> float:
 def _openai(model: str, timeout: float, **settings: Any) -> tuple[BaseChatModel, list[Json]]:
     """Build OpenAI's client and the list into which it notes what it really sends."""
     try:
+        import httpx
         import openai
         from langchain_openai import ChatOpenAI
     except ImportError as error:
@@ -233,7 +268,10 @@ def _openai(model: str, timeout: float, **settings: Any) -> tuple[BaseChatModel,
 
     client = openai.DefaultHttpxClient(timeout=timeout, event_hooks={"request": [note]})
     # Retries are ours, so that they are counted and bounded in one place.
-    chat = ChatOpenAI(model=model, temperature=0.0, timeout=timeout, max_retries=0, http_client=client, **settings)
+    try:
+        chat = ChatOpenAI(model=model, temperature=0.0, timeout=timeout, max_retries=0, http_client=client, **settings)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ModelError(f"the model '{model}' cannot be built: {' '.join(str(error).split())[:300]}") from error
     return chat, wire
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 STARTS = 50  # opening braces at which an answer is looked for
+LONGEST = 200_000  # characters of a reply; a longer one is not read
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -74,24 +75,35 @@ class LessonReply(BaseModel):
 
 def read_reply(text: str, schema: type[Schema]) -> tuple[Schema | None, str]:
     """Find the JSON object of a reply and check it: (the parsed reply, "") or (None, what is wrong with it)."""
+    if len(text) > LONGEST:
+        return None, f"the reply has more than {LONGEST:,} characters; answer with one short JSON object"
     problems: list[str] = []
     start = text.find("{")
     while start >= 0 and len(problems) < STARTS:
         end = start + 1
         try:
             data, end = json.JSONDecoder().raw_decode(text, start)
-            return schema.model_validate(data), ""
+            return schema.model_validate(_encodable(data, text)), ""
         except ValidationError as error:
             items = error.errors()[:5]
             problems.append("; ".join(f"{'.'.join(map(str, i['loc'])) or 'the reply'}: {i['msg']}" for i in items))
         except json.JSONDecodeError as error:
             problems.append(f"the JSON is broken at character {error.pos}: {error.msg}; answer with one JSON object")
+        except ValueError:  # Python refuses to convert integers of thousands of digits
+            return None, "the JSON holds a number that is too long; answer with one JSON object of short numbers"
         except RecursionError:
             return None, "the JSON is nested too deeply; answer with one flat JSON object"
         start = text.find("{", end)
     # The first brace opens the answer, if there is one; what is wrong with it is what the model should hear.
     none = "there is no JSON object in the reply; answer with one JSON object and nothing else"
     return None, problems[0] if problems else none
+
+
+def _encodable(data: Any, text: str) -> Any:
+    """Replace halves of surrogate pairs: JSON can spell them by an escape, and no file can hold them."""
+    if "\\ud" not in text.lower():
+        return data
+    return json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def strict_schema(schema: type[BaseModel]) -> dict[str, Any]:

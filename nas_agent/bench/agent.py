@@ -66,7 +66,7 @@ class AgentWithMemory(Agent):
     """
 
     embedder: Callable[[], Embedder] = _embedder
-    source_budget: int = 100
+    source_budget: int = 50
 
     def run(self, problem: Problem, seed: int, budget: int) -> Trace:
         """Search related tasks, remember them, then search this one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +13,22 @@ import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+
+
+def _check_target(flag: str, file: Path) -> None:
+    """Refuse a file that cannot be written: now, not after an hour of runs."""
+    from nas_agent.errors import StorageError
+
+    try:
+        if not file.parent.is_dir():
+            raise StorageError(f"{flag} {file}: there is no folder {file.parent}; make it, or choose another file")
+        if file.is_dir():
+            raise StorageError(f"{flag} {file}: expected a file, got a folder; name a file in it")
+        writable = os.access(file if file.exists() else file.parent, os.W_OK)
+    except (OSError, ValueError) as error:  # out of reach, too long for a path, or with a NUL in it
+        raise StorageError(f"{flag} {str(file)[:200]!r}: cannot be written ({error}); choose another file") from error
+    if not writable:
+        raise StorageError(f"{flag} {file}: cannot be written (no permission); choose another file")
 
 
 def bench(
@@ -43,8 +60,8 @@ def bench(
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     chosen = find_methods(names)
     for flag, file in (("--plot", plot), ("--markdown", markdown)):
-        if file is not None and not file.parent.is_dir():  # told now, not after an hour of runs
-            raise StorageError(f"{flag} {file}: there is no folder {file.parent}; make it, or choose another file")
+        if file is not None:
+            _check_target(flag, file)
     checked = make_config({"task": task, "space": space, "evaluator": evaluator, "epochs": epochs, "data": data})
     setting = Setting(task, space, checked.evaluator, data, epochs)
     console = output.stderr()

@@ -47,14 +47,15 @@ def space_of(story: Story) -> Space | None:
 def is_running(folder: RunFolder) -> bool:
     """Tell whether a process holds the folder."""
     from nas_agent.errors import RunFolderError
+    from nas_agent.tools.run_folder import UnlockableFolder
 
     try:
         with folder.locked():
             return False
+    except UnlockableFolder:
+        return False  # a folder that cannot be written is run by nobody
     except RunFolderError:
         return True
-    except OSError:
-        return False  # a folder that cannot be written is run by nobody
 
 
 # -- runs -------------------------------------------------------------------------------------------------
@@ -220,7 +221,8 @@ def show_principle(
     story = read_story(run)
     principle = story.principle(identity)
     if as_json:
-        last = [change for change in story.changes if change.principle.id == principle.id][-1]
+        same = principle.id, principle.version
+        last = [change for change in story.changes if (change.principle.id, change.principle.version) == same][-1]
         output.document(
             {
                 "run": str(story.folder.path),
@@ -245,6 +247,8 @@ def trace_principle(
     from nas_agent.cli.trace import trace
 
     story = read_story(run)
+    if "@" in identity:
+        story.principle(identity)  # refuses a version that there is not
     found = trace(story.events, identity)
     if as_json:
         output.document({"run": str(story.folder.path), "task": story.task.name, **found.to_dict()})

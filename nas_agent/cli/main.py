@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import signal
 import sys
 from types import FrameType
@@ -23,6 +23,7 @@ from nas_agent.cli import (
 )
 from nas_agent.errors import NasAgentError
 
+OUTPUT_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 INTERRUPTED = 130  # as a shell says of a command that Ctrl-C ended
 
 
@@ -35,8 +36,7 @@ class Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            # What is still buffered would raise once more when the interpreter flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            output.drop_stdout()
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
             output.say("interrupted")
@@ -45,10 +45,18 @@ class Commands(TyperGroup):
 
     def main(self, args: Any = None, prog_name: str | None = None, *_: Any, **extra: Any) -> Any:
         """Run the program and end the process with its exit code."""
+        output.prepare()
         try:
             code = super().main(args, prog_name, **{**extra, "standalone_mode": False})
+            sys.stdout.flush()
         except NasAgentError as error:
             output.complain(error)
+            code = 2
+        except OSError as error:
+            if error.errno not in OUTPUT_FULL:
+                raise
+            output.drop_stdout()
+            output.complain(f"the output cannot be written ({error.strerror}); send it to another place")
             code = 2
         except typer.Abort:  # Ctrl-C or the end of the input where a question was asked
             output.say("interrupted")

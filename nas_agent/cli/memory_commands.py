@@ -104,8 +104,13 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Remove runs from memory; their folders stay, and `memory rebuild` brings them back."""
+    from nas_agent.errors import ConfigError
+
     with output.quiet_stdout():
         gone = open_memory().forget(run=run, task=task, everything=everything)
+    if gone == 0 and not everything:
+        named = f"run '{run}'" if run is not None else f"task '{task}'"
+        raise ConfigError(f"memory knows no {named}, so nothing was forgotten; `nas-agent memory stats` counts it")
     if as_json:
         output.document({"forgotten": gone})
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -33,13 +35,38 @@ def answer(*parts: RenderableType) -> None:
 
 
 def document(data: dict[str, Any]) -> None:
-    """Print the one JSON document."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print the one JSON document, in ASCII, which every output can take; a number that JSON lacks is null."""
+    sys.stdout.write(json.dumps(_finite(data), allow_nan=False) + "\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def prepare() -> None:
+    """Make the streams able to take every text; who closes one asks for nothing to be written there."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # stderr writes what it cannot encode as escapes anyway
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+def drop_stdout() -> None:
+    """Throw away what is still buffered: it would raise once more when the interpreter flushes at its end."""
+    with contextlib.suppress(OSError, ValueError):  # a stream of a test has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str) -> None:
     """Tell the user something that is not the answer."""
-    sys.stderr.write(text + "\n")
+    with contextlib.suppress(OSError):  # there is nowhere left to complain
+        sys.stderr.write(text + "\n")
 
 
 def complain(error: object) -> None:

@@ -26,12 +26,14 @@ def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
     from nas_agent.spaces import load_space
     from nas_agent.tools.evaluators.resolve import load_evaluation
+    from nas_agent.tools.recollection import check_source
     from nas_agent.tools.surrogates import make_surrogate
 
     space = load_space(config.space)
     found = load_evaluation(
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )
+    check_source(config, found.task, space)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
     surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)

@@ -5,13 +5,61 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nas_agent.config import Config
-from nas_agent.errors import ConfigError, RunFolderError
+from nas_agent.errors import ConfigError, PrincipleError, RunFolderError
 from nas_agent.principles.principle import Change, Principle
 from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
 from nas_agent.tools.archive import Archive
 from nas_agent.tools.event_log import read_events
 from nas_agent.tools.journal import ModelUse
 from nas_agent.tools.run_folder import RunFolder
+
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, PrincipleError)
+
+
+def _told(folder: RunFolder, line: int, kind: object, error: Exception) -> str:
+    return (
+        f"{folder.events}, line {line}: a '{kind}' event lacks or misuses {error}; "
+        "mend or remove the line, or start a new run"
+    )
+
+
+def _check(value: object, name: str, kinds: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kinds):
+        raise TypeError(f"'{name}': {value!r}")
+
+
+def _task(started: Json) -> Task:
+    task = Task.from_dict(started["task"])
+    for name in ("name", "description", "metric", "unit"):
+        _check(getattr(task, name), name, str)
+    for name in ("space_name", "evaluator", "provenance", "fidelity", "note"):
+        _check(started.get(name), name, (str, type(None)))
+    return task
+
+
+def _outcome(event: Json) -> Outcome:
+    outcome = outcome_from_dict(event["outcome"])
+    _check(event["evaluation"], "evaluation", int)
+    _check(outcome.architecture.id, "id", str)
+    _check(outcome.architecture.text, "text", str)
+    _check(outcome.seconds, "seconds", (int, float))
+    if isinstance(outcome, Failed):
+        _check(outcome.reason, "reason", str)
+    else:
+        _check(outcome.value, "value", (int, float))
+    return outcome
+
+
+def _check_proposal(event: Json) -> None:
+    proposal = event["proposal"]
+    _check(event["evaluation"], "evaluation", int)
+    for name in ("id", "text"):
+        _check(proposal["architecture"][name], name, str)
+    _check(proposal["author"], "author", str)
+    _check(proposal["outside"], "outside", bool)
+    _check(proposal["parents"], "parents", list)
+    for reference in proposal["principles"]:
+        int(reference.rpartition("@")[2])
 
 
 @dataclass(slots=True)
@@ -39,24 +87,26 @@ class Story:
         config = folder.config()
         events = read_events(folder.events)[0] if folder.events.exists() else []
         started = events[0] if events and events[0]["type"] == "started" else {}
-        task = Task.from_dict(started["task"]) if started else Task(config.task, config.task)
+        try:
+            task = _task(started) if started else Task(config.task, config.task)
+        except UNREADABLE as error:
+            raise RunFolderError(_told(folder, 1, "started", error)) from error
         story = cls(folder, config, events, started, task, Archive(task))
         for number, event in enumerate(events, start=1):
             try:
+                float(event["wall"]["time"])
                 story._take(event)
-            except (KeyError, TypeError, ValueError) as error:
-                raise RunFolderError(
-                    f"{folder.events}, line {number}: a '{event['type']}' event lacks or misuses {error}; "
-                    "mend or remove the line, or start a new run"
-                ) from error
+            except UNREADABLE as error:
+                raise RunFolderError(_told(folder, number, event["type"], error)) from error
         return story
 
     def _take(self, event: Json) -> None:
         match event["type"]:
             case "proposal":
+                _check_proposal(event)
                 self.proposals.append(event)
             case "outcome":
-                outcome = outcome_from_dict(event["outcome"])
+                outcome = _outcome(event)
                 self.archive.add(outcome)
                 self.places.setdefault(outcome.architecture.id, len(self.archive))
             case "principle":
@@ -64,7 +114,7 @@ class Story:
                 self.changes.append(change)
                 self.principles[change.principle.id] = change.principle
             case "recalled":
-                self.recalled = list(event["items"])
+                self.recalled = [{**item, "kind": item["kind"], "why": item["why"]} for item in event["items"]]
             case "model_call":
                 self.model_use.calls += 1
                 self.model_use.input_tokens += event["input_tokens"]
@@ -73,6 +123,12 @@ class Story:
             case "model_failure":
                 self.model_failures.append(str(event["why"]))
             case "finished":
+                test = event["test"]
+                if test is not None:
+                    _check(test["value"], "value", (int, float, type(None)))
+                    for name in ("provenance", "note"):
+                        _check(test[name], name, (str, type(None)))
+                _check(event["why"], "why", (str, type(None)))
                 self.finished = event
 
     @property
@@ -130,7 +186,14 @@ class Story:
         if wanted not in self.principles:
             known = ", ".join(self.principles) or "none"
             raise ConfigError(f"there is no principle '{identity}' in {self.folder.path.name}; it has {known}")
-        return self.principles[wanted]
+        latest = self.principles[wanted]
+        if "@" not in identity:
+            return latest
+        versions = {str(c.principle.version): c.principle for c in self.changes if c.principle.id == wanted}
+        number = identity.partition("@")[2]
+        if number not in versions:
+            raise ConfigError(f"principle {wanted} has no version '{number}'; it has {', '.join(versions)}")
+        return versions[number]
 
     def version(self, reference: str) -> Principle:
         """Return one version of a principle, e.g. `P3@2`, with the latest evidence of that version."""

@@ -18,12 +18,14 @@ from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
 from nas_agent.agents.generators import Brief
+from nas_agent.errors import InvalidArchitecture, MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_model, recalled_ranking
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, Update, stream, stream_name
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Outcome, Proposal, outcome_from_dict
+from nas_agent.spaces.base import Space
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -67,11 +69,17 @@ def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
     use = runtime.context
     frozen = use.journal.log.ahead("recalled")
     items: list[Json] = []
+    dropped, problem = 0, ""
     if frozen is not None:
-        items = frozen["items"]
+        items, dropped, problem = frozen["items"], frozen["dropped"], frozen["problem"]
     elif use.memory is not None:
-        items = use.memory.recall()
-    use.journal.emit("recalled", items=items)
+        try:
+            found = use.memory.recall()
+        except (MemoryStoreError, StorageError) as error:  # a cold start is worth more than no start
+            found, problem = [], str(error)
+        items = [item for item in found if fits(use.space, item)]
+        dropped = len(found) - len(items)
+    use.journal.emit("recalled", items=items, dropped=dropped, problem=problem)
     return {"events": len(use.journal.log.events)}
 
 
@@ -316,6 +324,16 @@ def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
             architecture = use.space.sample(rng)
             drawn[architecture.id] = architecture
     return list(drawn.values())
+
+
+def fits(space: Space, item: Json) -> bool:
+    """Tell whether a recalled item means anything in this space: one of the same name may have changed since."""
+    if item["kind"] != "architecture" or item["architecture"]["space"] != space.name:
+        return True
+    try:
+        return bool(space.parse(item["architecture"]["text"]).id == item["architecture"]["id"])
+    except InvalidArchitecture:
+        return False
 
 
 def recalled_elites(use: Services) -> list[Proposal]:

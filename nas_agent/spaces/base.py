@@ -27,7 +27,12 @@ class Decision:
     meaning: str = ""  # a few words for prompts and reports, e.g. "the operation from node 0 to node 1"
 
     def __post_init__(self) -> None:
+        given: object = self.options
+        if isinstance(given, str):  # its letters would become the options
+            raise ValueError(f"decision '{self.name}': options are several texts, got the one text {given!r}")
         object.__setattr__(self, "options", tuple(self.options))
+        if not isinstance(self.name, str) or not all(isinstance(option, str) for option in self.options):
+            raise ValueError(f"decision '{self.name}': its name and options are texts, got {self.options}")
         if not self.options or len(set(self.options)) != len(self.options):
             raise ValueError(f"decision '{self.name}' needs distinct options, got {self.options}")
 

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from nas_agent.errors import ConfigError
-from nas_agent.spaces.base import Space
+from nas_agent.spaces.base import Decision, Space
 from nas_agent.spaces.nasbench201 import NasBench201
 
 BUILT_IN: dict[str, Callable[[], Space]] = {"nb201": NasBench201}
@@ -30,14 +30,22 @@ def load_space(name: str) -> Space:
         return _from_file(Path(path), class_name)
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == name:
-            return _checked(point.load(), name)
+            try:
+                factory = point.load()
+            except (Exception, SystemExit) as error:  # a package's own code may raise anything, and may exit
+                raise ConfigError(f"--space {name}: its package could not be imported: {_line(error)}") from error
+            return _checked(factory, name)
     raise ConfigError(
         f"unknown space '{name}'; choose from {', '.join(space_names())}, or give your own as FILE.py:CLASS"
     )
 
 
 def _from_file(path: Path, class_name: str) -> Space:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # no permission, or a name that is no path
+        raise ConfigError(f"--space {str(path)[:200]!r}: the file cannot be looked at ({error!s:.200})") from error
+    if not there:
         raise ConfigError(f"--space {path}:{class_name}: there is no file {path}")
     spec = importlib.util.spec_from_file_location(f"nas_agent_user_space_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -46,8 +54,8 @@ def _from_file(path: Path, class_name: str) -> Space:
     sys.modules[spec.name] = module  # dataclasses in the file look their module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code may raise anything while it is imported
-        raise ConfigError(f"--space {path}: the file could not be imported: {error!r}") from error
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and may exit
+        raise ConfigError(f"--space {path}: the file could not be imported: {_line(error)}") from error
     found = getattr(module, class_name, None)
     if found is None:
         raise ConfigError(f"--space {path}:{class_name}: the file has no class '{class_name}'")
@@ -59,12 +67,34 @@ def _checked(factory: object, name: str) -> Space:
         raise ConfigError(f"--space {name}: expected a class, got {factory!r}")
     try:
         space = factory()
-    except Exception as error:  # likewise: a constructor of the user's
-        raise ConfigError(f"--space {name}: could not be made without arguments: {error!r}") from error
+    except (Exception, SystemExit) as error:  # likewise: a constructor of the user's
+        raise ConfigError(f"--space {name}: could not be made without arguments: {_line(error)}") from error
     if not isinstance(space, Space):
         wanted = [m for m in dir(Space) if not m.startswith("_") and not hasattr(space, m)]
         raise ConfigError(
             f"--space {name}: {type(space).__name__} is no space, it lacks {', '.join(wanted)}; "
             "subclass nas_agent.spaces.CategoricalSpace, which has a default for all of them"
         )
+    _check_decisions(space, name)
     return space
+
+
+def _check_decisions(space: Space, name: str) -> None:
+    try:
+        decisions: list[object] = list(space.decisions)
+    except (Exception, SystemExit) as error:  # likewise: it may be a property of the user's
+        raise ConfigError(f"--space {name}: its decisions could not be read: {_line(error)}") from error
+    names: set[str] = set()
+    for decision in decisions:
+        if not isinstance(decision, Decision):
+            raise ConfigError(
+                f"--space {name}: decisions must be Decision(name, options), got {_line(decision)}; "
+                "import it from nas_agent.spaces"
+            )
+        if decision.name in names:
+            raise ConfigError(f"--space {name}: two decisions are called '{decision.name}'; rename one of them")
+        names.add(decision.name)
+
+
+def _line(thing: object) -> str:
+    return " ".join(repr(thing).split())[:300]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from nas_agent.errors import DataError, InvalidArchitecture, MissingExtra, Stora
 from nas_agent.records import Json
 from nas_agent.spaces.nasbench201 import OPERATIONS, NasBench201
 from nas_agent.tools.home import home
+from nas_agent.tools.table_files import mode_of
 from nas_agent.tools.tables import NB201_FILE, NB201_TASKS
 from nas_agent.tools.untrusted import read_pickle, read_torch
 
@@ -51,10 +53,10 @@ class Imported:
 
 def import_official(path: Path, out: Path | None = None) -> Imported:
     """Read an official file or folder and write the compact table (default: into the user's data folder)."""
-    target = home() / "data" / NB201_FILE if out is None else out / NB201_FILE if out.is_dir() else out
-    if target.exists():
+    target = home() / "data" / NB201_FILE if out is None else out / NB201_FILE if _is_folder(out) else out
+    if mode_of(target) is not None:
         raise DataError(f"{target} exists already; move it away, or name another file to write")
-    if path.is_dir():
+    if _is_folder(path):
         entries, release = _nats_folder(path), "nats"
     elif path.name.endswith((".pbz2", ".bz2")):
         entries, release = _nats_file(path), "nats"
@@ -63,7 +65,7 @@ def import_official(path: Path, out: Path | None = None) -> Imported:
     else:
         raise DataError(
             f"{path}: expected NAS-Bench-201-v1_1-*.pth, NATS-tss-*{_PICKLE} or the folder NATS-tss-*-simple, "
-            + ("which is none of them" if path.exists() else "but there is no such file")
+            + ("which is none of them" if mode_of(path) is not None else "but there is no such file")
         )
     try:
         arrays = _compact(entries, release)
@@ -72,6 +74,10 @@ def import_official(path: Path, out: Path | None = None) -> Imported:
     _write(target, arrays)
     lacking = {name: int(np.isnan(a).sum()) for name, a in arrays.items() if a.dtype.kind == "f" and np.isnan(a).any()}
     return Imported(target, len(arrays["ops"]), tuple(arrays), lacking, sha256(target))
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(mode_of(path) or 0)
 
 
 def sha256(path: Path) -> str:

@@ -119,7 +119,7 @@ class EventLog:
 
     def _write(self, event: Json, lasting: bool) -> None:
         assert self.path is not None
-        line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with _writing(self.path):
             if self._file is None:
                 # Unbuffered: a line is with the operating system, or it is not; kill -9 takes nothing back.
@@ -144,12 +144,10 @@ class EventLog:
         kept: Sequence[Json] = self._ahead[::-1]
         with _writing(self.path):
             with (self.path.parent / DISCARDED).open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(event, ensure_ascii=False) + "\n" for event in kept)
+                file.writelines(json.dumps(event) + "\n" for event in kept)
             temporary = self.path.with_suffix(".tmp")
             with temporary.open("w", encoding="utf-8") as file:
-                file.writelines(
-                    json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n" for event in self.events
-                )
+                file.writelines(json.dumps(event, separators=(",", ":")) + "\n" for event in self.events)
             temporary.replace(self.path)
         self._ahead = []
 

@@ -28,6 +28,10 @@ from nas_agent.records import Json
 FORMAT = 1  # raised when an older program could not read the folder
 
 
+class UnlockableFolder(RunFolderError):
+    """The folder is not ours to write, so no search of ours runs in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths of one run."""
@@ -61,7 +65,13 @@ class RunFolder:
 
     def config(self) -> Config:
         """Read the resolved configuration."""
-        return load_config(self.path / "config.toml", {})
+        try:
+            return load_config(self.path / "config.toml", {})
+        except ConfigError as error:
+            reason = str(error).removeprefix("--config ")
+            raise RunFolderError(
+                f"{self.path}: its settings cannot be used ({reason}); mend config.toml, or start a new run"
+            ) from error
 
     def about(self) -> Json:
         """Read `run.json`."""
@@ -89,6 +99,10 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} is in use by another process; wait until it ends, or stop it, then resume"
             ) from None
+        except OSError as error:
+            raise UnlockableFolder(
+                f"{self.path} cannot be locked ({error.strerror}); make it and its file .lock writable for you"
+            ) from error
         try:
             yield
         finally:
@@ -117,16 +131,20 @@ def create(config: Config, version: str) -> RunFolder:
 
 def open_folder(path: Path) -> RunFolder:
     """Check that the folder is a whole run of a version that this program reads."""
-    folder = RunFolder(path.resolve())
-    if not path.is_dir():
+    if not _is_folder(path):
         raise RunFolderError(f"{path}: there is no such run folder; `nas-agent runs` lists the known ones")
+    folder = RunFolder(path.resolve())
     try:
         about = folder.about()
         number = int(about["format"])
     except FileNotFoundError:
+        if any((path / name).exists() for name in ("config.toml", "events.jsonl")):
+            raise RunFolderError(
+                f"{path} is a run folder that was cut off while it was made, or that has lost its run.json; "
+                "if it has no events.jsonl, nothing was measured in it: remove it and start again"
+            ) from None
         raise RunFolderError(
-            f"{path} is no run folder, or one that was cut off while it was made (run.json is missing); "
-            "nothing was measured in it: remove it and start again"
+            f"{path} is no run folder (it has no run.json); `nas-agent runs` lists the known ones"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{path}/run.json: expected JSON with 'format', got {error!r}") from error
@@ -155,15 +173,37 @@ def register(home: Path, folder: RunFolder) -> None:
 def known_folders(home: Path) -> list[RunFolder]:
     """Return registered run folders that still exist, oldest first."""
     try:
-        lines = (home / "runs.txt").read_text(encoding="utf-8").splitlines()
+        raw = (home / "runs.txt").read_bytes().splitlines()
     except OSError:
         return []
-    return [RunFolder(Path(line)) for line in dict.fromkeys(lines) if line and (Path(line) / "run.json").is_file()]
+    lines = []
+    for line in raw:
+        with contextlib.suppress(UnicodeDecodeError):  # a spoiled line names no folder; the others do
+            lines.append(line.decode("utf-8"))
+    return [RunFolder(Path(line)) for line in dict.fromkeys(lines) if line and _has_run(Path(line))]
+
+
+def _has_run(path: Path) -> bool:
+    try:
+        return (path / "run.json").is_file()
+    except (OSError, ValueError):  # out of reach, too long for a path, or with a NUL in it
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether there is such a folder; RunFolderError where this cannot be known."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunFolderError(f"{str(path)[:200]!r}: expected a run folder or the name of a run ({reason})") from error
 
 
 def find(home: Path, name: str) -> RunFolder:
     """Find a run by path, by folder name, by the end of its name, or `last`."""
-    if Path(name).is_dir():
+    if not name:
+        raise ConfigError("expected a run, got ''; give its folder, or a name that `nas-agent runs` lists")
+    if _is_folder(Path(name)):
         return open_folder(Path(name))
     known = known_folders(home)
     if name == "last" and known:

@@ -7,6 +7,7 @@ the compact NAS-Bench-201 file, `load_user_table` a user's own.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from nas_agent.errors import ConfigError, DataError, InvalidArchitecture
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces.base import Space
 from nas_agent.tools.home import home
-from nas_agent.tools.table_files import Columns, read_arrays, read_columns
+from nas_agent.tools.table_files import Columns, mode_of, read_arrays, read_columns, shown
 
 NB201_FILE = "nb201.npz"
 # Task name -> the dataset's short name in the arrays of nb201.npz.
@@ -50,6 +51,7 @@ class BenchmarkTable:
         """Parse every row; raise DataError for a row that is no architecture or contradicts another one."""
         self.task, self.source, self.fidelity = task, source, fidelity
         self.simulated = "seconds" in columns.numbers
+        _check_seconds(source, columns)
         kept, self.left_out, self.duplicates = _usable(source, space, columns)
         if not kept:
             raise DataError(
@@ -97,6 +99,7 @@ class BenchmarkTable:
     def note(self) -> str:
         """Say in one line what was read and what was left out."""
         parts = [f"{self.rows:,} rows, {len(self._by_id):,} different architectures, {self.fidelity}"]
+        parts.append(f"{'maximise' if self.task.maximise else 'minimise'} {self.task.metric}")
         if self.left_out:
             parts.append(f"{self.left_out:,} rows without a value for {self.task.name} left out")
         if self.duplicates:
@@ -108,6 +111,16 @@ class BenchmarkTable:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and np.isfinite(value) else None
+
+
+def _check_seconds(source: Path, columns: Columns) -> None:
+    below = np.flatnonzero(columns.numbers.get("seconds", np.zeros(0)) < 0)
+    if len(below):
+        row = int(below[0])
+        raise DataError(
+            f"table {source}, {columns.place(row)}: 'seconds' must not be negative, "
+            f"got {columns.numbers['seconds'][row]:g}; correct it or leave it empty"
+        )
 
 
 def _usable(source: Path, space: Space, columns: Columns) -> tuple[dict[str, tuple[Architecture, int]], int, int]:
@@ -170,19 +183,26 @@ def data_folders(explicit: Path | None) -> list[Place]:
     """List where tables are looked for, in this order: --data, NAS_AGENT_DATA, the user's data folder."""
     places = []
     if explicit is not None:
-        if not explicit.is_dir():
-            raise ConfigError(
-                f"--data {explicit}: expected a folder that holds {NB201_FILE}, but there is no such folder"
-            )
+        mode = mode_of(explicit)
+        if mode is None or not stat.S_ISDIR(mode):
+            what = "there is no such folder" if mode is None else "it is no folder"
+            raise ConfigError(f"--data {shown(explicit)}: expected a folder that holds {NB201_FILE}, but {what}")
         places.append(Place(explicit, "--data"))
     if os.environ.get("NAS_AGENT_DATA"):
-        places.append(Place(Path(os.environ["NAS_AGENT_DATA"]).expanduser(), "NAS_AGENT_DATA"))
+        named = Path(os.environ["NAS_AGENT_DATA"])
+        try:
+            places.append(Place(named.expanduser(), "NAS_AGENT_DATA"))
+        except RuntimeError as error:  # ~name, and no such user
+            raise ConfigError(
+                f"NAS_AGENT_DATA={shown(named)}: expected a folder ({error}); write it in full"
+            ) from error
     return [*places, Place(home() / "data", "the user's data folder")]
 
 
 def find_table(explicit: Path | None, name: str = NB201_FILE) -> Path | None:
     """Return the first file of this name among the data folders, or None."""
-    return next((p.folder / name for p in data_folders(explicit) if (p.folder / name).is_file()), None)
+    files = (place.folder / name for place in data_folders(explicit))
+    return next((file for file in files if stat.S_ISREG(mode_of(file) or 0)), None)
 
 
 # -- loaders ------------------------------------------------------------------------------------------
@@ -239,7 +259,7 @@ def _texts(path: Path, space: Space, ops: np.ndarray, op_names: np.ndarray) -> t
         ops.ndim != 2
         or ops.shape[1] != len(decisions)
         or ops.dtype.kind not in "iu"
-        or (ops.size and ops.max() >= len(names))
+        or (ops.size and not 0 <= ops.min() <= ops.max() < len(names))  # Python would read -1 as the last name
     ):
         raise DataError(
             f"{path}: 'ops' must hold {len(decisions)} indices into op_names a row, "

@@ -57,7 +57,13 @@ def _refused(path: Path, error: BaseException) -> DataError:
     text = str(error) or type(error).__name__
     # torch buries the name in advice on how to switch the check off, which is not passed on.
     named = re.search(r"GLOBAL ([\w.]+)", text)
-    why = f"it names '{named[1]}', which no table needs" if named else text.splitlines()[0][:300]
+    unpickler = re.search(r"WeightsUnpickler error:\s*(\S.*)", text)
+    if named:
+        why = f"it names '{named[1]}', which no table needs"
+    elif unpickler or "weights_only" in text:
+        why = unpickler[1][:300] if unpickler and "weights_only" not in unpickler[1] else "its pickle cannot be read"
+    else:
+        why = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
     return DataError(
         f"{path}: not read, since it is no plain benchmark file or is cut short ({why}); "
         "nothing in it was run. Get it again from the benchmark's authors"

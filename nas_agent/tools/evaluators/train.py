@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -50,7 +52,9 @@ class DigitsTrainer:
     def run(self, architecture: Architecture, score: Part, seed: int) -> Json:
         """Return the child's reply, `measured` or `failed`; raise BrokenWorker where it cannot work at all."""
         digits, training = self.digits, self.training
+        nonce = secrets.token_hex(16)  # marks the worker's own replies; no result depends on it
         request = {
+            "nonce": nonce,
             "space": training.space,
             "architecture": architecture.text,
             "epochs": training.epochs,
@@ -69,7 +73,7 @@ class DigitsTrainer:
         if code is None:
             reason = f"its training was stopped after {training.limit:g} seconds; propose a smaller architecture"
             return {"status": "failed", "reason": reason, "seconds": seconds}
-        return _reply(code, out, err, seconds)
+        return _reply(code, out, err, seconds, nonce)
 
 
 def _encoded(part: Part) -> Json:
@@ -116,22 +120,44 @@ def _kill_group(child: subprocess.Popen[str]) -> None:
         child.kill()
 
 
-def _reply(code: int, out: str, err: str, seconds: float) -> Json:
-    """Read the child's last line; a child that was ready and then died was killed by its architecture."""
-    replies = [json.loads(line) for line in out.splitlines() if line.startswith('{"status"')]
+def _reply(code: int, out: str, err: str, seconds: float, nonce: str) -> Json:
+    """Read the child's last line; a child that was ready and then died was killed by its architecture.
+
+    Only lines that begin with the nonce are the worker's: a candidate's code may write to the same pipe.
+    """
+    replies = [_parsed(line.removeprefix(nonce)) for line in out.splitlines() if line.startswith(nonce)]
     last = err.strip().splitlines()[-1][:300] if err.strip() else "no message"
     if not replies:
         raise BrokenWorker(f"the training process ended with exit code {code} before it was ready: {last}")
     reply: Json = replies[-1]
     if reply["status"] == "broken":
-        raise BrokenWorker(f"the training process cannot work here: {reply['reason']}")
-    if reply["status"] == "ready":
+        raise BrokenWorker(f"the training process cannot work here: {reply.get('reason', 'no reason given')}")
+    if code != 0 or reply["status"] == "ready":
         # A signal is a crash in native code, or the kernel's out-of-memory killer.
         how = f"killed by signal {-code} (9 is mostly a lack of memory)" if code < 0 else f"ended ({last})"
         reason = f"its training process was {how} without a result; propose a smaller or simpler architecture"
         return {"status": "failed", "reason": reason, "seconds": seconds}
+    if not _whole(reply):
+        reason = "its training process gave a reply that is no result; propose another architecture"
+        return {"status": "failed", "reason": reason, "seconds": seconds}
     # The whole cost, the start of the process included, is what the user waits for.
     return {**reply, "seconds": seconds}
+
+
+def _parsed(text: str) -> Json:
+    """Read one reply; what is no reply at all has the status `malformed`."""
+    try:
+        reply = json.loads(text)
+    except (ValueError, RecursionError):
+        return {"status": "malformed"}
+    return reply if isinstance(reply, dict) and isinstance(reply.get("status"), str) else {"status": "malformed"}
+
+
+def _whole(reply: Json) -> bool:
+    value = reply.get("value")
+    if reply["status"] == "measured":
+        return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 100
+    return reply["status"] == "failed" and isinstance(reply.get("reason"), str)
 
 
 class TrainEvaluator:

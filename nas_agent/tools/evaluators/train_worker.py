@@ -1,4 +1,4 @@
-"""The child process that trains one architecture: one JSON request on stdin, one JSON reply as the last line of stdout.
+"""The child process that trains one architecture: one JSON request on stdin, its reply as the last line of stdout.
 
     python -m nas_agent.tools.evaluators.train_worker < request.json
 
@@ -9,12 +9,16 @@ rate (Smith and Topin, 2018), one thread, so that the same seed gives the same v
 A first line {"status": "ready"} says that torch and the space could be loaded: what goes wrong later is the
 architecture's doing. The last line is {"status": "measured", "value", "seconds"}, or {"status": "failed", "reason",
 "seconds"} where the architecture is to blame, or {"status": "broken", "reason"} where the machine or the space is.
+
+Each line of reply begins with the request's `nonce`. The reply goes to a duplicate of stdout that is made before the
+space is loaded, and stdout itself then leads to stderr: what a candidate prints, from native code too, is no reply.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import sys
 import time
@@ -40,13 +44,15 @@ class NonFiniteLoss(ArithmeticError):
 
 def main() -> None:
     """Read the request, train, print the reply."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     request = json.loads(sys.stdin.read())
+    nonce = request.pop("nonce")  # out of what the candidate's code is given
     if hasattr(signal, "alarm"):
         signal.alarm(int(request["limit"]) + 5)  # ends this process even where its parent was killed
-    replies = sys.stdout
-    with redirect_stdout(sys.stderr):  # a space's own prints must not reach the reply
+    with replies, redirect_stdout(sys.stderr):  # a space's own prints must not reach the reply
         for reply in answers(request):
-            replies.write(json.dumps(reply) + "\n")
+            replies.write(f"{nonce}{json.dumps(reply)}\n")
             replies.flush()
 
 
