@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints every figure of docs/results.md anew, into docs/results/ (needs NAS_AGENT_DATA; about half an hour on two cores).
+# Prints every figure of docs/results.md anew, into docs/results/ (needs NAS_AGENT_DATA; about an hour on two cores).
 set -eu
 : "${NAS_AGENT_DATA:?set it to the folder that holds nb201.npz}"
 mkdir -p docs/results docs/images
@@ -12,7 +12,7 @@ for task in cifar100 cifar10 ImageNet16-120; do
     nas-agent bench --task "$task" --budget 100 --seeds 200 --stop-at-optimum \
         --methods agent,agent-memory --markdown "docs/results/$task-memory.md"
 done
-python benchmarks/planted_principles.py --seeds 50 | tee docs/results/planted_principles.md
-python benchmarks/other_spaces.py --seeds 20 | tee docs/results/trans101-micro.md
+python benchmarks/planted_principles.py --seeds 30 | tee docs/results/planted_principles.md
+python benchmarks/other_spaces.py --seeds 10 | tee docs/results/trans101-micro.md
 python benchmarks/surrogate_variants.py --seeds 50 | tee docs/results/surrogate_variants.md
 python benchmarks/overhead.py | tee docs/results/overhead.txt

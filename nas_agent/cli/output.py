@@ -78,7 +78,13 @@ def stdout() -> Console:
     """Make the console of answers; on a terminal it has colours and the terminal's width."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, emoji=False, markup=False)
+    class Piped(Console):
+        """Leaves a reader that went away to the caller; rich itself would end the process with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Piped(highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
 def stderr() -> Console:
