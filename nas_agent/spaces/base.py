@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 from nas_agent.records import Architecture
-from nas_agent.spaces.cell_graph import CellGraph
+from nas_agent.spaces.cell_graph import CellGraph, Operation
 from nas_agent.spaces.features import Floats as Floats
 
 if TYPE_CHECKING:
     from torch import nn
 
 Choices = Mapping[str, str]  # decision name -> the option chosen
+# What a decision is about. Principles are translated between spaces where roles and meanings agree.
+Role = Literal["operation", "input", "depth", "width", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Decision:
     name: str
     options: tuple[str, ...]
     meaning: str = ""  # a few words for prompts and reports, e.g. "the operation from node 0 to node 1"
+    role: Role = "other"  # "operation": its options are among the space's `operations`
 
     def __post_init__(self) -> None:
         given: object = self.options
@@ -33,6 +36,10 @@ class Decision:
         object.__setattr__(self, "options", tuple(self.options))
         if not isinstance(self.name, str) or not all(isinstance(option, str) for option in self.options):
             raise ValueError(f"decision '{self.name}': its name and options are texts, got {self.options}")
+        if self.role not in get_args(Role):
+            raise ValueError(
+                f"decision '{self.name}': expected a role of {', '.join(get_args(Role))}, got {self.role!r}"
+            )
         if not self.options or len(set(self.options)) != len(self.options):
             raise ValueError(f"decision '{self.name}' needs distinct options, got {self.options}")
 
@@ -49,6 +56,11 @@ class Space(Protocol):
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """What principles may constrain."""
+        ...
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What the options of decisions with the role "operation" do; empty where there are none."""
         ...
 
     def sample(self, rng: Random) -> Architecture:

@@ -21,7 +21,7 @@ import numpy as np
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Choices, Decision, short_hash
-from nas_agent.spaces.cell_graph import CellGraph
+from nas_agent.spaces.cell_graph import CellGraph, Operation
 from nas_agent.spaces.features import Floats, structure_features
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class CategoricalSpace:
 
     name: ClassVar[str]
     decisions: ClassVar[tuple[Decision, ...]]
+    operations: ClassVar[tuple[Operation, ...]] = ()
 
     # -- what a subclass may override -------------------------------------------------------------
 

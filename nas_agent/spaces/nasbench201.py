@@ -39,9 +39,10 @@ class NasBench201(CategoricalSpace):
 
     name: ClassVar[str] = "nb201"
     decisions: ClassVar[tuple[Decision, ...]] = tuple(
-        Decision(f"edge_{start}_{end}", _NAMES, f"the operation from node {start} to node {end}")
+        Decision(f"edge_{start}_{end}", _NAMES, f"the operation from node {start} to node {end}", "operation")
         for start, end in EDGES
     )
+    operations: ClassVar[tuple[Operation, ...]] = OPERATIONS
 
     def write(self, options: tuple[str, ...]) -> str:
         """Write the benchmark's string."""
