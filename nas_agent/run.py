@@ -309,8 +309,10 @@ def _from_anywhere(config: Config) -> Config:
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
-    if config.source is not None and os.path.isfile(os.path.join(config.source, "run.json")):
-        changes["source"] = str(_absolute(config.source, "--from"))
+    changes["source"] = tuple(
+        str(_absolute(source, "--from")) if os.path.isfile(os.path.join(source, "run.json")) else source
+        for source in config.source
+    )
     return config.model_copy(update=changes)
 
 

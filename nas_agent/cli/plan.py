@@ -53,7 +53,7 @@ def make(config: Config) -> Json:
         "generator": config.generator,
         "surrogate": None if surrogate is None else surrogate.name,
         "principles": config.principles,
-        "recall": config.source if config.source is not None else config.recall,
+        "recall": ", ".join(config.source) or config.recall,
         "llm": _model_plan(config, space, found.task),
         "out": str(config.out),
         "writes": "nothing: this is a dry run",

@@ -49,7 +49,8 @@ def run(
         int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="TASK_OR_RUN", help="Recall from this task or run first.")
+        list[str] | None,
+        typer.Option("--from", metavar="TASK_OR_RUN", help="Transfer from this task, run, or `memory`; repeatable."),
     ] = None,
     recall: Annotated[
         str | None, typer.Option(help="Whose experience: others (other tasks; the default), all, none.")
@@ -75,7 +76,8 @@ def run(
     flags: Json = {
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
         "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
-        "source": source, "recall": recall, "batch": batch, "initial": initial, "data": data, "out": out,
+        "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
+        "data": data, "out": out,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
     }  # fmt: skip
     chosen = load_config(config, flags, tuple(settings or ()))

@@ -107,17 +107,19 @@ class Library:
             changes.append(_change("activated", principle, why, evaluations))
         return changes
 
-    def adopt_recalled(self, principle: Principle, provenance: Provenance, why: str, evaluations: int) -> list[Change]:
+    def adopt_recalled(
+        self, principle: Principle, provenance: Provenance, why: str, evaluations: int, *, proven: bool = False
+    ) -> list[Change]:
         """Take over a principle of another task; one without measured support there waits for support here.
 
-        Support is an effect whose interval lies above zero; `provenance` is that of the values behind it. What a
-        person said needs none.
+        Support is an effect whose interval lies above zero, or what `proven` vouches for: nearly all of the best
+        obey and few others do. `provenance` is that of the values behind it. What a person said needs none.
         """
         doubt = ""
         if principle.author != PERSON:
             if provenance == "predicted":
                 doubt = "its evidence was predicted, not measured"
-            elif _sign(principle.evidence) <= 0:
+            elif not proven and _sign(principle.evidence) <= 0:
                 doubt = "its effect was not clearly above zero there"
         return self.adopt([principle], why, evaluations, doubt=doubt)
 

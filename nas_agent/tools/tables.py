@@ -64,6 +64,10 @@ class BenchmarkTable:
         member, index = found
         return self._read(member, index)
 
+    def representatives(self) -> Iterator[Row]:
+        """Yield the row of each isomorphism class, in the order of the table."""
+        return (self._read(architecture, index) for architecture, index in self._by_id.values())
+
     def members(self) -> Iterator[Row]:
         """Yield every usable row, isomorphic ones too: what a regressor is fitted on."""
         return (self._read(architecture, index) for architecture, index in self._kept)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import TestResult
-from nas_agent.tools.tables import BenchmarkTable
+from nas_agent.tools.tables import BenchmarkTable, Row
 
 
 class TableEvaluator:
@@ -33,6 +33,12 @@ class TableEvaluator:
         """Return the measured architectures, one of each isomorphism class."""
         return self._table.pool()
 
+    def best(self, number: int) -> list[Measured]:
+        """Return the best architectures of the table, best first: what another task may read of this one."""
+        score = self._table.task.score
+        ranked = sorted(self._table.representatives(), key=lambda row: -score(row.value))
+        return [self._measured(row.architecture, row) for row in ranked[:number]]
+
     def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
         """Look the validation value up; the seed changes nothing, since the table is fixed."""
         row = self._table.row(architecture)
@@ -44,6 +50,9 @@ class TableEvaluator:
                 seed=seed,
                 evaluator=self.name,
             )
+        return self._measured(architecture, row, seed)
+
+    def _measured(self, architecture: Architecture, row: Row, seed: int = 0) -> Measured:
         return Measured(
             architecture,
             value=row.value,

@@ -36,8 +36,8 @@ class Surrogate(Protocol):
         """`structure` or `joint`: what the event log names it by."""
         ...
 
-    def inform(self, sources: Sequence[Source]) -> dict[str, str]:
-        """Learn of other tasks, before the first outcome; return why each source that is of no use is left out."""
+    def inform(self, sources: Sequence[Source]) -> None:
+        """Learn of other tasks, before the first outcome; what cannot be measured here is passed over."""
         ...
 
     @property

@@ -18,7 +18,7 @@ from nas_agent.tools.surrogates.acquisition import expected_improvement, upper_c
 from nas_agent.tools.surrogates.base import Ranked
 from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, stack
 from nas_agent.tools.surrogates.kernel import Settings
-from nas_agent.tools.surrogates.transfer import DROPPED, Source, alike, stacked
+from nas_agent.tools.surrogates.transfer import DROPPED, Source
 
 OPTIMISM = 2.0  # weight of the standard deviation in the upper confidence bound
 REFERENCE = 300  # architectures that set the scale of features in a space that cannot be listed
@@ -60,43 +60,30 @@ class CellSurrogate:
             members = {name: block[:0] for name, block in reference.items()}
         else:
             reference = members = self._describe(pool)
-        scaler = Scaler(reference)
-        places = np.unique(np.linspace(0, len(next(iter(reference.values()))) - 1, REFERENCE).astype(np.intp))
-        self._reference = {name: block[places] for name, block in reference.items()}
-        self._scaler = scaler
-        self._posterior = Posterior(scaler, members, settings)
+        self._posterior = Posterior(Scaler(reference), members, settings)
         self._sources: list[Source] = []
         self._place = {} if pool is None else {member.id: place for place, member in enumerate(pool)}
         order = list(range(len(pool or ())))
         Random(f"{seed}/ties").shuffle(order)
         self._lot = np.argsort(np.asarray(order, dtype=np.intp))  # decides among equals, by chance but once
 
-    def inform(self, sources: Sequence[Source]) -> dict[str, str]:
-        """Learn of other tasks, before the first outcome; return why each source that is of no use is left out."""
-        refused: dict[str, str] = {}
+    def inform(self, sources: Sequence[Source]) -> None:
+        """Learn of other tasks, before the first outcome; what cannot be measured here is passed over."""
         kept: list[tuple[list[int], list[float]]] = []
         for source in sources:
             pairs = zip(source.architectures, source.targets, strict=True)
             known = [pair for pair in pairs if not self._listed or pair[0].id in self._place]
-            if len(known) < 3:
-                refused[source.name] = f"only {len(known)} of its architectures can be measured here"
-                continue
-            blocks = self._describe([architecture for architecture, _ in known])
-            if source.best_only and not alike(
-                *(stacked(self._scaler.scale(each)) for each in (blocks, self._reference))
-            ):
-                refused[source.name] = "its best architectures have no more in common than random ones"
+            if not known:
                 continue
             if self._listed:
                 members = [self._place[architecture.id] for architecture, _ in known]
             else:
-                first = self._posterior.admit(blocks)
+                first = self._posterior.admit(self._describe([architecture for architecture, _ in known]))
                 members = list(range(first, first + len(known)))
             kept.append((members, [target for _, target in known]))
             self._sources.append(source)
         if kept:
             self._posterior.inform(kept)
-        return refused
 
     @property
     def agreement(self) -> dict[str, float]:

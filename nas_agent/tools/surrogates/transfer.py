@@ -37,7 +37,6 @@ class Source:
     name: str
     architectures: tuple[Architecture, ...]
     targets: tuple[float, ...]  # normal scores of their ranks there: more is better
-    best_only: bool = True  # a slice of the best; False where good and bad were kept
 
 
 class Relations:
@@ -95,11 +94,11 @@ def alike(rows: Floats, reference: Floats) -> bool:
     return float(_distances(rows[:size]).mean()) < random[int(CHANCE * ALIKE_SETS)]
 
 
-def best_scores(number: int, of: int) -> tuple[float, ...]:
-    """Return normal scores of the ranks 1 .. number among `of`."""
+def normal_scores(ranks: Sequence[int], of: int) -> tuple[float, ...]:
+    """Return what `of` normal variables score at these ranks; 1 is the best."""
     from scipy.special import ndtri
 
-    return tuple(float(score) for score in -ndtri((np.arange(number) + 0.5) / max(of, number)))
+    return tuple(float(score) for score in -ndtri((np.asarray(ranks) - 0.5) / max(of, *ranks)))
 
 
 def _distances(rows: Floats) -> Floats:
