@@ -33,6 +33,10 @@ class TableEvaluator:
         """Return the measured architectures, one of each isomorphism class."""
         return self._table.pool()
 
+    def cell_values(self) -> list[float]:
+        """Return the value of every row, isomorphic ones too: what a share of all cells is taken of."""
+        return [row.value for row in self._table.members()]
+
     def best(self, number: int) -> list[Measured]:
         """Return the best architectures of the table, best first: what another task may read of this one."""
         score = self._table.task.score
