@@ -160,6 +160,14 @@ def test_another_notation_is_refused_with_the_right_one(text: str) -> None:
         MACRO.parse(text)
 
 
+def test_a_network_without_cells_is_described_by_its_choices_and_its_size() -> None:
+    small, large = (MACRO.features(MACRO.parse(f"64-{codes}-basic")) for codes in ("3142", "2311"))
+    assert MACRO.graph(MACRO.parse(RESNET)) is None
+    assert set(small) == {"choices", "counts", "size"}
+    assert small["size"][0] < large["size"][0]  # the one that shrinks late computes more
+    assert small["choices"].sum() == 7
+
+
 def test_the_source_spells_out_channels_and_strides() -> None:
     lines = MACRO.source(MACRO.parse("64-1243-basic")).splitlines()
     assert [line.strip() for line in lines[3:-1]] == [

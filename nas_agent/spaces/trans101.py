@@ -169,11 +169,6 @@ DEPTHS = ("4", "5", "6")
 MOST_WIDENED, MOST_SHRUNK = 3, 4  # of the modules of a network; at least one is widened, and at least one shrunk
 _WIDENED, _SHRUNK = ("widen", "widen_shrink"), ("shrink", "widen_shrink")
 _MODULES = re.compile(rf"{BASE}-([1-4]{{4,6}})-basic")
-# A row of blocks as a chain: two 3x3 convolutions in a residual block, two blocks a module.
-_CHAIN = (
-    Operation("absent", "identity", kernel=1),
-    *(Operation(kind, "conv", kernel=9, cost=36.0) for kind in KINDS[1:]),
-)
 
 
 def _kind(widened: bool, shrunk: bool) -> str:
@@ -231,12 +226,6 @@ class Trans101Macro(CategoricalSpace):
         """Settle the options before anything is made of them: the notation can write nothing else."""
         known = all(o in d.options for d, o in zip(self.decisions, options, strict=True))
         return super()._make(self.canonical_options(options) if known else options)
-
-    def graph(self, architecture: Architecture) -> CellGraph:
-        """Return the modules as a chain; one that is absent passes on what it gets."""
-        kinds = self._options(architecture)[1:]
-        edges = tuple(Edge(place, place + 1, kind) for place, kind in enumerate(kinds))
-        return CellGraph(nodes=7, edges=edges, operations=_CHAIN)
 
     def sizes(self, architecture: Architecture) -> tuple[float, ...]:
         """FLOPs and parameters of the network: here it is FLOPs that scores rise with."""
