@@ -113,7 +113,7 @@ class CategoricalSpace:
         )
 
     def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of the canonical cell's graph; without one, one-hot choices and option counts; logs of the sizes."""
+        """Structure of the canonical cell's graph; without one, its choices and option counts; logs of the sizes."""
         known = self._described.get(architecture.id)
         if known is None:
             canonical = self.canonical(architecture)
