@@ -159,8 +159,8 @@ def verdicts(documents: Sequence[Json]) -> list[str]:
     return lines
 
 
-def sheets(documents: Sequence[Json]) -> list[Sheet]:
-    """One table for each goal and each point: a row an arm, a column a pair."""
+def sheets(documents: Sequence[Json], *, wide: bool = False) -> list[Sheet]:
+    """One table for each goal and each point: a row an arm, a column a pair; `wide` gives intervals."""
     found = []
     arms = [name for name in ARMS if any(name in doc["arms"] for doc in documents)]
     header = ("arm", *(doc["pair"] for doc in documents))
@@ -169,11 +169,11 @@ def sheets(documents: Sequence[Json]) -> list[Sheet]:
         found.append(Sheet(f"Evaluations to {_named(goal)}: median (found of all runs)", header, tuple(rows)))
     for point in dict.fromkeys(point for doc in documents for point in doc["points"]):
         for what, title in (("value", "Mean best validation value"), ("rank", "Mean rank of the best found")):
-            rows = [(arm, *(_number(doc, arm, what, point) for doc in documents)) for arm in arms]
+            rows = [(arm, *(_number(doc, arm, what, point, wide) for doc in documents)) for arm in arms]
             found.append(Sheet(f"{title} after {point} evaluations", header, tuple(rows)))
     others = [arm for arm in arms if any(arm in doc["differences"] for doc in documents)]
     for quantity in ("evaluations to best 1 %", "evaluations to optimum", "value at 20", "rank at 50"):
-        rows = [(f"- {arm}", *(_difference(doc, arm, quantity) for doc in documents)) for arm in others]
+        rows = [(f"- {arm}", *(_difference(doc, arm, quantity, wide) for doc in documents)) for arm in others]
         found.append(Sheet(f"{documents[0]['reference']} minus another arm, paired: {quantity}", header, tuple(rows)))
     return found
 
@@ -191,21 +191,23 @@ def _needed(doc: Json, arm: str, goal: str) -> str:
     return count if hit["found"] == hit["runs"] else f"{count} ({hit['found']}/{hit['runs']})"
 
 
-def _number(doc: Json, arm: str, what: str, point: int) -> str:
+def _number(doc: Json, arm: str, what: str, point: int, wide: bool) -> str:
     found = doc["arms"].get(arm, {}).get(what, {}).get(str(point))
     if not found:
         return "-"
     digits = 1 if what == "rank" else 3 if abs(found["value"]) < 10 else 2
-    return f"{found['value']:.{digits}f} ±{(found['high'] - found['low']) / 2:.{digits}f}"
+    spread = f" ±{(found['high'] - found['low']) / 2:.{digits}f}" if wide else ""
+    return f"{found['value']:.{digits}f}{spread}"
 
 
-def _difference(doc: Json, arm: str, quantity: str) -> str:
+def _difference(doc: Json, arm: str, quantity: str, wide: bool) -> str:
     row = doc["differences"].get(arm, {}).get(quantity)
     if row is None:
         return "-"
     digits = 2 if quantity.startswith("value") else 1
     star = "*" if row["decided"] else ""
-    return f"{row['value']:+.{digits}f}{star} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})"
+    interval = f" ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" if wide else ""
+    return f"{row['value']:+.{digits}f}{star}{interval}"
 
 
 def markdown(documents: Sequence[Json], command: str) -> str:
@@ -213,7 +215,7 @@ def markdown(documents: Sequence[Json], command: str) -> str:
     lines = ["```", command, "```", "", _heading(documents), ""]
     lines += [f"- **{arm}**: {about}" for arm, about in ARMS.items() if any(arm in d["arms"] for d in documents)]
     lines += [f"- {name}: {RULES[name]}" for name in ("duplicates", "censoring", "intervals")]
-    for sheet in sheets(documents):
+    for sheet in sheets(documents, wide=True):
         lines += ["", f"**{sheet.title}**", "", _row(sheet.header), _row(["---"] * len(sheet.header))]
         lines += [_row(row) for row in sheet.rows]
     lines += ["", "**Verdict**", "", *(f"- {line}" for line in verdicts(documents))]
@@ -241,15 +243,17 @@ def rich_report(documents: Sequence[Json]) -> Any:
     from rich.text import Text
 
     parts: list[Any] = [Text(_heading(documents))]
+    for number, doc in enumerate(documents, start=1):
+        parts.append(Text(f"({number}) {doc['pair']}"))
     for sheet in sheets(documents):
         parts.append(Text(f"\n{sheet.title}", style="bold"))
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
         for place, name in enumerate(sheet.header):
-            table.add_column(Text(name), justify="left" if place == 0 else "right")
+            table.add_column(f"({place})" if place else name, justify="right" if place else "left", no_wrap=True)
         for row in sheet.rows:
             table.add_row(*(Text(cell) for cell in row))
         parts.append(table)
     parts.append(Text("\nVerdict", style="bold"))
     parts += [Text(line) for line in verdicts(documents)]
-    parts.append(Text(f"\n± and intervals: {RULES['intervals']}.", style="dim"))
+    parts.append(Text(f"\nDifferences: {RULES['differences']}. Intervals: {RULES['intervals']}.", style="dim"))
     return Group(*parts)
