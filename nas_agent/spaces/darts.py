@@ -6,7 +6,7 @@ Four sums in each cell, one for each of its nodes 2 to 5; in brackets what is re
 last, 1 that of the last cell, 2 and up are earlier nodes of the cell. DARTS' own `Genotype(…)` is read as well.
 
 The space is a little larger than what DARTS derives: an edge may be `none`, and both pairs of a node may read the same
-input, because cells that were trained for real do both. Everything builds; `sample` draws as DARTS does, without the two.
+input, as in cells that were trained for real. Everything builds; `sample` draws as DARTS does, without either.
 """
 
 from __future__ import annotations
