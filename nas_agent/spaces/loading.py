@@ -10,9 +10,10 @@ from pathlib import Path
 
 from nas_agent.errors import ConfigError
 from nas_agent.spaces.base import Decision, Space
+from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
 
-BUILT_IN: dict[str, Callable[[], Space]] = {"nb201": NasBench201}
+BUILT_IN: dict[str, Callable[[], Space]] = {"nb201": NasBench201, "nb101": NasBench101}
 ENTRY_POINTS = "nas_agent.spaces"
 
 
