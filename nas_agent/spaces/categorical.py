@@ -117,13 +117,19 @@ class CategoricalSpace:
             f"space '{self.name}' has no network to train; give its class a method 'network', or use a table"
         )
 
+    def describe(self, architecture: Architecture) -> dict[str, Floats]:
+        """Structure of a canonical cell's graph; without a graph, one-hot choices and the count of each option.
+
+        A subclass may add blocks of its own; `features` remembers what this returns.
+        """
+        graph = self.graph(architecture)
+        return self._counted(architecture) if graph is None else structure_features(graph, self.sizes(architecture))
+
     def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of the canonical cell's graph; without a graph, one-hot choices and the count of each option."""
+        """Describe the architecture's class by blocks of numbers; one block is known to the surrogate: see `Space`."""
         known = self._described.get(architecture.id)
         if known is None:
-            canonical = self.canonical(architecture)
-            graph = self.graph(canonical)
-            known = self._counted(canonical) if graph is None else structure_features(graph, self.sizes(canonical))
+            known = self.describe(self.canonical(architecture))
             self._remember(self._described, architecture.id, known)
         return known
 

@@ -14,11 +14,14 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Decision
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
+from nas_agent.spaces.features import Floats
 from nas_agent.spaces.nasbench101_graph import Cell, colours, digest, prune, relabelled
 from nas_agent.spaces.nasbench101_source import cell_source, module_source
 
@@ -117,6 +120,22 @@ class NasBench101(CategoricalSpace):
         )
         acts = (Edge(2 * v - 1, 2 * v, option) for v, option in zip(INNER, options[len(EDGES) :], strict=True))
         return CellGraph(nodes=2 * VERTICES - 2, edges=(*joins, *acts), operations=(*OPERATIONS, SKIP))
+
+    def describe(self, architecture: Architecture) -> dict[str, Floats]:
+        """Add to the structure of the graph which operations follow each other, whatever the labelling.
+
+        `pairs`: edges by the labels of their two ends; `triples`: walks of two edges by the labels of their three
+        vertices. Labels are the benchmark's operations, then input and output.
+        """
+        cell, ends = self.cell(architecture), len(LABELS)
+        labels = (ends, *cell.labels, ends + 1)
+        pairs, triples = np.zeros((ends + 2,) * 2), np.zeros((ends + 2,) * 3)
+        for end, sources in enumerate(cell.sources, 1):
+            for middle in sources:
+                pairs[labels[middle], labels[end]] += 1.0
+                for start in cell.sources[middle - 1] if middle else ():
+                    triples[labels[start], labels[middle], labels[end]] += 1.0
+        return {**super().describe(architecture), "pairs": pairs.ravel(), "triples": triples.ravel()}
 
     def sizes(self, architecture: Architecture) -> tuple[float, ...]:
         """Parameters of the network."""
