@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import TestResult
@@ -17,6 +18,11 @@ class TableEvaluator:
 
     def __init__(self, table: BenchmarkTable) -> None:
         self._table = table
+
+    @property
+    def source(self) -> Path:
+        """The file that the table was read from."""
+        return self._table.source
 
     @property
     def fidelity(self) -> str:
