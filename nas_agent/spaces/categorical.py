@@ -137,7 +137,8 @@ class CategoricalSpace:
 
     def parse(self, text: str) -> Architecture:
         """Read the space's notation; raise InvalidArchitecture with advice."""
-        return self._make(self.read(text))
+        known = self._split.get(text)
+        return self._make(self.read(text) if known is None else known)
 
     def format(self, architecture: Architecture) -> str:
         """Write the space's notation."""

@@ -9,7 +9,6 @@ output is added to what the others bring.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
@@ -44,7 +43,7 @@ INNER = range(1, VERTICES - 1)
 STACKS, CELLS_PER_STACK = 3, 3
 ABSENT, PRESENT = "absent", "present"
 _LABEL = {"none": None, **{name: index for index, name in enumerate(LABELS)}}
-_VERTEX = re.compile(r"([^()|]+)\((\d+(?:\+\d+)*)?\)")
+_VERTEX = re.compile(r"([^()|]+)\(([0-9](?:\+[0-9])*)?\)")
 _SHAPE = "op(0)|op(0+1)|op(..)|op(..)|op(..)|output(..), each with the vertices it reads and op one of " + ", ".join(
     operation.name for operation in OPERATIONS
 )
@@ -151,9 +150,9 @@ class NasBench101(CategoricalSpace):
         arriving = width
         for stack in range(STACKS):
             channels = width * 2**stack
-            for _ in range(CELLS_PER_STACK):
-                total += _cell_parameters(cell, arriving, channels)
-                arriving = channels
+            total += _cell_parameters(cell, arriving, channels)
+            total += (CELLS_PER_STACK - 1) * _cell_parameters(cell, channels, channels)
+            arriving = channels
         return total + arriving * classes + classes
 
     def source(self, architecture: Architecture) -> str:
@@ -185,6 +184,7 @@ class NasBench101(CategoricalSpace):
             colouring = colours(cell)
             known = _options_of(relabelled(cell, colouring)), digest(colouring)
             self._remember(self._forms, options, known)
+            self._remember(self._forms, known[0], known)
         return known
 
 
@@ -199,10 +199,13 @@ def _pruned(options: tuple[str, ...]) -> Cell:
     return cell
 
 
-def _sources(options: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield the vertices that vertex 1, 2, .. reads."""
-    for end in range(1, VERTICES):
-        yield tuple([start for start in range(end) if options[_PLACE[start, end]] == PRESENT])
+def _sources(options: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """Return the vertices that vertex 1, 2, .. reads."""
+    sources: list[list[int]] = [[] for _ in range(VERTICES - 1)]
+    for (start, end), option in zip(EDGES, options, strict=False):
+        if option == PRESENT:
+            sources[end - 1].append(start)
+    return [tuple(starts) for starts in sources]
 
 
 def _options_of(cell: Cell) -> tuple[str, ...]:
@@ -229,5 +232,3 @@ def _cell_parameters(cell: Cell, arriving: int, leaving: int) -> int:
             total += (kernel[cell.labels[end - 1]] * channels[end] + 2) * channels[end]
     return total
 
-
-_PLACE = {edge: place for place, edge in enumerate(EDGES)}

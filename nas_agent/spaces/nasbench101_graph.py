@@ -6,7 +6,7 @@ input, the last one the output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import md5
@@ -86,12 +86,17 @@ def colours(cell: Cell) -> list[str]:
     for _ in range(count):
         digests = [
             md5(
-                f"{''.join(sorted([digests[w] for w in around[v]]))}|"
-                f"{''.join(sorted([digests[w] for w in targets[v]]))}|{digests[v]}".encode()
+                f"{_joined(digests, arriving)}|{_joined(digests, leaving)}|{own}".encode(), usedforsecurity=False
             ).hexdigest()
-            for v in range(count)
+            for arriving, leaving, own in zip(around, targets, digests, strict=True)
         ]
     return digests
+
+
+def _joined(digests: list[str], vertices: Sequence[int]) -> str:
+    if len(vertices) == 1:  # most often: worth the shortcut, since a table holds many cells
+        return digests[vertices[0]]
+    return "".join(sorted([digests[vertex] for vertex in vertices]))
 
 
 @lru_cache(maxsize=1024)
