@@ -16,10 +16,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # What to search for: cifar10, cifar100, ImageNet16-120, digits, or table:FILE.npz|csv.
+    # What to search for: a task of a published benchmark such as cifar100, digits, or table:FILE.npz|csv.
     task: str = "cifar100"
-    # Where to search: nb201, an installed entry point, or FILE.py:CLASS.
-    space: str = "nb201"
+    # Where to search: auto (where the task was measured), a built-in space, an installed entry point, or FILE.py:CLASS.
+    space: str = "auto"
     # Evaluations to spend, the initial ones included.
     budget: int = Field(default=100, ge=1)
     # Fixes every random choice of ours; a remote language model keeps its own chance.

@@ -32,8 +32,10 @@ def _check_target(flag: str, file: Path) -> None:
 
 
 def bench(
-    task: Annotated[str, typer.Option(help="cifar100, cifar10, ImageNet16-120, or table:FILE.npz|csv.")] = "cifar100",
-    space: Annotated[str, typer.Option(help="nb201, FILE.py:CLASS, or an installed space.")] = "nb201",
+    task: Annotated[str, typer.Option(help="A benchmark's, such as cifar100, or table:FILE.npz|csv.")] = "cifar100",
+    space: Annotated[
+        str, typer.Option(help="auto (where the task was measured), a built-in one, or FILE.py:CLASS.")
+    ] = "auto",
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Which methods (default: all); a wrong name lists them.")
     ] = None,

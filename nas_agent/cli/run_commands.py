@@ -26,10 +26,10 @@ INTERRUPTED = 130
 def run(
     task: Annotated[
         str | None,
-        typer.Option(help="cifar100 (the default), cifar10, ImageNet16-120, digits, or table:FILE.npz|csv."),
+        typer.Option(help="cifar100 (the default), another benchmark's, digits, or table:FILE.npz|csv."),
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="nb201 (the default), FILE.py:CLASS, or the name of a package's.")
+        str | None, typer.Option(help="auto (the default), a built-in one, FILE.py:CLASS, or a package's.")
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations to spend (default 100).")] = None,
     seed: Annotated[

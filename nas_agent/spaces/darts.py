@@ -131,13 +131,10 @@ class Darts(CategoricalSpace):
             edges += [Edge(first + k, first + len(NODES), CONCAT.name) for k in range(len(NODES))]
         return CellGraph(nodes=12, edges=tuple(edges), operations=(*OPERATIONS, _CELL, CONCAT))
 
-    def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Blocks of numbers for each of the two canonical cells, and the size of the network."""
-        known = self._described.get(architecture.id)
-        if known is None:
-            known = darts_features(dict(zip(CELLS, self.cells(architecture), strict=True)), self.sizes(architecture))
-            self._remember(self._described, architecture.id, known)
-        return known
+    def describe(self, architecture: Architecture) -> dict[str, Floats]:
+        """Blocks of numbers for each of the two cells, and the size of the network."""
+        cells = dict(zip(CELLS, self.cells(architecture), strict=True))
+        return darts_features(cells, self.sizes(architecture))
 
     def sizes(self, architecture: Architecture) -> tuple[float, ...]:
         """Parameters and FLOPs of the published network: 20 cells, 36 channels, CIFAR-10, no auxiliary head."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from nas_agent.errors import ConfigError
 from nas_agent.spaces.base import Decision, Space
 from nas_agent.spaces.darts import Darts
+from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
 
-BUILT_IN: dict[str, Callable[[], Space]] = {"nb201": NasBench201, "darts": Darts}
+BUILT_IN: dict[str, Callable[[], Space]] = {"nb201": NasBench201, "nb101": NasBench101, "darts": Darts}
 ENTRY_POINTS = "nas_agent.spaces"
 
 
