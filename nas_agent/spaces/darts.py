@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
@@ -73,11 +74,8 @@ class Darts(CategoricalSpace):
 
     def write(self, options: tuple[str, ...]) -> str:
         """Write a sum for each node."""
-        cells = (
-            ", ".join("+".join(f"{operation}({start})" for start, operation in node) for node in to_cell(half))
-            for half in _halves(options)
-        )
-        return " ".join(f"{name}=[{nodes}]" for name, nodes in zip(CELLS, cells, strict=True))
+        normal, reduction = _halves(options)
+        return f"normal=[{_sums(normal)}] reduce=[{_sums(reduction)}]"
 
     def genotype(self, architecture: Architecture) -> str:
         """Write the architecture as DARTS' code prints it."""
@@ -94,7 +92,8 @@ class Darts(CategoricalSpace):
 
     def canonical_options(self, options: tuple[str, ...]) -> tuple[str, ...]:
         """Order pairs and nodes in the one way that stands for all; what is zero is written as none(0)."""
-        return tuple(option for half in _halves(options) for option in to_options(canonical_cell(to_cell(half))))
+        normal, reduction = _halves(options)
+        return _canonical(normal) + _canonical(reduction)
 
     def sample(self, rng: Random) -> Architecture:
         """Draw as DARTS derives cells: two different inputs for each node, no edge without an operation."""
@@ -112,7 +111,7 @@ class Darts(CategoricalSpace):
 
     def cells(self, architecture: Architecture) -> tuple[Cell, Cell]:
         """Return the canonical normal and reduction cell."""
-        normal, reduction = (canonical_cell(to_cell(half)) for half in _halves(self._options(architecture)))
+        normal, reduction = (to_cell(_canonical(half)) for half in _halves(self._options(architecture)))
         return normal, reduction
 
     def graph(self, architecture: Architecture) -> CellGraph:
@@ -168,6 +167,17 @@ _CELL = Operation("cell", "other")
 
 def _halves(options: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return options[:HALF], options[HALF:]
+
+
+# The two halves are remembered apart: what a search proposes shares one of its cells with many others.
+@lru_cache(maxsize=20_000)
+def _canonical(half: tuple[str, ...]) -> tuple[str, ...]:
+    return to_options(canonical_cell(to_cell(half)))
+
+
+@lru_cache(maxsize=20_000)
+def _sums(half: tuple[str, ...]) -> str:
+    return ", ".join("+".join(f"{operation}({start})" for start, operation in node) for node in to_cell(half))
 
 
 def _genotype(options: tuple[str, ...]) -> str:

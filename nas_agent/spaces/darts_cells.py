@@ -7,7 +7,6 @@ two pairs (input, operation); the cell's output are the four nodes side by side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from nas_agent.spaces.cell_graph import Operation
 
@@ -40,7 +39,6 @@ _RANK = {name: rank for rank, name in enumerate(NAMES)}
 _DEAD: Pair = (0, NONE)
 
 
-@lru_cache(maxsize=100_000)
 def canonical_cell(cell: Cell) -> Cell:
     """Return the one spelling of the cell that stands for all that mean the same.
 
@@ -99,6 +97,7 @@ def network_size(
     stem = 3 * width
     weights, products = (9 * in_channels + 2) * stem, 9 * in_channels * stem * side**2
     channels, before_last, last = width, stem, stem
+    counted: dict[tuple[bool, int], tuple[int, int]] = {}  # most cells of a network are alike
     for index in range(cells):
         reduces = is_reduction(index, cells)
         cell = reduction if reduces else normal
@@ -108,7 +107,9 @@ def network_size(
             weights += (arriving + 2) * channels
             products += arriving * channels * side**2
         side = (side + 1) // 2 if reduces else side
-        convolutions, normalisations = _cell_weights(cell, channels, reduces=reduces)
+        if (reduces, channels) not in counted:
+            counted[reduces, channels] = _cell_weights(cell, channels, reduces=reduces)
+        convolutions, normalisations = counted[reduces, channels]
         weights += convolutions + normalisations
         products += convolutions * side**2
         before_last, last = last, len(NODES) * channels

@@ -231,4 +231,3 @@ def _cell_parameters(cell: Cell, arriving: int, leaving: int) -> int:
         if end < cell.vertices - 1 and cell.labels[end - 1] in kernel:
             total += (kernel[cell.labels[end - 1]] * channels[end] + 2) * channels[end]
     return total
-
