@@ -98,7 +98,7 @@ def embedded_darts(space: Space, task: Task, why: str) -> Evaluation:
 
 BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
-        title="NAS-Bench-301 (725 predicted cells)",
+        title="NAS-Bench-301 surrogate",
         file="nb301_zc_725.npz",
         space="darts",
         tasks=(NB301,),
@@ -107,7 +107,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         embedded=embedded_darts,
     ),
     Benchmark(
-        title="DARTS in a reduced network",
+        title="DARTS (reduced network)",
         file="darts_1000.npz",
         space="darts",
         tasks=(REDUCED,),
