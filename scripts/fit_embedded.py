@@ -49,6 +49,9 @@ class Plan:
     rate: float = 3e-3
     decay: float = 0.1
 
+    def __str__(self) -> str:
+        return f"{self.members} perceptrons, hidden layers {self.width} and {self.width}"
+
 
 PLAN = Plan(members=12, width=64, epochs=400)
 
@@ -176,7 +179,7 @@ def make_card(space: NasBench201, tables: dict[str, BenchmarkTable]) -> Json:
     card = {
         "name": "embedded benchmark of NAS-Bench-201",
         "predicts": "validation and test accuracy (percent) after 200 epochs; nothing it says is a measurement",
-        "model": f"{PLAN.members} perceptrons, hidden layers {PLAN.width} and {PLAN.width}, on live one-hot edges and path sequences",
+        "model": f"{PLAN}, on live one-hot edges and path sequences",
         "fitted_on": {"classes": int((~kept).sum()), "rule": "isomorphism classes whose id modulo 5 is not 0"},
         "held_out": {"classes": int(kept.sum()), "rule": "isomorphism classes whose id modulo 5 is 0"},
         "truth": "the table's row of the cheapest member of each held-out class, NAS-Bench-201 v1.1, mean over seeds",

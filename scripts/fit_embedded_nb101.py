@@ -68,7 +68,7 @@ def make_card(space: NasBench101, table: BenchmarkTable) -> Json:
     card = {
         "name": "embedded benchmark of NAS-Bench-101",
         "predicts": "validation accuracy (percent) on CIFAR-10 after 108 epochs; nothing it says is a measurement",
-        "model": f"{PLAN.members} perceptrons, hidden layers {PLAN.width} and {PLAN.width}, on the features of the space",
+        "model": f"{PLAN}, on the features of the space",
         "fitted_on": {"cells": len(table.pool()) - len(kept), "rule": "measured cells whose id modulo 5 is not 0"},
         "held_out": {"cells": len(kept), "rule": "measured cells whose id modulo 5 is 0"},
         "truth": "one training run of each cell, from a random 20,001 of the 423,624 cells of NAS-Bench-101",
@@ -86,8 +86,8 @@ def markdown(card: Json) -> str:
     learned = found["learned"]
     return (
         f"The embedded benchmark of NAS-Bench-101 predicts validation accuracy after 108 epochs; it was fitted on "
-        f"{card['fitted_on']['cells']:,} measured cells and scored on {card['held_out']['cells']:,} others: Kendall tau "
-        f"{found['kendall_tau']:.3f} (top 10 % {found['kendall_tau_top_10_percent']:.3f}), median error "
+        f"{card['fitted_on']['cells']:,} measured cells and scored on {card['held_out']['cells']:,} others: "
+        f"Kendall tau {found['kendall_tau']:.3f} (top 10 % {found['kendall_tau_top_10_percent']:.3f}), median error "
         f"{found['median_error']:.2f}, RMSE {found['rmse']:.2f} percent. Single runs that did not learn are hard to "
         f"foresee: on the {learned['cells']:,} cells above {learned['above_percent']:g} % the RMSE is "
         f"{learned['rmse']:.2f}. Its figures are predictions and no basis for claims about methods."

@@ -9,7 +9,8 @@ output is added to what the others bring.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,6 +41,7 @@ SKIP = Operation("skip_connect", "identity", kernel=1)  # an edge in the graph o
 # The benchmark's own order: the rows of the upper triangle.
 EDGES = tuple((start, end) for start in range(VERTICES) for end in range(start + 1, VERTICES))
 INNER = range(1, VERTICES - 1)
+CLASSES = (1, 6, 84, 2441, 62010, 359082)  # how many of the 423,624 cells have 2, 3, .. 7 vertices
 STACKS, CELLS_PER_STACK = 3, 3
 ABSENT, PRESENT = "absent", "present"
 _LABEL = {"none": None, **{name: index for index, name in enumerate(LABELS)}}
@@ -99,12 +101,20 @@ class NasBench101(CategoricalSpace):
         return self._form(options)[1]
 
     def sample(self, rng: Random) -> Architecture:
-        """Draw as the benchmark does: a uniform matrix and uniform operations until they are valid; canonical."""
+        """Draw a number of vertices as the space has it, then a uniform matrix that uses them all; canonical.
+
+        The benchmark's own sampler, uniform 7x7 matrices that are then pruned, leaves seven vertices in one draw of
+        two hundred, and they are 85 % of the space.
+        """
+        vertices = rng.choices(range(2, VERTICES + 1), CLASSES)[0]
+        everyone = (1 << (vertices - 1)) - 1
         while True:
-            edges = tuple(rng.choice((ABSENT, PRESENT)) for _ in EDGES)
-            drawn = self.made((*edges, *(rng.choice(LABELS) for _ in INNER)))
-            if drawn is not None:
-                return self.canonical(drawn)
+            reads = [rng.randrange(1, 1 << end) for end in range(1, vertices)]  # as bits, at least one source each
+            if sum(map(int.bit_count, reads)) <= MOST_EDGES and reduce(or_, reads) == everyone:
+                break
+        sources = tuple([tuple([v for v in range(end) if bits >> v & 1]) for end, bits in enumerate(reads, 1)])
+        labels = tuple([rng.randrange(len(LABELS)) for _ in range(vertices - 2)])
+        return self.canonical(self._make(_options_of(Cell(labels, sources))))
 
     def cell(self, architecture: Architecture) -> Cell:
         """Return the pruned cell in its own labelling."""

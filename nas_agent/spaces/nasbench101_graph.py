@@ -63,7 +63,7 @@ def prune(labels: tuple[int | None, ...], sources: tuple[tuple[int, ...], ...]) 
         return None
     useful = {last}
     for end in range(last, 0, -1):
-        if end in useful:
+        if end in useful and end in reached:
             useful.update(sources[end - 1])
     kept = sorted(reached & useful)
     place = {vertex: index for index, vertex in enumerate(kept)}

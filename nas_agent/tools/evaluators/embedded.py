@@ -1,8 +1,9 @@
 """The embedded benchmark: a regressor of NAS-Bench-201's results, for machines that have no table.
 
-What any embedded benchmark shares is here too: the ensemble, the evaluator, the split by id. An ensemble of small perceptrons in plain numpy, fitted by `scripts/fit_embedded.py` on four fifths of the
+An ensemble of small perceptrons in plain numpy, fitted by `scripts/fit_embedded.py` on four fifths of the
 isomorphism classes; `weights/embedded_nb201.json` states its error on the held-out fifth. The idea is that of
 NAS-Bench-301 (Siems et al., 2020); features, network and split are ours. Every value from here is *predicted*.
+What embedded benchmarks of other spaces share is here too: ensemble, split by id, evaluator.
 """
 
 from __future__ import annotations
