@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,27 @@ from nas_agent.tools.evaluators.embedded import CARD, OUTPUTS, WEIGHTS, Embedded
 from nas_agent.tools.tables import BenchmarkTable, find_table
 
 SEED = 0
-MEMBERS, WIDTH, EPOCHS, BATCH, RATE, DECAY = 12, 64, 400, 256, 3e-3, 0.1
 # Percent between the best fitted value and the ceiling of the log scale: about five times the noise of a test mean.
 HEADROOM = {"cifar10": 2.0, "cifar100": 6.0, "ImageNet16-120": 6.0}
 FOLDER = Path(__file__).resolve().parent.parent / "nas_agent" / "tools" / "evaluators" / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How an ensemble is fitted."""
+
+    members: int
+    width: int  # of both hidden layers
+    epochs: int
+    batch: int = 256
+    rate: float = 3e-3
+    decay: float = 0.1
+
+    def __str__(self) -> str:
+        return f"{self.members} perceptrons, hidden layers {self.width} and {self.width}"
+
+
+PLAN = Plan(members=12, width=64, epochs=400)
 
 
 def load_tables(space: NasBench201) -> dict[str, BenchmarkTable]:
@@ -74,11 +92,14 @@ def examples(space: NasBench201, tables: dict[str, BenchmarkTable]) -> tuple[Flo
     return np.concatenate(features), np.array(targets), np.array(weights)
 
 
-def fit(features: Floats, targets: Floats, weights: Floats) -> dict[str, np.ndarray]:
-    """Fit the ensemble; return the arrays that `apply_network` reads, as they are shipped."""
+def fit(features: Floats, targets: Floats, weights: Floats, headroom: Floats, plan: Plan) -> dict[str, np.ndarray]:
+    """Fit the ensemble; return the arrays that `apply_network` reads, as they are shipped.
+
+    `headroom`: percent between the best fitted value of each output and the ceiling of the log scale.
+    """
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
-    ceiling = targets.max(axis=0) + np.array([HEADROOM[task] for task, _ in OUTPUTS])
+    ceiling = targets.max(axis=0) + headroom
     logs = -np.log(ceiling - targets)
     shift, scale = logs.mean(axis=0), logs.std(axis=0)
     middle, spread = features.mean(axis=0), features.std(axis=0)
@@ -86,7 +107,7 @@ def fit(features: Floats, targets: Floats, weights: Floats) -> dict[str, np.ndar
     x = torch.tensor((features - middle) * inverse, dtype=torch.float32)
     y = torch.tensor((logs - shift) / scale, dtype=torch.float32)
     weight = torch.tensor(weights / weights.mean(), dtype=torch.float32)
-    matrices, biases = train(x, y, weight)
+    matrices, biases = train(x, y, weight, plan)
     # The standardisation of the inputs becomes part of the first layer.
     first = matrices[0] * inverse[None, :, None]
     biases[0] = biases[0] - (middle[None, None, :] @ first)
@@ -96,30 +117,30 @@ def fit(features: Floats, targets: Floats, weights: Floats) -> dict[str, np.ndar
     return arrays | {"ceiling": ceiling, "scale": scale, "shift": shift}
 
 
-def train(x: Tensor, y: Tensor, weight: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def train(x: Tensor, y: Tensor, weight: Tensor, plan: Plan) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the matrices (members, in, out) and biases (members, 1, out) of the three layers."""
-    sizes = [x.shape[1], WIDTH, WIDTH, y.shape[1]]
+    sizes = [x.shape[1], plan.width, plan.width, y.shape[1]]
     gains = [1.6, 1.6, 0.15]
     shapes = list(zip(sizes, sizes[1:], gains, strict=False))
-    matrices = [nn.Parameter(torch.randn(MEMBERS, a, b) * (gain / a) ** 0.5) for a, b, gain in shapes]
-    biases = [nn.Parameter(torch.zeros(MEMBERS, 1, b)) for b in sizes[1:]]
+    matrices = [nn.Parameter(torch.randn(plan.members, a, b) * (gain / a) ** 0.5) for a, b, gain in shapes]
+    biases = [nn.Parameter(torch.zeros(plan.members, 1, b)) for b in sizes[1:]]
 
     def network(batch: Tensor) -> Tensor:
-        hidden = batch.expand(MEMBERS, -1, -1)
+        hidden = batch.expand(plan.members, -1, -1)
         for layer, (matrix, bias) in enumerate(zip(matrices, biases, strict=True)):
             hidden = hidden @ matrix + bias
             if layer < 2:
                 hidden = nn.functional.silu(hidden)
         return hidden
 
-    groups = [{"params": matrices, "weight_decay": DECAY}, {"params": biases, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=RATE)
-    steps = len(x) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=EPOCHS * steps)
-    for _ in range(EPOCHS):
+    groups = [{"params": matrices, "weight_decay": plan.decay}, {"params": biases, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=plan.rate)
+    steps = len(x) // plan.batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, total_steps=plan.epochs * steps)
+    for _ in range(plan.epochs):
         order = torch.randperm(len(x))
         for step in range(steps):
-            rows = order[step * BATCH : (step + 1) * BATCH]
+            rows = order[step * plan.batch : (step + 1) * plan.batch]
             error = ((network(x[rows]) - y[rows]) ** 2).mean(dim=2) * weight[rows]
             loss = error.mean(dim=1).sum()
             optimiser.zero_grad()
@@ -129,20 +150,24 @@ def train(x: Tensor, y: Tensor, weight: Tensor) -> tuple[list[np.ndarray], list[
     return [m.detach().double().numpy() for m in matrices], [b.detach().double().numpy() for b in biases]
 
 
+def score(guess: Floats, truth: Floats) -> Json:
+    """R², Kendall tau over all and inside the top 10 % by the measured value, and RMSE in percent, of one output."""
+    top = truth >= np.quantile(truth, 0.9)
+    error = guess - truth
+    return {
+        "r2": round(float(1 - (error**2).sum() / ((truth - truth.mean()) ** 2).sum()), 4),
+        "kendall_tau": round(float(kendalltau(guess, truth).statistic), 4),
+        "kendall_tau_top_10_percent": round(float(kendalltau(guess[top], truth[top]).statistic), 4),
+        "rmse": round(float(np.sqrt((error**2).mean())), 4),
+        "rmse_top_10_percent": round(float(np.sqrt((error[top] ** 2).mean())), 4),
+    }
+
+
 def scores(predicted: Floats, measured: Floats) -> Json:
-    """R², Kendall tau over all and inside the top 10 % by the measured value, and RMSE in percent, for each output."""
+    """Score each output."""
     result: Json = {}
     for column, (task, split) in enumerate(OUTPUTS):
-        guess, truth = predicted[:, column], measured[:, column]
-        top = truth >= np.quantile(truth, 0.9)
-        error = guess - truth
-        result.setdefault(task, {})[split] = {
-            "r2": round(float(1 - (error**2).sum() / ((truth - truth.mean()) ** 2).sum()), 4),
-            "kendall_tau": round(float(kendalltau(guess, truth).statistic), 4),
-            "kendall_tau_top_10_percent": round(float(kendalltau(guess[top], truth[top]).statistic), 4),
-            "rmse": round(float(np.sqrt((error**2).mean())), 4),
-            "rmse_top_10_percent": round(float(np.sqrt((error[top] ** 2).mean())), 4),
-        }
+        result.setdefault(task, {})[split] = score(predicted[:, column], measured[:, column])
     return result
 
 
@@ -154,7 +179,7 @@ def make_card(space: NasBench201, tables: dict[str, BenchmarkTable]) -> Json:
     card = {
         "name": "embedded benchmark of NAS-Bench-201",
         "predicts": "validation and test accuracy (percent) after 200 epochs; nothing it says is a measurement",
-        "model": f"{MEMBERS} perceptrons, hidden layers {WIDTH} and {WIDTH}, on live one-hot edges and path sequences",
+        "model": f"{PLAN}, on live one-hot edges and path sequences",
         "fitted_on": {"classes": int((~kept).sum()), "rule": "isomorphism classes whose id modulo 5 is not 0"},
         "held_out": {"classes": int(kept.sum()), "rule": "isomorphism classes whose id modulo 5 is 0"},
         "truth": "the table's row of the cheapest member of each held-out class, NAS-Bench-201 v1.1, mean over seeds",
@@ -191,7 +216,8 @@ def main() -> None:
     space = NasBench201()
     tables = load_tables(space)
     if not check:
-        arrays = fit(*examples(space, tables))
+        headroom = np.array([HEADROOM[task] for task, _ in OUTPUTS])
+        arrays = fit(*examples(space, tables), headroom, PLAN)
         FOLDER.mkdir(exist_ok=True)
         np.savez_compressed(FOLDER / WEIGHTS, **arrays)  # type: ignore[arg-type]
     card = make_card(space, tables)

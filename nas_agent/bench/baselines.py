@@ -10,12 +10,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from random import Random
 
+import numpy as np
+
 from nas_agent.bench.methods import BudgetSpent, Meter, Method, Problem, Trace
 from nas_agent.errors import ConfigError, MissingExtra
+from nas_agent.principles.coding import Codes, Coding
 from nas_agent.records import Architecture
+from nas_agent.spaces import Choices, try_build
 
 # Draws from the space before a pool is asked for its unmeasured members instead.
 REDRAWS = 100
@@ -34,6 +39,15 @@ class Candidates:
             members = problem.space.enumerate()
         # None: too many to list, so everything is admitted and nothing is ever exhausted.
         self._members = None if members is None else {member.id: member for member in members}
+
+    @cached_property
+    def _coding(self) -> Coding:
+        return Coding(self._space.decisions)
+
+    @cached_property
+    def _codes(self) -> tuple[list[Architecture], Codes]:
+        members = list((self._members or {}).values())
+        return members, self._coding.encode([self._space.choices(member) for member in members])
 
     @property
     def exhausted(self) -> bool:
@@ -61,22 +75,16 @@ class Candidates:
             return None  # a space that cannot be listed, and yet holds nothing new
         return rng.choice([member for member in self._members.values() if not self._meter.knows(member)])
 
-    def nearest(self, architecture: Architecture, rng: Random) -> Architecture | None:
+    def nearest(self, wanted: Choices, rng: Random) -> Architecture | None:
         """Return the unmeasured one that differs in the fewest decisions; a fresh draw in a space too large to list."""
         if self._members is None:
             return self.fresh(rng)
-        wanted = self._space.choices(architecture)
-        best: list[Architecture] = []
-        fewest = len(wanted) + 1
-        for member in self._members.values():
-            if self._meter.knows(member):
-                continue
-            apart = sum(wanted[decision] != option for decision, option in self._space.choices(member).items())
-            if apart < fewest:
-                best, fewest = [], apart
-            if apart == fewest:
-                best.append(member)
-        return rng.choice(best) if best else None
+        members, codes = self._codes
+        left = np.flatnonzero([not self._meter.knows(member) for member in members])
+        if not len(left):
+            return None
+        apart = (codes[left] != self._coding.encode([wanted])).sum(axis=1)
+        return members[int(rng.choice(left[apart == apart.min()].tolist()))]
 
     def neighbours(self, architecture: Architecture) -> list[Architecture]:
         """Return those that differ in one decision, in the space's order."""
@@ -203,8 +211,8 @@ class Tpe(Baseline):
         known_in_a_row = 0
         while not candidates.exhausted:
             trial = study.ask(distributions)
-            asked = space.canonical(space.build(trial.params))
-            proposal = candidates.admit(asked)
+            asked = try_build(space, trial.params)  # None: no architecture, which TPE is told like a failure
+            proposal = None if asked is None else candidates.admit(asked)
             if proposal is not None and known_in_a_row < self.patience:
                 known_in_a_row = known_in_a_row + 1 if meter.knows(proposal) else 0
                 score = meter.score(proposal)
@@ -213,7 +221,7 @@ class Tpe(Baseline):
                 continue
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             known_in_a_row = 0
-            nearest = candidates.nearest(asked, rng)
+            nearest = candidates.nearest(trial.params if asked is None else space.choices(asked), rng)
             if nearest is None:
                 return
             score = meter.score(nearest)

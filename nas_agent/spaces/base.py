@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
+from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
 from nas_agent.spaces.cell_graph import CellGraph, Operation
 from nas_agent.spaces.features import Floats as Floats
@@ -64,11 +65,11 @@ class Space(Protocol):
         ...
 
     def sample(self, rng: Random) -> Architecture:
-        """Draw uniformly over the decisions; the result is canonical."""
+        """Draw uniformly over the decisions, again where that is no architecture; the result is canonical."""
         ...
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
-        """Yield each distinct canonical architecture that differs in one decision."""
+        """Yield each distinct canonical architecture that differs in one decision; those that are none are left out."""
         ...
 
     def crossover(self, first: Architecture, second: Architecture, rng: Random) -> Architecture:
@@ -92,7 +93,10 @@ class Space(Protocol):
         ...
 
     def build(self, choices: Choices) -> Architecture:
-        """Make the architecture with these options; the inverse of `choices`."""
+        """Make the architecture with these options; the inverse of `choices`.
+
+        Raise InvalidArchitecture where they are no architecture together: who draws choices uses `try_build`.
+        """
         ...
 
     def enumerate(self) -> Sequence[Architecture] | None:
@@ -122,6 +126,14 @@ class Space(Protocol):
     def network(self, architecture: Architecture, *, classes: int, in_channels: int, width: int) -> nn.Module:
         """Build the network for training: images (B, in_channels, H, W) -> logits (B, classes)."""
         ...
+
+
+def try_build(space: Space, choices: Choices) -> Architecture | None:
+    """Return the canonical architecture of these choices, or None where together they are none."""
+    try:
+        return space.canonical(space.build(choices))
+    except InvalidArchitecture:
+        return None
 
 
 def short_hash(text: str) -> str:

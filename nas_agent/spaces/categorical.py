@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 # A space with at most this many points is enumerated: its canonical classes are all candidates.
 ENUMERABLE = 50_000
-# Architectures that a larger space remembers at once: more than a round proposes, and little memory.
-REMEMBERED = 10_000
+# Architectures that a larger space remembers at once: more than a round proposes or a table of it lists.
+REMEMBERED = 50_000
+# Draws of a sample or a child before a space settles for none, where not all options go together.
+REDRAWS = 1000
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -65,6 +67,9 @@ class CategoricalSpace:
         if set(given) != {d.name for d in self.decisions}:
             raise InvalidArchitecture(f"expected each decision once, as in '{self._example}', got {text!r}")
         return tuple(given[d.name] for d in self.decisions)
+
+    def check(self, options: tuple[str, ...]) -> None:
+        """Raise InvalidArchitecture where these options together are no architecture; by default all are."""
 
     def canonical_options(self, options: tuple[str, ...]) -> tuple[str, ...]:
         """Return the options that stand for all those that mean the same network; applied twice, it changes nothing.
@@ -112,13 +117,19 @@ class CategoricalSpace:
             f"space '{self.name}' has no network to train; give its class a method 'network', or use a table"
         )
 
+    def describe(self, architecture: Architecture) -> dict[str, Floats]:
+        """Structure of a canonical cell's graph; without a graph, one-hot choices and the count of each option.
+
+        A subclass may add blocks of its own; `features` remembers what this returns.
+        """
+        graph = self.graph(architecture)
+        return self._counted(architecture) if graph is None else structure_features(graph, self.sizes(architecture))
+
     def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of the canonical cell's graph; without one, its choices and option counts; logs of the sizes."""
+        """Describe the architecture's class by blocks of numbers; one block is known to the surrogate: see `Space`."""
         known = self._described.get(architecture.id)
         if known is None:
-            canonical = self.canonical(architecture)
-            graph = self.graph(canonical)
-            known = self._counted(canonical) if graph is None else structure_features(graph, self.sizes(canonical))
+            known = self.describe(self.canonical(architecture))
             self._remember(self._described, architecture.id, known)
         return known
 
@@ -126,7 +137,8 @@ class CategoricalSpace:
 
     def parse(self, text: str) -> Architecture:
         """Read the space's notation; raise InvalidArchitecture with advice."""
-        return self._make(self.read(text))
+        known = self._split.get(text)
+        return self._make(self.read(text) if known is None else known)
 
     def format(self, architecture: Architecture) -> str:
         """Write the space's notation."""
@@ -145,7 +157,14 @@ class CategoricalSpace:
 
     def sample(self, rng: Random) -> Architecture:
         """Draw uniformly over the decisions; the result is canonical."""
-        return self.canonical(self._make(tuple(rng.choice(d.options) for d in self.decisions)))
+        for _ in range(REDRAWS):
+            drawn = self.made(tuple(rng.choice(d.options) for d in self.decisions))
+            if drawn is not None:
+                return self.canonical(drawn)
+        raise InvalidArchitecture(
+            f"space '{self.name}': {REDRAWS:,} draws of its decisions gave no architecture; "
+            "give its class a method 'sample' that does"
+        )
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """Yield each distinct canonical architecture that differs in one decision."""
@@ -153,15 +172,19 @@ class CategoricalSpace:
         seen = {architecture.id}
         for place, decision in enumerate(self.decisions):
             for option in decision.options:
-                other = self._make((*options[:place], option, *options[place + 1 :]))
-                if other.id not in seen:
+                other = self.made((*options[:place], option, *options[place + 1 :]))
+                if other is not None and other.id not in seen:
                     seen.add(other.id)
                     yield self.canonical(other)
 
     def crossover(self, first: Architecture, second: Architecture, rng: Random) -> Architecture:
-        """Take each decision from one of the two parents."""
-        pairs = zip(self._options(first), self._options(second), strict=True)
-        return self.canonical(self._make(tuple(rng.choice(pair) for pair in pairs)))
+        """Take each decision from one of the two parents; the first parent where that is no architecture too often."""
+        pairs = list(zip(self._options(first), self._options(second), strict=True))
+        for _ in range(REDRAWS):
+            child = self.made(tuple(rng.choice(pair) for pair in pairs))
+            if child is not None:
+                return self.canonical(child)
+        return self.canonical(first)
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """Return the cheapest member of the isomorphism class; in a large space, that of `canonical_options`."""
@@ -172,6 +195,13 @@ class CategoricalSpace:
     def enumerate(self) -> Sequence[Architecture] | None:
         """Return all canonical architectures, or None where they are too many."""
         return self._classes if self._enumerable else None
+
+    def made(self, options: tuple[str, ...]) -> Architecture | None:
+        """Make the architecture with these options, or None where together they are none."""
+        try:
+            return self._make(options)
+        except InvalidArchitecture:
+            return None
 
     # -- behind the scenes ----------------------------------------------------------------------------
 
@@ -226,6 +256,7 @@ class CategoricalSpace:
                 raise InvalidArchitecture(
                     f"unknown option {option!r} for '{decision.name}'; choose from {', '.join(decision.options)}"
                 )
+        self.check(options)
         architecture = Architecture(self.name, self.write(options), short_hash(self.canonical_key(options)))
         self._remember(self._made, options, architecture)
         self._remember(self._split, architecture.text, options)
@@ -247,7 +278,9 @@ class CategoricalSpace:
         """Isomorphism class id -> its cheapest member; the first in enumeration order among equals."""
         best: dict[str, tuple[float, Architecture]] = {}
         for options in itertools.product(*(d.options for d in self.decisions)):
-            member, cost = self._make(options), self.cost(options)
+            member, cost = self.made(options), self.cost(options)
+            if member is None:
+                continue
             known = best.get(member.id)
             if known is None or cost < known[0]:
                 best[member.id] = (cost, member)

@@ -10,11 +10,15 @@ from pathlib import Path
 
 from nas_agent.errors import ConfigError
 from nas_agent.spaces.base import Decision, Space
+from nas_agent.spaces.darts import Darts
+from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.spaces.trans101 import Trans101Macro, Trans101Micro
 
 BUILT_IN: dict[str, Callable[[], Space]] = {
     "nb201": NasBench201,
+    "nb101": NasBench101,
+    "darts": Darts,
     "trans101-micro": Trans101Micro,
     "trans101-macro": Trans101Macro,
 }

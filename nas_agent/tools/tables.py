@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nas_agent.errors import ConfigError, DataError, InvalidArchitecture
-from nas_agent.records import Architecture, Task
+from nas_agent.records import Architecture, Provenance, Task
 from nas_agent.spaces.base import Space
 from nas_agent.tools.home import home
 from nas_agent.tools.table_files import Columns, mode_of, read_columns, shown
@@ -36,10 +36,18 @@ class BenchmarkTable:
     """The usable rows of one table for one task, one for each isomorphism class."""
 
     def __init__(
-        self, task: Task, space: Space, source: Path, columns: Columns, *, fidelity: str, about: str = ""
+        self,
+        task: Task,
+        space: Space,
+        source: Path,
+        columns: Columns,
+        *,
+        fidelity: str,
+        provenance: Provenance = "measured",
+        about: str = "",
     ) -> None:
         """Parse every row; raise DataError for a row that is no architecture or contradicts another one."""
-        self.task, self.source, self.fidelity = task, source, fidelity
+        self.task, self.source, self.fidelity, self.provenance = task, source, fidelity, provenance
         self._about = about  # what the user must know of the whole table, for its note
         self.simulated = "seconds" in columns.numbers
         _check_seconds(source, columns)
@@ -95,6 +103,8 @@ class BenchmarkTable:
         """Say in one line what was read and what was left out."""
         parts = [self._about] if self._about else []
         parts.append(f"{self.rows:,} rows, {len(self._by_id):,} different architectures, {self.fidelity}")
+        if self.provenance == "predicted":
+            parts.append("every value is predicted, not measured")
         parts.append(f"{'maximise' if self.task.maximise else 'minimise'} {self.task.metric}")
         if self.left_out:
             parts.append(f"{self.left_out:,} rows without a value for {self.task.name} left out")

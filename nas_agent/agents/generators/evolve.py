@@ -10,6 +10,7 @@ from nas_agent.agents.generators.base import Brief
 from nas_agent.principles.coding import Codes
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Proposal
+from nas_agent.spaces import try_build
 
 ELITES = 16  # parents: the best of what was measured
 CLOSEST = 4  # elites whose whole neighbourhood is proposed
@@ -134,32 +135,35 @@ def _domains(brief: Brief) -> dict[str, tuple[str, ...]]:
     return {decision.name: brief.refinement.allowed(decision) for decision in brief.space.decisions}
 
 
-def _sample(brief: Brief, domains: dict[str, tuple[str, ...]], rng: Random) -> Architecture:
-    """Draw from the space; inside the principles, from what they leave, which chance alone may never hit."""
+def _sample(brief: Brief, domains: dict[str, tuple[str, ...]], rng: Random) -> Architecture | None:
+    """Draw from the space; inside the principles, from what they leave, which chance alone may never hit.
+
+    None where the draw is no architecture of the space: the caller draws again.
+    """
     if brief.refinement is None or brief.outside:
         return brief.space.sample(rng)
     for _ in range(TRIES):
         choices = {name: rng.choice(options) for name, options in domains.items()}
-        if brief.refinement.allows(choices):
-            break
-    else:
-        choices = brief.refinement.sample(rng)
-    return brief.space.canonical(brief.space.build(choices))
+        if brief.refinement.allows(choices) and (drawn := try_build(brief.space, choices)) is not None:
+            return drawn
+    return try_build(brief.space, brief.refinement.sample(rng))
 
 
-def _mutate(brief: Brief, parent: Architecture, domains: dict[str, tuple[str, ...]], rng: Random) -> Architecture:
-    """Give one or two decisions of the parent another option, where their domains have one."""
+def _mutate(
+    brief: Brief, parent: Architecture, domains: dict[str, tuple[str, ...]], rng: Random
+) -> Architecture | None:
+    """Give one or two decisions of the parent another option, where their domains have one; None as in `_sample`."""
     choices = brief.space.choices(parent)
     for name in rng.sample(list(domains), min(rng.choice((1, 2)), len(domains))):
         others = [option for option in domains[name] if option != choices[name]]
         choices[name] = rng.choice(others) if others else choices[name]
-    return brief.space.canonical(brief.space.build(choices))
+    return try_build(brief.space, choices)
 
 
 def _keep(
-    brief: Brief, found: dict[str, Proposal], candidate: Architecture, author: str, *parents: Architecture
+    brief: Brief, found: dict[str, Proposal], candidate: Architecture | None, author: str, *parents: Architecture
 ) -> None:
-    """Add the candidate unless it is known, was found already, or breaks a principle."""
-    if candidate.id in brief.known or candidate.id in found or not brief.allows(candidate):
+    """Add the candidate unless it is none, is known, was found already, or breaks a principle."""
+    if candidate is None or candidate.id in brief.known or candidate.id in found or not brief.allows(candidate):
         return
     found[candidate.id] = Proposal(candidate, author, tuple(parent.id for parent in parents))

@@ -10,7 +10,7 @@ from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.benchmarks.arrays import one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
-from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark, EmbeddedEvaluator, EmbeddedTestSplit
+from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark, EmbeddedEvaluator, EmbeddedTestSplit, predicted_note
 from nas_agent.tools.tables import BenchmarkTable
 
 FILE = "nb201.npz"
@@ -52,11 +52,7 @@ def embedded_nb201(space: Space, task: Task, why: str) -> Evaluation:
     """Answer with the packaged regressor."""
     assert isinstance(space, NasBench201)
     benchmark = EmbeddedBenchmark(space)
-    score = benchmark.card["scores"][task.name]["val"]
-    note = (
-        f"evaluator embedded: {why}; every value is predicted, not measured "
-        f"(on held-out cells: Kendall tau {score['kendall_tau']:.2f}, error {score['rmse']:.2f} {task.unit})"
-    )
+    note = predicted_note(why, benchmark.card["scores"][task.name]["val"], task.unit)
     evaluator, test_split = EmbeddedEvaluator(benchmark, task), EmbeddedTestSplit(benchmark, task)
     return Evaluation(task, evaluator, test_split, note, optimum=benchmark.optimum(task))
 

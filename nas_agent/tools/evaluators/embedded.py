@@ -3,6 +3,7 @@
 An ensemble of small perceptrons in plain numpy, fitted by `scripts/fit_embedded.py` on four fifths of the
 isomorphism classes; `weights/embedded_nb201.json` states its error on the held-out fifth. The idea is that of
 NAS-Bench-301 (Siems et al., 2020); features, network and split are ours. Every value from here is *predicted*.
+What embedded benchmarks of other spaces share is here too: ensemble, split by id, evaluator.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,23 @@ HELD_OUT_IN = 5  # one class in five is held out
 def held_out(architecture: Architecture) -> bool:
     """Tell whether the architecture's isomorphism class was kept from the fit: its id modulo 5 is 0."""
     return int(architecture.id, 16) % HELD_OUT_IN == 0
+
+
+class Regressor(Protocol):
+    """A packaged regressor of one space's results."""
+
+    @property
+    def fidelity(self) -> str:
+        """What it predicts the result of, e.g. "200 epochs"."""
+        ...
+
+    def pool(self) -> Sequence[Architecture] | None:
+        """Return the architectures to search among, or None for the whole space."""
+        ...
+
+    def value(self, architecture: Architecture, task: Task, split: str) -> float:
+        """Predict the metric on the split `val`, or `test` where it was fitted on one."""
+        ...
 
 
 class CellEncoder:
@@ -107,19 +125,24 @@ def encode(space: NasBench201, architectures: Sequence[Architecture]) -> Floats:
 class EmbeddedBenchmark:
     """The packaged regressor; predicts validation and test of three datasets at 200 epochs."""
 
+    fidelity = "200 epochs"
+
     def __init__(self, space: NasBench201) -> None:
         self._space = space
 
     @cached_property
     def card(self) -> Json:
         """Held-out error, rank correlation, split, seed and command of the shipped weights."""
-        card: Json = json.loads(_packaged(CARD).read_text(encoding="utf-8"))
-        return card
+        return read_card(CARD)
 
     @cached_property
     def classes(self) -> Sequence[Architecture]:
         """All isomorphism classes of the space."""
         return self._space.enumerate() or ()
+
+    def pool(self) -> Sequence[Architecture]:
+        """Return every isomorphism class of the space."""
+        return self.classes
 
     @cached_property
     def predictions(self) -> Floats:
@@ -128,9 +151,7 @@ class EmbeddedBenchmark:
         All at once on first use: it takes a fraction of a second, and a value cannot depend on what else was asked,
         as it would where matrix products of different shapes round differently.
         """
-        with _packaged(WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            weights = {name: arrays[name].astype(np.float64) for name in arrays.files}
-        return apply_network(weights, encode(self._space, self.classes))
+        return apply_network(read_weights(WEIGHTS), encode(self._space, self.classes))
 
     @cached_property
     def _row(self) -> dict[str, int]:
@@ -162,8 +183,28 @@ def apply_network(weights: dict[str, Any], features: Floats) -> Floats:
     return result
 
 
+def read_card(name: str) -> Json:
+    """Read a packaged card: held-out error, rank correlation, split, seed and command of shipped weights."""
+    card: Json = json.loads(_packaged(name).read_text(encoding="utf-8"))
+    return card
+
+
+def read_weights(name: str) -> dict[str, Any]:
+    """Read packaged weights in double precision: what `apply_network` takes."""
+    with _packaged(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name].astype(np.float64) for name in arrays.files}
+
+
 def _packaged(name: str) -> Any:
     return files("nas_agent.tools.evaluators") / "weights" / name
+
+
+def predicted_note(why: str, score: Json, unit: str) -> str:
+    """Say in one line that every value is predicted, why, and how well the card says it is."""
+    return (
+        f"evaluator embedded: {why}; every value is predicted, not measured "
+        f"(on held-out cells: Kendall tau {score['kendall_tau']:.2f}, error {score['rmse']:.2f} {unit})"
+    )
 
 
 class EmbeddedEvaluator:
@@ -171,14 +212,18 @@ class EmbeddedEvaluator:
 
     name = "embedded"
     provenance: Provenance = "predicted"
-    fidelity = "200 epochs"
 
-    def __init__(self, benchmark: EmbeddedBenchmark, task: Task) -> None:
+    def __init__(self, benchmark: Regressor, task: Task) -> None:
         self._benchmark, self._task = benchmark, task
 
-    def pool(self) -> Sequence[Architecture]:
-        """Return every isomorphism class of the space."""
-        return self._benchmark.classes
+    @property
+    def fidelity(self) -> str:
+        """What the predictions stand for."""
+        return self._benchmark.fidelity
+
+    def pool(self) -> Sequence[Architecture] | None:
+        """Return the regressor's candidates."""
+        return self._benchmark.pool()
 
     def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
         """Predict the validation accuracy; no time is claimed, and the seed changes nothing."""
@@ -196,7 +241,7 @@ class EmbeddedEvaluator:
 class EmbeddedTestSplit:
     """Predicts the test accuracy of the winner with the same regressor."""
 
-    def __init__(self, benchmark: EmbeddedBenchmark, task: Task) -> None:
+    def __init__(self, benchmark: Regressor, task: Task) -> None:
         self._benchmark, self._task = benchmark, task
 
     def open(self, architecture: Architecture, *, seed: int) -> TestResult:

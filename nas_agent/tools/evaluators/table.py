@@ -14,7 +14,6 @@ class TableEvaluator:
     """Answers with the validation value of the cheapest measured member of an architecture's class."""
 
     name = "table"
-    provenance: Provenance = "measured"
 
     def __init__(self, table: BenchmarkTable) -> None:
         self._table = table
@@ -23,6 +22,11 @@ class TableEvaluator:
     def source(self) -> Path:
         """The file that the table was read from."""
         return self._table.source
+
+    @property
+    def provenance(self) -> Provenance:
+        """Whether the table's values were measured; some tables hold what a surrogate predicted."""
+        return self._table.provenance
 
     @property
     def fidelity(self) -> str:
@@ -64,6 +68,7 @@ class TableEvaluator:
             seconds=row.seconds,
             seed=seed,
             evaluator=self.name,
+            provenance=self.provenance,
             simulated=self._table.simulated,
         )
 
@@ -79,5 +84,6 @@ class TableTestSplit:
         row = self._table.row(architecture)
         if row is None or row.test is None:
             what = "no row" if row is None else "no test value"
-            return TestResult(None, "measured", f"the table has {what} for this architecture")
-        return TestResult(row.test, "measured", f"test split, {self._table.fidelity}, same row as the validation value")
+            return TestResult(None, self._table.provenance, f"the table has {what} for this architecture")
+        note = f"test split, {self._table.fidelity}, same row as the validation value"
+        return TestResult(row.test, self._table.provenance, note)
