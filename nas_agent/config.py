@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nas_agent.errors import ConfigError
 
@@ -63,6 +63,12 @@ class Config(BaseModel):
     data: Path | None = None
     # Folder in which run folders are made.
     out: Path = Path("runs")
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _several(cls, source: object) -> object:
+        """One name stands for a list of one: in older run folders, and by `--set source=NAME`."""
+        return (source,) if isinstance(source, str) else source
 
 
 def load_config(file: Path | None, flags: dict[str, Any], overrides: tuple[str, ...] = ()) -> Config:

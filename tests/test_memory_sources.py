@@ -103,7 +103,7 @@ def test_a_spoiled_run_folder_is_named_and_does_not_keep_the_others_from_memory(
     assert recall_from(TASK.name, tmp_path)
     for name in (bad.path.name, str(bad.path)):
         with pytest.raises(ConfigError, match=f"--from .*{bad.path.name}"):
-            check_source(config(tmp_path, source=name), TASK, Toy())
+            check_source(config(tmp_path, source=(name,)), TASK, Toy())
 
 
 def test_a_run_that_was_cut_off_before_its_first_event_is_passed_over_in_silence(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_run_that_was_cut_off_before_its_first_event_is_passed_over_in_silence
 
 def recall_from(source: str, tmp_path: Path) -> list[Json]:
     memory = Memory(tmp_path / "never made", Words())
-    found = RunMemory(config(tmp_path, source=source), TASK, Toy(), tmp_path / "now", memory).recall()
+    found = RunMemory(config(tmp_path, source=(source,)), TASK, Toy(), tmp_path / "now", memory).recall()
     assert not (tmp_path / "never made").exists()
     return found
 
@@ -157,7 +157,7 @@ def test_a_folder_that_is_no_run_does_not_hide_the_task_of_its_name(
 def test_the_last_run_is_never_the_one_that_asks(tmp_path: Path) -> None:
     first = start(config(tmp_path / "runs", budget=30), evaluation=evaluation())
     assert first.best is not None
-    again = start(config(tmp_path / "runs", budget=2, source="last", recall="none"), evaluation=evaluation())
+    again = start(config(tmp_path / "runs", budget=2, source=("last",), recall="none"), evaluation=evaluation())
     assert again.outcomes[0].architecture == first.best.architecture
 
 
@@ -167,24 +167,24 @@ def test_a_source_is_checked_before_a_run_is_made(source: str, tmp_path: Path) -
     failing = start(config(tmp_path / "runs", budget=3), evaluation=evaluation(Diary(fail_on="layer")))
     name = {"empty": str(tmp_path / "empty"), "failed": str(failing.run)}.get(source, source)
     with pytest.raises(ConfigError, match=source if source != "failed" else "with results in space 'toy'"):
-        check_source(config(tmp_path, source=name), TASK, Toy())
+        check_source(config(tmp_path, source=(name,)), TASK, Toy())
 
 
 def test_a_source_of_another_space_is_refused_and_none_needs_no_check(tmp_path: Path) -> None:
     run = start(config(tmp_path / "runs"), evaluation=evaluation()).run
-    check_source(config(tmp_path, source=run), TASK, Toy())
+    check_source(config(tmp_path, source=(run,)), TASK, Toy())
     check_source(config(tmp_path), TASK, LargeToy())
     with pytest.raises(ConfigError, match="in space 'large-toy', found none"):
-        check_source(config(tmp_path, source=run), TASK, LargeToy())
+        check_source(config(tmp_path, source=(run,)), TASK, LargeToy())
 
 
 def test_an_earlier_run_can_be_named_as_the_source(tmp_path: Path) -> None:
     first = start(config(tmp_path / "runs", budget=30), evaluation=evaluation())
     assert first.best is not None
-    again = start(config(tmp_path / "runs", budget=2, source=first.run, recall="none"), evaluation=evaluation())
+    again = start(config(tmp_path / "runs", budget=2, source=(first.run,), recall="none"), evaluation=evaluation())
     assert again.outcomes[0].architecture == first.best.architecture
 
 
 def test_a_source_that_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no run 'nowhere'"):
-        start(config(tmp_path / "runs", source="nowhere"), evaluation=evaluation())
+    with pytest.raises(ConfigError, match=r"^--from nowhere: expected a task .*, found none of that name for space 'toy'; [^\n]*$"):
+        start(config(tmp_path / "runs", source=("nowhere",)), evaluation=evaluation())

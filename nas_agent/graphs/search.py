@@ -8,8 +8,9 @@ node that is taken again after a crash writes the same events, and the log recog
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
             found = use.memory.recall()
         except (MemoryStoreError, StorageError) as error:  # a cold start is worth more than no start
             found, problem = [], str(error)
-        items = [item for item in found if fits(use.space, item)]
+        items = [item for known in found if (item := known_here(use.space, known)) is not None]
         dropped = len(found) - len(items)
     use.journal.emit("recalled", items=items, dropped=dropped, problem=problem)
     return {"events": len(use.journal.log.events)}
@@ -90,7 +91,7 @@ def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
 def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Queue the first architectures: the best of sources, recalled elites, or uniform draws."""
     use = runtime.context
-    recalled = first_of_sources(use) or recalled_elites(use)
+    recalled = first_of_sources(use) if use.journal.sources else recalled_elites(use)
     wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
     seeds = recalled[:wanted]
     taken = {proposal.architecture.id for proposal in seeds}
@@ -340,9 +341,9 @@ def targets(source: RecalledSource) -> tuple[float, ...]:
 
 def recalled_sources(use: Services) -> list[RecalledSource]:
     """Return what other tasks found in this space and is not refused; a predicted one only to predicted values."""
-    items = (item for item in use.journal.recalled if item["kind"] == "source" and not item["refused"])
-    found = (RecalledSource.from_dict(item) for item in items if item["space"] == use.space.name)
-    return [s for s in found if s.provenance == "measured" or use.evaluator.provenance == "predicted"]
+    found = map(RecalledSource.from_dict, use.journal.sources)
+    here = (s for s in found if s.space == use.space.name and not s.refused)
+    return [s for s in here if s.provenance == "measured" or use.evaluator.provenance == "predicted"]
 
 
 def note_agreement(use: Services) -> None:
@@ -368,45 +369,54 @@ def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
     return list(drawn.values())
 
 
-def fits(space: Space, item: Json) -> bool:
-    """Tell whether a recalled item means anything in this space: one of the same name may have changed since."""
-    if item["kind"] != "architecture" or item["architecture"]["space"] != space.name:
+def known_here(space: Space, item: Json) -> Json | None:
+    """Return what of a recalled item means anything in this space: one of the same name may have changed since."""
+    if item["kind"] == "source":
+        rows = [row for row in item["rows"] if fits(space, row["architecture"])]
+        return {**item, "rows": rows} if rows else None
+    return item if item["kind"] != "architecture" or fits(space, item["architecture"]) else None
+
+
+def fits(space: Space, architecture: Json) -> bool:
+    """Tell whether this is an architecture of the space as it is now; those of other spaces pass."""
+    if architecture["space"] != space.name:
         return True
     try:
-        return bool(space.parse(item["architecture"]["text"]).id == item["architecture"]["id"])
+        return bool(space.parse(architecture["text"]).id == architecture["id"])
     except InvalidArchitecture:
         return False
 
 
 def first_of_sources(use: Services) -> list[Proposal]:
     """Return the best few of the sources in turn: what replaying them would measure first."""
-    measurable = None if use.pool is None else {architecture.id: architecture for architecture in use.pool}
+    ranked = (
+        [
+            Proposal(best, f"best of {source.name}")
+            for best in measurable(use, [row.architecture for row in source.rows])
+        ]
+        for source in recalled_sources(use)
+    )
     found: dict[str, Proposal] = {}
-    sources = recalled_sources(use)
-    for place in range(REPLAYED):
-        for source in sources:
-            if len(found) == REPLAYED or place >= len(source.rows):
-                break
-            architecture = source.rows[place].architecture
-            if measurable is not None:
-                if architecture.id not in measurable:
-                    continue
-                architecture = measurable[architecture.id]
-            found.setdefault(architecture.id, Proposal(architecture, f"best of {source.name}"))
+    for proposal in filter(None, chain.from_iterable(zip_longest(*ranked))):
+        if len(found) < REPLAYED:
+            found.setdefault(proposal.architecture.id, proposal)
     return list(found.values())
 
 
 def recalled_elites(use: Services) -> list[Proposal]:
-    """Return the recalled architectures that can be measured here, best source first."""
-    measurable = None if use.pool is None else {architecture.id: architecture for architecture in use.pool}
+    """Return the recalled architectures that can be measured here, best task first: where no source came with them."""
     found: dict[str, Proposal] = {}
     for item in use.journal.recalled:
-        if item["kind"] != "architecture" or item["architecture"]["space"] != use.space.name:
-            continue
-        architecture = Architecture.from_dict(item["architecture"])
-        if measurable is not None:
-            if architecture.id not in measurable:
-                continue
-            architecture = measurable[architecture.id]
-        found.setdefault(architecture.id, Proposal(architecture, f"recalled from {item['task']}"))
+        if item["kind"] == "architecture" and item["architecture"]["space"] == use.space.name:
+            for architecture in measurable(use, [Architecture.from_dict(item["architecture"])]):
+                found.setdefault(architecture.id, Proposal(architecture, f"recalled from {item['task']}"))
     return list(found.values())
+
+
+def measurable(use: Services, architectures: Sequence[Architecture]) -> list[Architecture]:
+    """Return those that can be measured here, each as the candidates have it where these are listed."""
+    if use.pool is None:
+        return list(architectures)
+    wanted = {architecture.id for architecture in architectures}
+    listed = {architecture.id: architecture for architecture in use.pool if architecture.id in wanted}
+    return [listed[architecture.id] for architecture in architectures if architecture.id in listed]

@@ -47,7 +47,8 @@ class Journal:
     log: EventLog
     archive: Archive
     library: Library
-    recalled: list[Json] = field(default_factory=list)
+    recalled: list[Json] = field(default_factory=list)  # architectures and principles
+    sources: list[Json] = field(default_factory=list)  # recalled for the surrogate to learn from
     agreement: dict[str, float] = field(default_factory=dict)  # of each source that is used, as last logged
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event
@@ -97,7 +98,8 @@ class Journal:
             case "principle":
                 self.library.apply(Change.from_dict(event))
             case "recalled":
-                self.recalled = list(event["items"])
+                self.recalled = [item for item in event["items"] if item["kind"] != "source"]
+                self.sources = [item for item in event["items"] if item["kind"] == "source"]
             case "sources":
                 self.agreement = dict(event["agreement"])
             case "model_call":

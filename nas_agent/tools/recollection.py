@@ -5,6 +5,8 @@ Run folders are the truth. Memory is an index of them; `--from` reads them, and 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from nas_agent.config import Config
@@ -37,6 +39,19 @@ def check_source(config: Config, task: Task, space: Space) -> None:
     read_sources(named, target_of(config, task, space, None))
 
 
+def named_apart(items: Sequence[Json]) -> list[Json]:
+    """Number sources of one name, as two runs on a task are: a trace tells them apart by their names alone."""
+    seen: Counter[str] = Counter()
+    named = []
+    for item in items:
+        if item["kind"] == "source":
+            name = item["name"]
+            seen[name] += 1
+            item = item if seen[name] == 1 else {**item, "name": f"{name} ({seen[name]})"}
+        named.append(item)
+    return named
+
+
 class RunMemory:
     """The memory of one search; with `keep` off, the search reads it and leaves nothing in it."""
 
@@ -52,11 +67,11 @@ class RunMemory:
         named = [name for name in config.source if name != MEMORY]
         items = read_sources(named, target_of(config, self._task, self._space, self._run))
         if config.recall == "none" or (config.source and MEMORY not in config.source):
-            return items
+            return named_apart(items)
         recalled = self._memory.recall(
             self._task, self._space.name, ARCHITECTURES, PRINCIPLES, config.recall, k_rows=config.source_rows
         )
-        return [*items, *(item.to_dict() for item in recalled)]
+        return named_apart([*items, *(item.to_dict() for item in recalled)])
 
     def remember(self, journal: Journal) -> str:
         """Hand the finished search to memory; return what went wrong, if anything did.

@@ -84,11 +84,12 @@ def _from_table(name: str, target: Target) -> list[Json]:
     spaces = [load_space(benchmark.space) for benchmark, _ in known if space_name in ("", benchmark.space)]
     if not spaces:
         return []
+    # A user's variant of a space is answered by that space's table, so the table is the variant's own too.
     here = [space for space in spaces if isinstance(target.space, type(space))]
+    if here and known[0][1].name == target.task.name:
+        raise ConfigError(f"--from {name}: this is the task itself; a search would look its answer up, not find it")
     space = (here or spaces)[0]
     evaluation = load_evaluation(task_name, space, "auto", data=target.data, epochs=None)
-    if evaluation.task.name == target.task.name and space.name == target.space.name:
-        raise ConfigError(f"--from {name}: this is the task itself; a search would look its answer up, not find it")
     return table_items(evaluation, space, target)
 
 
@@ -206,7 +207,7 @@ def _from_run(name: str, target: Target) -> list[Json]:
         if named or (Path(name) / "run.json").is_file():
             return run_items([record_of(find(home(), name))], name, target)
     except (RunFolderError, OSError, ValueError) as error:
-        raise ConfigError(f"--from {name[:200]}: {error}") from error
+        raise ConfigError(f"--from {name[:200]}: {getattr(error, 'strerror', None) or error}") from error
     return []
 
 

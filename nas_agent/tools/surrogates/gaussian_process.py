@@ -209,6 +209,7 @@ class Posterior:
         keep = [row for row in range(len(self._active)) if row >= len(self._sources) or self._sources[row] != source]
         lead = [row for row in keep if row < len(self._sources)]
         self._distances[:, : len(keep)] = self._distances[:, keep]
+        self._rows -= len(self._active) - len(keep)
         self._active = [self._active[row] for row in keep]
         self._source_targets = self._source_targets[lead]
         self._sources = [self._sources[row] - (self._sources[row] > source) for row in lead]
