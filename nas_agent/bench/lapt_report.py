@@ -37,7 +37,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
     """Compute every figure of one pair."""
     evaluation = comparison.evaluation
     task, values = evaluation.task, _values(evaluation)
-    goals = _goals(evaluation, values)
+    goals, cells = _goals(evaluation, values), _cells(evaluation)
     reference = REFERENCE if REFERENCE in comparison.traces else next(iter(comparison.traces))
     points = [point for point in POINTS if point <= comparison.budget]
     return {
@@ -57,7 +57,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
                     goal: reached(task, runs, value, comparison.budget).to_dict() for goal, value in goals.items()
                 },
                 "value": {str(p): _spread(_best_at(task, runs, p)) for p in points},
-                "rank": {str(p): _spread(_ranks(task, values, _best_at(task, runs, p))) for p in points},
+                "rank": {str(p): _spread(_ranks(task, cells, _best_at(task, runs, p))) for p in points},
             }
             for name, runs in comparison.traces.items()
         },
@@ -65,7 +65,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
             name: {
                 quantity: difference.to_dict() | {"decided": difference.decided}
                 for quantity, difference in _differences(
-                    task, values, goals, points, comparison.traces[reference], runs, comparison.budget
+                    task, cells, goals, points, comparison.traces[reference], runs, comparison.budget
                 ).items()
             }
             for name, runs in comparison.traces.items()
@@ -73,6 +73,13 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
         },
         "seconds": comparison.seconds,
     }
+
+
+def _cells(evaluation: Evaluation) -> Floats:
+    """Return the validation value of every cell, isomorphic ones counted where the table has them."""
+    if isinstance(evaluation.evaluator, TableEvaluator):
+        return np.array(evaluation.evaluator.cell_values())
+    return _values(evaluation)
 
 
 def _values(evaluation: Evaluation) -> Floats:
@@ -84,10 +91,8 @@ def _values(evaluation: Evaluation) -> Floats:
 
 def _goals(evaluation: Evaluation, values: Floats) -> dict[str, float]:
     """Return the values to be reached: a cell of the top 0.1 % (isomorphic ones counted), the best 1 %, the optimum."""
-    task, cells = evaluation.task, values
-    if isinstance(evaluation.evaluator, TableEvaluator):
-        cells = np.array(evaluation.evaluator.cell_values())
-    ranked = np.sort([task.score(value) for value in cells])[::-1]
+    task = evaluation.task
+    ranked = np.sort([task.score(value) for value in _cells(evaluation)])[::-1]
     classes = np.sort([task.score(value) for value in values])[::-1]
     goals = {}
     if len(ranked) * TOP >= 2:
@@ -102,7 +107,7 @@ def _best_at(task: Task, runs: Sequence[Trace], point: int) -> list[float]:
 
 
 def _ranks(task: Task, values: Floats, found: Sequence[float]) -> list[float]:
-    """Return the rank of each value among all candidates; 1 is the best."""
+    """Return the rank of each value among all measured cells; 1 is the best."""
     ascending = np.sort([task.score(value) for value in values])
     return [
         float(1 + len(ascending) - np.searchsorted(ascending, task.score(value), side="right"))

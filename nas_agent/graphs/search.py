@@ -63,6 +63,7 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool =
 
 
 REPLAYED = 3  # best architectures of sources that are measured first (measured: docs/log.md)
+LEAVES_FEW = "together with the active ones it leaves fewer candidates than there are evaluations to spend"
 NOTED = 0.1  # change of a source's agreement that is logged
 # An evaluator on another machine may be away for a moment. Everything else that is raised is a bug or a
 # broken machine, and trying again would hide it. (The library's default would retry a bare Exception.)
@@ -112,9 +113,11 @@ def learn(state: SearchState, runtime: Runtime[Services]) -> Update:
             principle = Principle.from_dict(item["principle"])
             if use.journal.library.accepts(principle.constraint):
                 why = f"recalled: {item['why']}"
+                proven = item.get("grounds") == "shares"
+                doubt = "" if not proven or leaves_enough(use, principle) else LEAVES_FEW
                 use.journal.changes(
                     use.journal.library.adopt_recalled(
-                        principle, item["provenance"], why, 0, proven=item.get("grounds") == "shares"
+                        principle, item["provenance"], why, 0, proven=proven, doubt=doubt
                     )
                 )
         if use.model_learner is not None and recalled_ranking(use):
@@ -332,6 +335,19 @@ def inform(use: Services) -> None:
     sources = recalled_sources(use)
     use.surrogate.inform([Source(s.name, tuple(row.architecture for row in s.rows), targets(s)) for s in sources])
     use.informed = True
+
+
+def leaves_enough(use: Services, principle: Principle) -> bool:
+    """Tell whether the active principles and this one leave more than the search can measure anyway.
+
+    Less would decide for good what is measured, on the word of another task; the surrogate decides better.
+    """
+    library = use.journal.library
+    refinement = Refinement(use.space.decisions, [*library.active, principle])
+    if use.pool is None:
+        return refinement.size(use.config.budget) >= use.config.budget
+    choices = [use.space.choices(architecture) for architecture in use.pool]
+    return int(refinement.mask(refinement.encode(choices)).sum()) >= use.config.budget
 
 
 def targets(source: RecalledSource) -> tuple[float, ...]:

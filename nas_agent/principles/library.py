@@ -108,14 +108,20 @@ class Library:
         return changes
 
     def adopt_recalled(
-        self, principle: Principle, provenance: Provenance, why: str, evaluations: int, *, proven: bool = False
+        self,
+        principle: Principle,
+        provenance: Provenance,
+        why: str,
+        evaluations: int,
+        *,
+        proven: bool = False,
+        doubt: str = "",
     ) -> list[Change]:
         """Take over a principle of another task; one without measured support there waits for support here.
 
         Support is an effect whose interval lies above zero, or what `proven` vouches for: nearly all of the best
-        obey and few others do. `provenance` is that of the values behind it. What a person said needs none.
+        obey and few others do. `provenance` is that of the values behind it. What a person said needs none. `doubt` is a reason of the caller's why it shall wait.
         """
-        doubt = ""
         if principle.author != PERSON:
             if provenance == "predicted":
                 doubt = "its evidence was predicted, not measured"
