@@ -120,7 +120,8 @@ class Library:
         """Take over a principle of another task; one without measured support there waits for support here.
 
         Support is an effect whose interval lies above zero, or what `proven` vouches for: nearly all of the best
-        obey and few others do. `provenance` is that of the values behind it. What a person said needs none. `doubt` is a reason of the caller's why it shall wait.
+        obey and few others do. `provenance` is that of the values behind it. What a person said needs none.
+        `doubt` is a reason of the caller's why it shall wait.
         """
         if principle.author != PERSON:
             if provenance == "predicted":
