@@ -17,6 +17,7 @@ from nas_agent.spaces import Space
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.journal import Journal, Listener
+from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.version import __version__
 
@@ -84,9 +85,10 @@ class Engine:
         model: ChatModel | None = None,
         memory: Recollection | None = None,
         listeners: Sequence[Listener] = (),
+        imported: Imported | None = None,
     ) -> None:
         self.started = time.perf_counter()
-        self.config, self.folder, self.evaluation = config, folder, evaluation
+        self.config, self.folder, self.evaluation, self.imported = config, folder, evaluation, imported
         journal = Journal.begin(evaluation.task, space, log)
         journal.listeners.extend(listeners)
         pool = evaluation.evaluator.pool()
@@ -118,7 +120,14 @@ class Engine:
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
         if not self.journal.log.events:
-            self.journal.emit("started", version=__version__, note=self.evaluation.note, **self.terms())
+            begun = self.journal.log.ahead("started")  # then it says what the file of principles held
+            imported = None if self.imported is None else self.imported.to_dict()
+            terms = self.terms()
+            if begun is not None:
+                imported = begun.get("imported")
+            if imported is not None:
+                terms["imported"] = imported
+            self.journal.emit("started", version=__version__, note=self.evaluation.note, **terms)
 
     def terms(self) -> Json:
         """Return what must be the same for outcomes of two processes to stand in one log."""

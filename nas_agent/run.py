@@ -29,6 +29,7 @@ from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.home import home
 from nas_agent.tools.journal import Journal, Listener
+from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder, create, register
 from nas_agent.version import __version__
 
@@ -107,8 +108,9 @@ class Search:
             assert isinstance(task, Task)
             evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
         self._engine = Engine(
-            config, built, evaluation, EventLog(), model=model or _model(config), memory=memory, listeners=listeners
-        )
+            config, built, evaluation, EventLog(),
+            model=model or _model(config), memory=memory, listeners=listeners, imported=_imported(config, built),
+        )  # fmt: skip
         self._asked: dict[str, Proposal] = {}
         self._graph: Graph | None = None
 
@@ -187,6 +189,7 @@ def start(
 
     config = _from_anywhere(config)
     space = load_space(config.space)
+    imported = _imported(config, space)
     given, evaluation = evaluation, evaluation or _evaluation(config, space)
     if given is None:
         config = _frozen(config, evaluation)
@@ -196,7 +199,8 @@ def start(
     with folder.locked():
         register(home(), folder)
         made(folder)
-        return _with_folder(config, folder, space, evaluation, model, EventLog(folder.events), listeners).run()
+        log = EventLog(folder.events)
+        return _with_folder(config, folder, space, evaluation, model, log, listeners, imported).run()
 
 
 def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation: Evaluation | None = None) -> Result:
@@ -211,7 +215,10 @@ def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation:
             evaluation = evaluation or _evaluation(config, space)
             known = _events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
-            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners)
+            # Once begun, the log says what the file held; it may have gone or changed since.
+            begun = log.events or log.ahead("started")
+            imported = None if begun else _imported(config, space)
+            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners, imported)
             _same_terms(folder, engine)
         if engine.journal.result is None:
             return engine.run()
@@ -286,6 +293,7 @@ def _with_folder(
     model: ChatModel | None,
     log: EventLog,
     listeners: Sequence[Listener],
+    imported: Imported | None,
 ) -> Engine:
     from nas_agent.tools.recollection import RunMemory, open_memory
 
@@ -294,7 +302,10 @@ def _with_folder(
         from nas_agent.agents.chat import RecordedModel
 
         model = RecordedModel(model, folder.model_calls, config.max_calls)
-    return Engine(config, space, evaluation, log, folder=folder, model=model, memory=memory, listeners=listeners)
+    return Engine(
+        config, space, evaluation, log,
+        folder=folder, model=model, memory=memory, listeners=listeners, imported=imported,
+    )  # fmt: skip
 
 
 def _from_anywhere(config: Config) -> Config:
@@ -307,6 +318,8 @@ def _from_anywhere(config: Config) -> Config:
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
     if config.source is not None and os.path.isfile(os.path.join(config.source, "run.json")):
         changes["source"] = str(_absolute(config.source, "--from"))
+    if config.principles_file is not None:
+        changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)
 
 
@@ -315,6 +328,18 @@ def _absolute(path: str, flag: str) -> Path:
         return Path(path).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:  # an unknown ~user, a NUL, a name that is too long
         raise ConfigError(f"{flag} {path[:200]!r}: expected a path, got one that cannot be used ({error})") from error
+
+
+def _imported(config: Config, space: Space) -> Imported | None:
+    if config.principles_file is None:
+        return None
+    if not config.principles:
+        raise ConfigError(
+            "--principles FILE starts from principles and --no-principles has none; leave out one of them"
+        )
+    from nas_agent.tools.principle_files import read_for
+
+    return read_for(config.principles_file, space)
 
 
 def _model(config: Config) -> ChatModel | None:

@@ -22,6 +22,7 @@ from nas_agent.errors import InvalidArchitecture, MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_model, recalled_ranking
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, Update, stream, stream_name
+from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Outcome, Proposal, outcome_from_dict
@@ -99,12 +100,18 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
 
 
 def learn(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Take over recalled principles, and let the model read what other tasks found best."""
+    """Take over the principles of a file, then recalled ones, and let the model read what other tasks found best."""
     use = runtime.context
     if use.config.principles:
+        for item in use.journal.imported:
+            shared = from_log(item)
+            why = "from the file that the run was started with"
+            use.journal.changes(use.journal.library.adopt_recalled(shared.principle, shared.provenance, why, 0))
         recalled = [item for item in use.journal.recalled if item["kind"] == "principle"]
         for item in recalled:
             principle = Principle.from_dict(item["principle"])
+            if "run" in item:  # a memory of the caller's own may not know it
+                principle = principle.taken_over(item["run"], item["task"])
             if use.journal.library.accepts(principle.constraint):
                 why = f"recalled: {item['why']}"
                 use.journal.changes(use.journal.library.adopt_recalled(principle, item["provenance"], why, 0))

@@ -48,6 +48,7 @@ class Journal:
     archive: Archive
     library: Library
     recalled: list[Json] = field(default_factory=list)
+    imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
@@ -83,6 +84,8 @@ class Journal:
 
     def _apply(self, event: Json) -> None:
         match event["type"]:
+            case "started":
+                self.imported = list(event.get("imported", {}).get("principles", []))
             case "outcome":
                 outcome = outcome_from_dict(event["outcome"])
                 worst = min(self.archive.scores, default=None)
