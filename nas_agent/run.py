@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.config import Config, make_config
-from nas_agent.engine import Engine, Result, gather
+from nas_agent.engine import Engine, Result, Reviewer, gather
 from nas_agent.errors import ConfigError, RunFolderError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
+from nas_agent.principles.principle import Change
+from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
 from nas_agent.spaces import Space, load_space
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
@@ -183,8 +185,12 @@ def start(
     *,
     evaluation: Evaluation | None = None,
     made: Callable[[RunFolder], None] = lambda folder: None,
+    ask: Reviewer | None = None,
 ) -> Result:
-    """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
+    """Make a run folder and search in it; `made` hears of the folder before anything is measured.
+
+    Under review, `ask` is asked before principles take effect; without it the run stops there (`Result.pending`).
+    """
     from nas_agent.tools.recollection import check_source
 
     config = _from_anywhere(config)
@@ -200,10 +206,16 @@ def start(
         register(home(), folder)
         made(folder)
         log = EventLog(folder.events)
-        return _with_folder(config, folder, space, evaluation, model, log, listeners, imported).run()
+        return _with_folder(config, folder, space, evaluation, model, log, listeners, imported, ask).run()
 
 
-def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation: Evaluation | None = None) -> Result:
+def resume(
+    folder: RunFolder,
+    listeners: Sequence[Listener] = (),
+    *,
+    evaluation: Evaluation | None = None,
+    ask: Reviewer | None = None,
+) -> Result:
     """Go on with a run that was stopped; of a finished one, return the result."""
     config = folder.config()
     with folder.locked():
@@ -218,12 +230,30 @@ def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation:
             # Once begun, the log says what the file held; it may have gone or changed since.
             begun = log.events or log.ahead("started")
             imported = None if begun else _imported(config, space)
-            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners, imported)
+            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners, imported, ask)
             _same_terms(folder, engine)
         if engine.journal.result is None:
             return engine.run()
         engine.write_result(engine.journal)
         return engine.result()
+
+
+def answer(folder: RunFolder, answers: Mapping[str, Answer]) -> tuple[Change, ...]:
+    """Say something to the principles that wait in a stopped run; return those that still wait. `resume` goes on."""
+    with folder.locked(), _readable(folder):
+        space = load_space(folder.config().space)
+        events = read_events(folder.events)[0] if folder.events.exists() else []
+        log = EventLog.reopen(folder.events, len(events)) if events else EventLog()
+        journal = Journal.begin(Task.from_dict(events[0]["task"]), space, log) if events else None
+        if journal is None or journal.result is not None or not journal.pending:
+            raise ConfigError(f"{folder.path.name}: no principle waits for an answer")
+        from nas_agent.graphs.checkpoints import waits_for_review
+
+        if not waits_for_review(folder.checkpoints):  # what the log says may not be all that it would have said
+            raise ConfigError(f"{folder.path.name} was stopped before it could ask; resume it first")
+        journal.settle(answers)
+        log.close()
+        return tuple(journal.pending.values())
 
 
 @contextmanager
@@ -294,6 +324,7 @@ def _with_folder(
     log: EventLog,
     listeners: Sequence[Listener],
     imported: Imported | None,
+    ask: Reviewer | None,
 ) -> Engine:
     from nas_agent.tools.recollection import RunMemory, open_memory
 
@@ -304,7 +335,7 @@ def _with_folder(
         model = RecordedModel(model, folder.model_calls, config.max_calls)
     return Engine(
         config, space, evaluation, log,
-        folder=folder, model=model, memory=memory, listeners=listeners, imported=imported,
+        folder=folder, model=model, memory=memory, listeners=listeners, imported=imported, ask=ask,
     )  # fmt: skip
 
 

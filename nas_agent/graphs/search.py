@@ -20,6 +20,7 @@ from langgraph.types import RetryPolicy
 from nas_agent.agents.generators import Brief
 from nas_agent.errors import InvalidArchitecture, MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_model, recalled_ranking
+from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, Update, stream, stream_name
 from nas_agent.principles.exchange import from_log
@@ -41,6 +42,7 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool =
     graph.add_node("recall", recall)  # memory      -> recalled items, frozen in the log
     graph.add_node("seed", seed)  # recalled    -> first proposals
     graph.add_node("learn", learn)  # recalled    -> first principles
+    graph.add_node("review", review)  # principles  -> a person's answers, only under --review
     graph.add_node("propose", propose)  # principles  -> proposals
     graph.add_node("screen", screen)  # proposals   -> shortlist   (surrogate)
     graph.add_node("evaluate", evaluate, retry_policy=RETRY)  # shortlist   -> outcomes
@@ -50,12 +52,13 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool =
     graph.add_edge(START, "recall")
     graph.add_edge("recall", "seed")
     graph.add_edge("seed", "learn")
-    graph.add_edge("learn", "propose")
+    graph.add_conditional_edges("learn", onward)
+    graph.add_conditional_edges("review", onward)
     graph.add_edge("propose", "screen")
     graph.add_conditional_edges("screen", lambda state: "finish" if state["stopped"] else "evaluate")
     graph.add_edge("evaluate", "record")
     graph.add_conditional_edges("record", after_record)
-    graph.add_edge("adapt", "propose")
+    graph.add_conditional_edges("adapt", onward)
     graph.add_edge("finish", END)
     return graph.compile(checkpointer=checkpointer, interrupt_before=["evaluate"] if pause else None)
 
@@ -209,7 +212,7 @@ def after_record(state: SearchState, runtime: Runtime[Services]) -> str:
     if state["stopped"]:
         return "finish"
     due = len(use.journal.archive) - state["adapted_at"] >= use.config.adapt_every
-    return "adapt" if use.config.principles and due else "propose"
+    return "adapt" if use.config.principles and due else onward(state, runtime)
 
 
 def adapt(state: SearchState, runtime: Runtime[Services]) -> Update:

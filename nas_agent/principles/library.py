@@ -79,6 +79,10 @@ class Library:
         self._principles[principle.id] = principle
         self._known.add(principle.constraint)
 
+    def know(self, constraint: Constraint) -> None:
+        """Never suggest this constraint again: a person was asked about it."""
+        self._known.add(constraint)
+
     def adopt(
         self, principles: Sequence[Principle | Draft], why: str, evaluations: int, *, doubt: str = ""
     ) -> list[Change]:
