@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ import pytest
 from nas_agent import Search
 from nas_agent.errors import ConfigError, NasAgentError, PrincipleError, RunFolderError
 from nas_agent.principles.constraint import Allowed, Count
+from nas_agent.principles.principle import Change, Principle
 from nas_agent.principles.review import Answer, read_edit
 from nas_agent.records import Json
 from nas_agent.run import answer, resume, start
-from nas_agent.tools.event_log import deterministic, read_events
+from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import RunFolder, open_folder
 from tests.searching import TASK, Diary, Toy, config, evaluation

@@ -34,6 +34,11 @@ def make(config: Config) -> Json:
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )
     check_source(config, found.task, space)
+    imported = None
+    if config.principles_file is not None:
+        from nas_agent.tools.principle_files import read_for
+
+        imported = len(read_for(config.principles_file, space).shared)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
     surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
@@ -51,6 +56,8 @@ def make(config: Config) -> Json:
         "generator": config.generator,
         "surrogate": None if surrogate is None else surrogate.name,
         "principles": config.principles,
+        "imported": imported,
+        "review": config.review,
         "recall": config.source if config.source is not None else config.recall,
         "llm": _model_plan(config, space, found.task),
         "out": str(config.out),
@@ -63,6 +70,10 @@ def tell(planned: Json) -> list[RenderableType]:
     llm = planned["llm"]
     candidates = "too many to list" if planned["candidates"] is None else f"{planned['candidates']:,}"
     learns = "learned from the outcomes, and tested" if planned["principles"] else "none"
+    if planned["imported"] is not None:
+        learns = f"{planned['imported']} from the file to begin with; others {learns}"
+    if planned["review"]:
+        learns += "; a person is asked before any takes effect"
     rows: Rows = [
         (
             "evaluator",
