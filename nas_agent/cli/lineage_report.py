@@ -33,12 +33,16 @@ def elsewhere_line(found: Lineage) -> Text:
     return Text(f"{plural(len(statuses), 'run')}: {kinds}")
 
 
-def origin_story(found: Lineage) -> list[RenderableType]:
-    """Tell where it was learned, by whom, on what evidence, and what became of it there; the nearest run first."""
+def origin_story(found: Lineage, text: str) -> list[RenderableType]:
+    """Tell where it was learned, by whom, on what evidence, and what became of it there; the nearest run first.
+
+    Its sentence there is told where it is not `text`.
+    """
     if not found.origin:
         return []
     grid = _grid()
     for step in found.origin:
+        step = step if step.get("text") != text else {**step, "text": ""}
         grid.add_row(Text(step["principle"], style="bold"), Text(f"{step['run']} on {step['task']}", style="bold"))
         for line in _origin_lines(step):
             grid.add_row("", line)
@@ -48,7 +52,7 @@ def origin_story(found: Lineage) -> list[RenderableType]:
 def _origin_lines(step: Json) -> list[Text]:
     lines = []
     if "author" in step:
-        lines.append(Text(f"by {step['author']}: {step['text']}"))
+        lines.append(Text(f"by {step['author']}" + (f": {step['text']}" if step["text"] else "")))
         lines.append(_evidence(step["evidence"], step["unit"]))
     learned = step["learned"] or []
     lines += [Text(f"{made['action']} at evaluation {made['evaluations']}: {made['why']}") for made in learned]

@@ -55,7 +55,7 @@ def whole_story(story: Story, trace: Trace, family: Lineage) -> list[RenderableT
         ("evidence", Text(_evidence(trace.evidence, unit))),
     ]
     parts: list[RenderableType] = [heading(f"{trace.id}  {trace.text}"), "", sections(head), ""]
-    parts += origin_story(family)
+    parts += origin_story(family, trace.text)
     parts += [heading("History"), _history(trace), ""]
     parts.append(heading("What was proposed while it was active"))
     if not trace.proposals:

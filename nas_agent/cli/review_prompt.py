@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas_agent.tools.journal import Journal
 
 Json = dict[str, Any]
-KEYS = "a accept   e edit   r refuse   A accept this and all others   q stop, and resume later"
+KEYS = "a accept, e edit, r refuse, A accept all the rest, q stop and resume later"
 
 
 class Desk:
@@ -33,9 +33,7 @@ class Desk:
         """Return the answers that the journal can carry out."""
         answers: dict[str, Answer] = {}
         pending = list(journal.pending.items())
-        self._console.print(
-            heading(f"{plural(len(pending), 'principle')} before taking effect"), Text(KEYS, style="dim")
-        )
+        self._console.print(heading(f"Review: {plural(len(pending), 'principle')} would take effect now"))
         for place, (reference, change) in enumerate(pending, start=1):
             self._console.print()
             head = Text(f"{place} of {len(pending)}  ", style="dim").append(f"{reference}  ", style="bold")
@@ -55,7 +53,7 @@ class Desk:
     def _ask(self, journal: Journal, before: Mapping[str, Answer], reference: str) -> tuple[Answer | None, bool]:
         """Ask until the answer can be carried out together with those before it; None stops."""
         while True:
-            key = self._read("  accept, edit, refuse, All, quit [a/e/r/A/q]: ").strip()
+            key = self._read(f"  {KEYS}: ").strip()
             if key == "q":
                 return None, False
             try:

@@ -137,7 +137,9 @@ def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_js
     elif not result.pending:
         report(result)
     elif watch.ask is not None:
-        output.say(watch.farewell(f"stopped; {len(result.pending)} principles wait for review"))
+        from nas_agent.cli.wording import plural
+
+        output.say(watch.farewell(f"stopped with {plural(len(result.pending), 'principle')} still to review,"))
     else:
         wait(result)
     if result.pending:

@@ -37,7 +37,8 @@ def write(exchange: Exchange) -> str:
     parts += [f"Space: {exchange.space}", ""] if exchange.space else []
     parts += [
         "A heading is a principle's sentence, the block below it its constraint; both may be changed, and principles",
-        "added or removed. The list may be left out: what a person says needs no evidence. To start a search from",
+        "added or removed. The list may be left out: what a person says needs no evidence. Where you change what a",
+        "learner has found, write `author: person`, since its evidence is for what it found. To start a search from",
         "this file: `nas-agent run --principles FILE.md`.",
     ]
     for shared in exchange.shared:
