@@ -85,8 +85,8 @@ def trace_principle(identity: Id, run: OfRun = "last", as_json: AsJson = False) 
     from nas_agent.cli.trace import trace
 
     story = read_story(run)
-    family = lineage(story, story.principle(identity))  # refuses one, or a version, that there is not
     found = trace(story.events, identity)
+    family = lineage(story, story.principle(identity))  # refuses a version that there is not
     if as_json:
         told = {**found.to_dict(), **family.to_dict()}
         output.document({"run": str(story.folder.path), "task": story.task.name, **told})
