@@ -16,10 +16,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # What to search for: cifar10, cifar100, ImageNet16-120, digits, or table:FILE.npz|csv.
+    # What to search for: a task of a published benchmark such as cifar100, digits, or table:FILE.npz|csv.
     task: str = "cifar100"
-    # Where to search: nb201, an installed entry point, or FILE.py:CLASS.
-    space: str = "nb201"
+    # Where to search: auto (where the task was measured), a built-in space, an installed entry point, or FILE.py:CLASS.
+    space: str = "auto"
     # Evaluations to spend, the initial ones included.
     budget: int = Field(default=100, ge=1)
     # Fixes every random choice of ours; a remote language model keeps its own chance.
@@ -54,8 +54,10 @@ class Config(BaseModel):
     # Architectures measured in one round.
     batch: int = Field(default=1, ge=1)
 
-    # A task or run folder whose outcomes are recalled first; None asks memory.
-    source: str | None = None
+    # Tasks, runs or `memory` to transfer from; empty: memory, as `recall` says.
+    source: tuple[str, ...] = ()
+    # Architectures read of a source, its best ones; no more of a table is read.
+    source_rows: int = Field(default=50, ge=1, le=50)
     # Whose experience is recalled: other tasks only, all, or none.
     recall: Literal["others", "all", "none"] = "others"
     # Whether finished searches are written to memory.
@@ -106,6 +108,11 @@ def _toml_value(text: str) -> Any:
         return text  # a bare word is a string
 
 
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def to_toml(config: Config) -> str:
     """Write the resolved configuration as TOML; None is written as a comment."""
     lines = ["# The resolved configuration of this run; `nas-agent run --config THIS_FILE` repeats it."]
@@ -115,8 +122,9 @@ def to_toml(config: Config) -> str:
         elif isinstance(value, bool):
             lines.append(f"{key} = {str(value).lower()}")
         elif isinstance(value, str):
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'{key} = "{escaped}"')
+            lines.append(f"{key} = {_quoted(value)}")
+        elif isinstance(value, list):
+            lines.append(f"{key} = [{', '.join(map(_quoted, value))}]")
         else:
             lines.append(f"{key} = {value}")
     return "\n".join(lines) + "\n"

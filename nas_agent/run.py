@@ -27,6 +27,7 @@ from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
 from nas_agent.spaces import Space, load_space
+from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.home import home
@@ -77,7 +78,7 @@ class Search:
     Args:
         task: a name that the command line knows, or a Task of your own (then measure by ask and tell,
             or pass an `evaluation`).
-        space: a name that the command line knows, or a Space.
+        space: a name that the command line knows, or a Space; "auto" is the one in which the task was measured.
         evaluation: what measures, instead of the one that the configuration names.
         model: a chat model for the language-model learner, instead of the one that `llm` names.
         memory: where to recall from and what to hand the finished search to.
@@ -90,7 +91,7 @@ class Search:
         self,
         task: str | Task = "cifar100",
         *,
-        space: str | Space = "nb201",
+        space: str | Space = "auto",
         evaluation: Evaluation | None = None,
         model: ChatModel | None = None,
         memory: Recollection | None = None,
@@ -98,9 +99,9 @@ class Search:
         **settings: Any,
     ) -> None:
         name = task if isinstance(task, str) else task.name
-        space_name = space if isinstance(space, str) else space.name
+        space_name = named_space(space, name) if isinstance(space, str) else space.name
         config = make_config({"task": name, "space": space_name, **settings})
-        built = load_space(space) if isinstance(space, str) else space
+        built = load_space(space_name) if isinstance(space, str) else space
         if evaluation is None and isinstance(task, str):
             evaluation = _evaluation(config, built)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
@@ -298,11 +299,13 @@ def _events_in_checkpoint(folder: RunFolder) -> int:
 
 def _frozen(config: Config, evaluation: Evaluation) -> Config:
     """Write down what `auto` found, so that a resumed run measures as it began or not at all."""
-    from nas_agent.tools.tables import find_table
+    from nas_agent.tools.evaluators.table import TableEvaluator
 
-    name = evaluation.evaluator.name
-    table = find_table(config.data) if name == "table" else None
-    return config.model_copy(update={"evaluator": name, "data": config.data if table is None else table.parent})
+    evaluator = evaluation.evaluator
+    data = config.data
+    if isinstance(evaluator, TableEvaluator) and not config.task.startswith("table:"):
+        data = evaluator.source.parent
+    return config.model_copy(update={"evaluator": evaluator.name, "data": data})
 
 
 def _same_terms(folder: RunFolder, engine: Engine) -> None:
@@ -340,15 +343,18 @@ def _with_folder(
 
 
 def _from_anywhere(config: Config) -> Config:
-    """Make the paths absolute, so that the run can be resumed from another folder."""
+    """Make the paths absolute and name the space, so that the run can be resumed from another folder."""
     changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
+    changes["space"] = named_space(config.space, config.task)
     if config.task.startswith("table:"):
         changes["task"] = f"table:{_absolute(config.task.removeprefix('table:'), '--task')}"
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
-    if config.source is not None and os.path.isfile(os.path.join(config.source, "run.json")):
-        changes["source"] = str(_absolute(config.source, "--from"))
+    changes["source"] = tuple(
+        str(_absolute(source, "--from")) if os.path.isfile(os.path.join(source, "run.json")) else source
+        for source in config.source
+    )
     if config.principles_file is not None:
         changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)

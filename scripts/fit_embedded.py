@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from nas_agent.records import Architecture, Json
 from nas_agent.spaces.base import Floats
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.tools.benchmarks.nb201 import BENCHMARKS, FILE, load_nb201
 from nas_agent.tools.evaluators.embedded import CARD, OUTPUTS, WEIGHTS, EmbeddedBenchmark, encode, held_out
-from nas_agent.tools.tables import NB201_TASKS, BenchmarkTable, find_table, load_nb201, nb201_task
+from nas_agent.tools.tables import BenchmarkTable, find_table
 
 SEED = 0
 MEMBERS, WIDTH, EPOCHS, BATCH, RATE, DECAY = 12, 64, 400, 256, 3e-3, 0.1
@@ -39,11 +40,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "nas_agent" / "tools" / "evalu
 
 def load_tables(space: NasBench201) -> dict[str, BenchmarkTable]:
     """Read the three tasks at 200 epochs."""
-    path = find_table(None)
+    path = find_table(None, FILE)
     if path is None:
         raise SystemExit("no nb201.npz found; set NAS_AGENT_DATA to the folder that holds it")
-    tasks = [task for task in map(nb201_task, NB201_TASKS) if task is not None]
-    return {task.name: load_nb201(path, task, space) for task in tasks}
+    return {task.name: load_nb201(path, task, space) for task in BENCHMARKS[0].tasks}
 
 
 def representatives(tables: dict[str, BenchmarkTable], classes: list[Architecture]) -> Floats:

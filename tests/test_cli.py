@@ -279,7 +279,7 @@ MISTAKES = [
     ("run --space missing.py:Nets", "there is no file {folder}/missing.py"),
     ("run --space {folder}/nets.py:Other", "has no class 'Other'"),
     ("run --task table:missing.csv", "there is no such file"),
-    ("run --task cifar100 --space {folder}/nets.py:Nets", "is measured for space nb201 only"),
+    ("run --task cifar100 --space {folder}/nets.py:Nets", "cifar100 was measured in space nb201"),
     ("run --task digits --evaluator table", "--evaluator table"),
     ("run --data {folder}/nowhere", "--data"),
     ("run --evaluator table", "no nb201.npz in"),

@@ -12,9 +12,10 @@ import pytest
 
 from nas_agent.errors import DataError, StorageError
 from nas_agent.spaces import load_space
+from nas_agent.tools.benchmarks.registry import BENCHMARKS
 from nas_agent.tools.data_import import import_official, sha256
 from nas_agent.tools.data_status import data_status
-from nas_agent.tools.evaluators import load_evaluation
+from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.untrusted import read_torch
 
 DATA = os.environ.get("NAS_AGENT_DATA")
@@ -273,8 +274,11 @@ def test_status_tells_where_it_looked_and_that_nothing_was_found(tmp_path: Path,
     monkeypatch.setenv("NAS_AGENT_HOME", str(tmp_path))
     status = data_status(None)
     folder = str(tmp_path / "data")
-    assert status["places"] == [{"folder": folder, "named_by": "the user's data folder", "has_table": False}]
+    assert status["places"] == [{"folder": folder, "named_by": "the user's data folder", "files": []}]
     assert status["tables"] == []
+    missing = {entry["file"]: entry["embedded"] for entry in status["missing"]}
+    assert missing["nb201.npz"] is True
+    assert list(missing) == [benchmark.file for benchmark in BENCHMARKS]
     assert status["embedded"]["scores"]["cifar100"]["val"]["kendall_tau"] > 0.9
 
 
@@ -300,7 +304,7 @@ def test_status_of_a_broken_table_reports_it(tmp_path: Path, monkeypatch) -> Non
 
 @pytest.mark.skipif(not DATA, reason="NAS_AGENT_DATA is not set: no benchmark tables here")
 def test_status_of_the_real_table_passes_every_check() -> None:
-    found = data_status(Path(DATA or ""))["tables"][0]
+    found = next(t for t in data_status(Path(DATA or ""))["tables"] if t["file"] == "nb201.npz")
     assert [check["ok"] for check in found["checks"]] == [True] * 3
     assert [task["rows"] for task in found["tasks"]] == [15_625] * 6
     assert len(found["sha256"]) == 64

@@ -19,9 +19,10 @@ from nas_agent.errors import ConfigError, DataError
 from nas_agent.records import Failed, Measured, outcome_from_dict
 from nas_agent.spaces import CategoricalSpace, Decision, Space, load_space
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.evaluators import Evaluation, load_evaluation, train_worker
+from nas_agent.tools.evaluators import Evaluation, train_worker
 from nas_agent.tools.evaluators.digits import load_digits
 from nas_agent.tools.evaluators.embedded import OUTPUTS, CellEncoder, EmbeddedBenchmark, encode, held_out
+from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.evaluators.train import (
     BrokenWorker,
     DigitsTrainer,
@@ -264,12 +265,18 @@ def test_auto_picks_the_table_where_there_is_one():
             NasBench201(),
             "auto",
             None,
-            "unknown task 'mnist'; choose from cifar10, cifar100, ImageNet16-120, dig",
+            "unknown task 'mnist'; choose from cifar10, cifar100, ImageNet16-120, .*digits, or give",
         ),
         ("cifar10", NasBench201(), "train", None, "--evaluator train: cifar10 has no images"),
         ("cifar10", NasBench201(), "table", None, "--evaluator table: no nb201.npz in .*data import"),
         ("cifar10", NasBench201(), "auto", 12, "--epochs 12: the embedded benchmark predicts 200 epochs only"),
-        ("cifar10", Widths(), "auto", None, "cifar10 is measured for space nb201 only, not for 'widths'"),
+        (
+            "cifar10",
+            Widths(),
+            "auto",
+            None,
+            "cifar10 was measured in space nb201.*, not in 'widths'; leave --space out",
+        ),
         ("digits", NasBench201(), "table", None, "--evaluator table: task digits is trained for real"),
         ("digits", Widths(), "auto", None, "space 'widths' has no network to train"),
         ("table:x.csv", NasBench201(), "train", None, "--evaluator train: task table:x.csv is answered by its table"),

@@ -27,8 +27,9 @@ from nas_agent.spaces import CategoricalSpace, Decision
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.memory import Memory
-from nas_agent.tools.recollection import RunMemory, record_of
+from nas_agent.tools.recollection import RunMemory
 from nas_agent.tools.run_folder import RunFolder, open_folder
+from nas_agent.tools.run_records import record_of
 from tests.memories import Words, record
 from tests.memories import principle as lesson
 from tests.searching import TASK, Toy, config, evaluation
@@ -85,8 +86,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Family:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAS_AGENT_HOME", str(out / "home"))
         first = searched(out / "runs", OTHER)
-        second = searched(out / "runs", TASK, source=str(first.path))
-        third = searched(out / "runs", THIRD, source=str(second.path))
+        second = searched(out / "runs", TASK, source=(str(first.path),))
+        third = searched(out / "runs", THIRD, source=(str(second.path),))
     return Family(out, first, second, third)
 
 

@@ -11,16 +11,10 @@ from nas_agent.errors import ConfigError, DataError
 from nas_agent.records import Task
 from nas_agent.spaces import CategoricalSpace, Decision, load_space
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.tools.benchmarks.nb201 import BENCHMARKS, load_nb201
+from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.table_files import read_arrays
-from nas_agent.tools.tables import (
-    NB201_TASKS,
-    BenchmarkTable,
-    data_folders,
-    find_table,
-    load_nb201,
-    load_user_table,
-    nb201_task,
-)
+from nas_agent.tools.tables import BenchmarkTable, data_folders, find_table, load_user_table
 
 DATA = os.environ.get("NAS_AGENT_DATA")
 needs_tables = pytest.mark.skipif(not DATA, reason="NAS_AGENT_DATA is not set: no benchmark tables here")
@@ -325,10 +319,12 @@ def tiny_nb201(path: Path, **changed: np.ndarray) -> Path:
     return path
 
 
+def nb201_task(name: str) -> Task:
+    return next(task for task in BENCHMARKS[0].tasks if task.name == name)
+
+
 def cifar10() -> Task:
-    task = nb201_task("cifar10")
-    assert task is not None
-    return task
+    return nb201_task("cifar10")
 
 
 def test_simulated_seconds_are_the_stated_multiples_of_the_12_epoch_run(tmp_path):
@@ -354,7 +350,7 @@ def test_the_test_values_of_the_matching_release_are_preferred(tmp_path):
         ({"ops": np.zeros((2, 5), dtype=np.uint8)}, "'ops' must hold 6 indices"),
         ({"ops": np.full((2, 6), 7, dtype=np.uint8)}, "'ops' must hold 6 indices"),
         ({"ops": np.full((2, 6), -1, dtype=np.int8)}, "'ops' must hold 6 indices"),
-        ({"op_names": np.array(["none", "skip_connect", "a", "b", "c"])}, "'op_names' does not fit space 'nb201'"),
+        ({"op_names": np.array(["none", "skip_connect", "a", "b", "c"])}, "does not fit space 'nb201'"),
         ({"val_c10_200": np.zeros(3, dtype=np.float32)}, "one number for each of 2 rows"),
         ({"val_c10_200": np.full(2, np.nan, dtype=np.float32)}, "no row with a value for cifar10"),
     ],
@@ -365,14 +361,9 @@ def test_a_compact_file_that_does_not_hold_together_is_one_clear_line(tmp_path, 
 
 
 def test_epochs_that_the_table_does_not_hold_are_the_users_mistake(tmp_path):
-    with pytest.raises(ConfigError, match="200 and 12"):
-        load_nb201(tiny_nb201(tmp_path / "nb201.npz"), cifar10(), NasBench201(), epochs=90)
-
-
-def test_tasks_are_known_in_any_case_and_get_their_own_spelling():
-    names = [task.name for task in map(nb201_task, ("CIFAR10", "Cifar100", "imagenet16-120")) if task is not None]
-    assert names == list(NB201_TASKS)
-    assert nb201_task("mnist") is None
+    tiny_nb201(tmp_path / "nb201.npz")
+    with pytest.raises(ConfigError, match="--epochs 90: the NAS-Bench-201 table holds 200 and 12 epochs"):
+        load_evaluation("cifar10", NasBench201(), "auto", data=tmp_path, epochs=90)
 
 
 @needs_tables
@@ -420,19 +411,19 @@ def test_tables_are_looked_for_in_the_flag_then_the_environment_then_the_users_f
     monkeypatch.setenv("NAS_AGENT_DATA", str(environment))
     monkeypatch.setenv("NAS_AGENT_HOME", str(user))
     assert [place.folder for place in data_folders(flag)] == [flag, environment, user / "data"]
-    assert find_table(flag) is None
+    assert find_table(flag, "nb201.npz") is None
     for folder in (user / "data", environment, flag):
         (folder / "nb201.npz").write_bytes(b"")
-        assert find_table(flag) == folder / "nb201.npz"
+        assert find_table(flag, "nb201.npz") == folder / "nb201.npz"
     monkeypatch.delenv("NAS_AGENT_DATA")
-    assert find_table(None) == user / "data" / "nb201.npz"
+    assert find_table(None, "nb201.npz") == user / "data" / "nb201.npz"
 
 
 @pytest.mark.parametrize("folder", ["~nosuchuser/x", "a" * 300])
 def test_a_data_folder_that_cannot_be_one_is_one_clear_line(monkeypatch, folder):
     monkeypatch.setenv("NAS_AGENT_DATA", folder)
     with pytest.raises((ConfigError, DataError)) as caught:
-        find_table(None)
+        find_table(None, "nb201.npz")
     assert "\n" not in str(caught.value)
 
 

@@ -83,7 +83,7 @@ class AgentWithMemory(Agent):
             return self.search(problem, seed, budget, recollection)
 
     def _remember(self, memory: Memory, source: Problem, seed: int) -> None:
-        from nas_agent.tools.recollection import record_from
+        from nas_agent.tools.run_records import record_from
 
         evaluation = Evaluation(source.task, source.evaluator, NoTestSplit(), "bench")
         search = Search(source.task, space=source.space, evaluation=evaluation, budget=self.source_budget, seed=seed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -129,8 +129,12 @@ class Evolution(Baseline):
 
     def search(self, problem: Problem, meter: Meter, rng: Random) -> None:
         """Mutate the best of a random sample, for ever."""
+        self.go_on(problem, meter, rng, [])
+
+    def go_on(self, problem: Problem, meter: Meter, rng: Random, first: Sequence[tuple[float, Architecture]]) -> None:
+        """Do so from a population that is there already; what it lacks is drawn."""
         candidates = Candidates(problem, meter)
-        alive: deque[tuple[float, Architecture]] = deque(maxlen=self.population)
+        alive: deque[tuple[float, Architecture]] = deque(first, maxlen=self.population)
         while len(alive) < self.population:
             drawn = candidates.fresh(rng)
             if drawn is None:

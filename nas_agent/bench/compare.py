@@ -44,18 +44,20 @@ class Setting:
     """What is searched, by name: each worker loads it for itself."""
 
     task: str
-    space: str = "nb201"
+    space: str = "auto"
     evaluator: Literal["auto", "table", "embedded", "train"] = "auto"
     data: Path | None = None
     epochs: int | None = None
 
     def __call__(self) -> tuple[Space, Evaluation]:
         """Load the space and the evaluation of the task."""
+        from nas_agent.tools.benchmarks.registry import named_space
         from nas_agent.tools.evaluators.resolve import load_evaluation
 
-        space = load_space(self.space)
+        name = named_space(self.space, self.task)
+        space = load_space(name)
         return space, load_evaluation(
-            self.task, space, self.evaluator, data=self.data, epochs=self.epochs, reference=self.space
+            self.task, space, self.evaluator, data=self.data, epochs=self.epochs, reference=name
         )
 
 
@@ -228,11 +230,15 @@ class _Related:
     load: Loader
 
     def __call__(self) -> tuple[Problem, ...]:
-        from nas_agent.tools.tables import NB201_TASKS
+        from nas_agent.tools.benchmarks.registry import benchmark_of, named_space
 
-        if not isinstance(self.load, Setting) or self.load.task not in NB201_TASKS:
+        if not isinstance(self.load, Setting):
             return ()
-        loaded = [_loaded(replace(self.load, task=task)) for task in NB201_TASKS if task != self.load.task]
+        space, evaluation = _loaded(self.load)
+        found = benchmark_of(evaluation.task.name, space)
+        others = () if found is None else (task.name for task in found[0].tasks if task.name != evaluation.task.name)
+        same_space = replace(self.load, space=named_space(self.load.space, self.load.task))
+        loaded = [_loaded(replace(same_space, task=task)) for task in others]
         return tuple(Problem(space, evaluation.task, evaluation.evaluator) for space, evaluation in loaded)
 
 

@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from nas_agent.cli import output
+from nas_agent.cli.lapt_commands import lapt
 from nas_agent.cli.output import AsJson
 
 
-def _check_target(flag: str, file: Path) -> None:
+def check_target(flag: str, file: Path) -> None:
     """Refuse a file that cannot be written: now, not after an hour of runs."""
     from nas_agent.errors import StorageError
 
@@ -31,9 +32,27 @@ def _check_target(flag: str, file: Path) -> None:
         raise StorageError(f"{flag} {file}: cannot be written (no permission); choose another file")
 
 
+def write_text(flag: str, file: Path, text: str) -> None:
+    """Write a report, or say in one line why not."""
+    from nas_agent.errors import StorageError
+
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{flag} {file}: cannot be written ({error.strerror}); choose another file") from error
+
+
+bench_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+bench_app.command("lapt")(lapt)
+
+
+@bench_app.callback()
 def bench(
-    task: Annotated[str, typer.Option(help="cifar100, cifar10, ImageNet16-120, or table:FILE.npz|csv.")] = "cifar100",
-    space: Annotated[str, typer.Option(help="nb201, FILE.py:CLASS, or an installed space.")] = "nb201",
+    context: typer.Context,
+    task: Annotated[str, typer.Option(help="A benchmark's, such as cifar100, or table:FILE.npz|csv.")] = "cifar100",
+    space: Annotated[
+        str, typer.Option(help="auto (where the task was measured), a built-in one, or FILE.py:CLASS.")
+    ] = "auto",
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Which methods (default: all); a wrong name lists them.")
     ] = None,
@@ -51,17 +70,18 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Compare search methods at equal budget, with intervals over seeds."""
+    if context.invoked_subcommand is not None:
+        return
     from nas_agent.bench import report
     from nas_agent.bench.compare import METHODS, Progress, Setting, compare, find_methods
     from nas_agent.bench.document import document as make_document
     from nas_agent.config import make_config
-    from nas_agent.errors import StorageError
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     chosen = find_methods(names)
     for flag, file in (("--plot", plot), ("--markdown", markdown)):
         if file is not None:
-            _check_target(flag, file)
+            check_target(flag, file)
     checked = make_config({"task": task, "space": space, "evaluator": evaluator, "epochs": epochs, "data": data})
     setting = Setting(task, space, checked.evaluator, data, epochs)
     console = output.stderr()
@@ -84,10 +104,5 @@ def bench(
 
         draw(document, plot)
     if markdown is not None:
-        try:
-            markdown.write_text(report.markdown(document), encoding="utf-8")
-        except OSError as error:
-            raise StorageError(
-                f"--markdown {markdown}: cannot be written ({error.strerror}); choose another file"
-            ) from error
+        write_text("--markdown", markdown, report.markdown(document))
     output.document(document) if as_json else output.answer(report.rich_report(document))

@@ -55,27 +55,31 @@ def _told(found: Json) -> list[RenderableType]:
 
     from nas_agent.cli.layout import plain_table, sections
 
-    places = plain_table("looked in", "named by", "table", wide=["looked in"])
+    places = plain_table("looked in", "named by", "tables", wide=["looked in"])
     for place in found["places"]:
-        places.add_row(place["folder"], place["named_by"], "found" if place["has_table"] else "-")
+        places.add_row(place["folder"], place["named_by"], str(len(place["files"]) or "-"))
     parts: list[RenderableType] = [places]
     for table in found["tables"]:
         word = "in use" if table["in_use"] else "hidden by the one above"
-        parts.append(Text(f"\n{table['path']} ({word})", style="bold"))
-        rows = plain_table("task", "epochs", "rows", "left out", "", right=["epochs", "rows", "left out"], wide=[""])
+        parts.append(Text(f"\n{table['benchmark']}, space {table['space']}: {table['path']} ({word})", style="bold"))
+        counts = ["rows", "different", "left out"]
+        rows = plain_table("task", "epochs", *counts, "", right=["epochs", *counts], wide=[""])
         for task in table["tasks"]:
-            numbers = [f"{task[key]:,}" if key in task else "-" for key in ("rows", "left_out")]
-            rows.add_row(task["task"], str(task["epochs"]), *numbers, Text(task.get("problem", "")))
+            numbers = [f"{task[key]:,}" if key in task else "-" for key in ("rows", "different", "left_out")]
+            rows.add_row(task["task"], str(task["epochs"] or "-"), *numbers, Text(task.get("problem", "")))
         parts.append(rows)
         parts += [
             Text(f"{'ok ' if check['ok'] else 'BAD'} {check['check']}: {check['detail']}".rstrip(": "))
             for check in table["checks"]
         ]
-    if not found["tables"]:
+    for lacking in found["missing"]:
+        instead = "its values are predicted instead" if lacking["embedded"] else "its tasks cannot be run"
+        parts.append(Text(f"\n{lacking['benchmark']}, space {lacking['space']}: no {lacking['file']}; {instead}"))
+    if found["missing"]:
         parts.append(
             Text(
-                "\nNo table: runs use the embedded benchmark, and every value is predicted. For measured values set "
-                "NAS_AGENT_DATA or --data to a folder with nb201.npz, or: nas-agent data import OFFICIAL_FILE"
+                "\nFor measured values set NAS_AGENT_DATA or --data to a folder that holds the files; "
+                "nb201.npz is also made by: nas-agent data import OFFICIAL_FILE"
             )
         )
     embedded = found["embedded"]

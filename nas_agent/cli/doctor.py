@@ -119,18 +119,18 @@ def _embedding_model() -> list[Check]:
 def _data() -> list[Check]:
     from nas_agent.errors import NasAgentError
     from nas_agent.spaces.nasbench201 import NasBench201
-    from nas_agent.tools.tables import data_folders, find_table, load_nb201, nb201_task
+    from nas_agent.tools.benchmarks.nb201 import BENCHMARKS, FILE, load_nb201
+    from nas_agent.tools.tables import data_folders, find_table
 
     named = os.environ.get("NAS_AGENT_DATA")
-    path = find_table(None)
+    path = find_table(None, FILE)
     if named and not os.path.isdir(named):
         return [Check("data", "mend", f"NAS_AGENT_DATA={named} is no folder", "correct or unset NAS_AGENT_DATA")]
     if path is None:
         looked = ", ".join(str(place.folder) for place in data_folders(None))
         detail = f"no table in {looked}: values are predicted by the embedded benchmark, not measured"
         return [Check("data", "note", detail)]
-    task = nb201_task("cifar100")
-    assert task is not None
+    task = next(task for task in BENCHMARKS[0].tasks if task.name == "cifar100")
     try:
         table = load_nb201(path, task, NasBench201())
     except NasAgentError as error:

@@ -34,7 +34,7 @@ def lineage(story: Story, principle: Principle) -> Lineage:
     """Follow a principle back to the run that learned it, and forward to the runs that took it over."""
     steps = () if principle.origin is None else principle.origin.steps
     others = list(_other_stories(story, principle))
-    return Lineage([_step(step, _given(story, step)) for step in steps], others)
+    return Lineage([_step(step, _given(story, step, principle.id)) for step in steps], others)
 
 
 # -- back ------------------------------------------------------------------------------------------------
@@ -45,7 +45,10 @@ def _step(origin: Origin, given: Principle | None) -> Json:
     from nas_agent.tools.home import home
     from nas_agent.tools.run_folder import find
 
-    step: Json = {"run": origin.run, "principle": origin.principle, "task": origin.task}
+    step: Json = {"run": origin.run or None, "principle": origin.principle, "task": origin.task, "told": str(origin)}
+    if not origin.run:
+        told = {} if given is None else _told(given)
+        return {**step, **told, "learned": None, "now": None, "missing": None}
     try:
         story = Story.read(find(home(), origin.run))
         there = story.version(origin.principle)
@@ -77,12 +80,13 @@ def _told(principle: Principle) -> Json:
     }
 
 
-def _given(story: Story, origin: Origin) -> Principle | None:
-    """Return the principle as it was recalled from that run, which this run's log keeps."""
+def _given(story: Story, origin: Origin, identity: str) -> Principle | None:
+    """Return the principle as it was recalled from there, which this run's log keeps."""
+    demanded = story.version(f"{identity}@1").constraint  # as it was taken over; a table gives all the same reference
     for item in story.recalled:
         if item["kind"] == "principle" and item.get("run") == origin.run:
             principle = Principle.from_dict(item["principle"])
-            if principle.reference == origin.principle:
+            if principle.reference == origin.principle and (origin.run or principle.constraint == demanded):
                 return principle
     for entry in (story.started.get("imported") or {}).get("principles", []):
         principle = Principle.from_dict(entry["principle"])

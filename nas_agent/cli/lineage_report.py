@@ -21,7 +21,7 @@ def origin_line(found: Lineage) -> Text:
     """Name in one line where a principle is from."""
     if not found.origin:
         return Text("this run")
-    return Text(" <- ".join(f"{step['principle']} of {step['run']} on {step['task']}" for step in found.origin))
+    return Text(" <- ".join(step["told"] for step in found.origin))
 
 
 def elsewhere_line(found: Lineage) -> Text:
@@ -43,7 +43,8 @@ def origin_story(found: Lineage, text: str) -> list[RenderableType]:
     grid = _grid()
     for step in found.origin:
         step = step if step.get("text") != text else {**step, "text": ""}
-        grid.add_row(Text(step["principle"], style="bold"), Text(f"{step['run']} on {step['task']}", style="bold"))
+        where = f"{step['run']} on {step['task']}" if step["run"] else step["told"]
+        grid.add_row(Text(step["principle"], style="bold"), Text(where, style="bold"))
         for line in _origin_lines(step):
             grid.add_row("", line)
     return [heading("Where it is from"), grid, ""]

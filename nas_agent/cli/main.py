@@ -120,7 +120,7 @@ app.add_typer(inspect_commands.runs_app, name="runs")
 app.command("show")(inspect_commands.show)
 app.add_typer(principle_commands.principles_app, name="principles")
 app.add_typer(memory_commands.memory_app, name="memory")
-app.command("bench")(bench_commands.bench)
+app.add_typer(bench_commands.bench_app, name="bench")
 app.add_typer(data_commands.data_app, name="data")
 app.command("doctor")(doctor.doctor)
 

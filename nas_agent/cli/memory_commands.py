@@ -79,7 +79,7 @@ def search(
 @memory_app.command("rebuild")
 def rebuild(as_json: AsJson = False) -> None:
     """Make memory anew from the run folders; the store before it is kept aside."""
-    from nas_agent.tools.recollection import all_records
+    from nas_agent.tools.run_records import all_records
 
     with output.quiet_stdout():
         skipped: list[str] = []

@@ -25,10 +25,12 @@ REPLY = 800  # tokens of a reply, roughly
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
     from nas_agent.spaces import load_space
+    from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.evaluators.resolve import load_evaluation
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.surrogates import make_surrogate
 
+    config = config.model_copy(update={"space": named_space(config.space, config.task)})
     space = load_space(config.space)
     found = load_evaluation(
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
@@ -58,7 +60,7 @@ def make(config: Config) -> Json:
         "principles": config.principles,
         "imported": imported,
         "review": config.review,
-        "recall": config.source if config.source is not None else config.recall,
+        "recall": ", ".join(config.source) or config.recall,
         "llm": _model_plan(config, space, found.task),
         "out": str(config.out),
         "writes": "nothing: this is a dry run",

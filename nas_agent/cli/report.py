@@ -207,22 +207,38 @@ def _next(story: Story) -> Parts:
     told += [p.id for p in story.principles.values() if p.status == "active"] + list(story.principles)
     if told:
         commands.append(f"nas-agent principles trace {told[0]} --run {run}")
-    if story.finished is not None and story.config.space == "nb201":
-        others = [name for name in ("cifar10", "cifar100", "ImageNet16-120") if name != story.task.name]
+    siblings = _tasks_of(story.config.space)
+    if story.finished is not None and siblings:
+        others = [name for name in siblings if name != story.task.name]
         data = "" if story.config.data is None else f" --data {short(story.config.data)}"
-        if len(others) == 2 and story.config.memory:
+        if story.task.name in siblings and others and story.config.memory:
             commands += [
                 "# another task: it recalls what this run has taught",
-                f"nas-agent run --task {others[0]}{data}",
+                f"nas-agent run --task {others[0]}{_space_flag(story, others[0])}{data}",
             ]
         if story.config.llm == "none":
             needs = "" if os.environ.get("OPENAI_API_KEY") else " (needs OPENAI_API_KEY)"
             task = shlex.quote(story.config.task)
             commands += [
                 f"# with a language model{needs}",
-                f"nas-agent run --task {task}{data} --llm openai:gpt-4o-mini",
+                f"nas-agent run --task {task}{_space_flag(story, story.task.name)}{data} --llm openai:gpt-4o-mini",
             ]
     return ["", heading("Next"), *(f"  {command}" for command in commands)] if commands else []
+
+
+def _tasks_of(space: str) -> tuple[str, ...]:
+    """List the tasks of published benchmarks that were measured in a space of this name."""
+    from nas_agent.tools.benchmarks.registry import BENCHMARKS
+
+    return tuple(dict.fromkeys(task.name for b in BENCHMARKS if b.space == space for task in b.tasks))
+
+
+def _space_flag(story: Story, task: str) -> str:
+    """Name the run's space where the task alone would mean another one."""
+    from nas_agent.tools.benchmarks.registry import named_space
+
+    space = story.config.space
+    return "" if named_space("auto", task) == space else f" --space {shlex.quote(space)}"
 
 
 def _curve(story: Story, width: int, unicode: bool) -> Text:

@@ -105,8 +105,7 @@ def about(change: Change, unit: str) -> RenderableType:
         ("why now", Text(change.why)),
     ]
     if principle.origin is not None:
-        step = principle.origin
-        rows.append(("origin", Text(f"{step.principle} of {step.run} on {step.task}")))
+        rows.append(("origin", Text(str(principle.origin))))
     return sections(rows)
 
 

@@ -29,10 +29,10 @@ INTERRUPTED = 130
 def run(
     task: Annotated[
         str | None,
-        typer.Option(help="cifar100 (the default), cifar10, ImageNet16-120, digits, or table:FILE.npz|csv."),
+        typer.Option(help="cifar100 (the default), another benchmark's, digits, or table:FILE.npz|csv."),
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="nb201 (the default), FILE.py:CLASS, or the name of a package's.")
+        str | None, typer.Option(help="auto (the default), a built-in one, FILE.py:CLASS, or a package's.")
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Evaluations to spend (default 100).")] = None,
     seed: Annotated[
@@ -52,7 +52,8 @@ def run(
         int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="TASK_OR_RUN", help="Recall from this task or run first.")
+        list[str] | None,
+        typer.Option("--from", metavar="TASK_OR_RUN", help="Transfer from this task, run, or `memory`; repeatable."),
     ] = None,
     recall: Annotated[
         str | None, typer.Option(help="Whose experience: others (other tasks; the default), all, none.")
@@ -83,7 +84,8 @@ def run(
     flags: Json = {
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
         "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
-        "source": source, "recall": recall, "batch": batch, "initial": initial, "data": data, "out": out,
+        "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
+        "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
     }  # fmt: skip

@@ -28,6 +28,8 @@ from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Outcome, Proposal, outcome_from_dict
 from nas_agent.spaces.base import Space
+from nas_agent.tools.remembered import RecalledSource
+from nas_agent.tools.surrogates.transfer import DROPPED, Source, normal_scores
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -63,6 +65,8 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool =
     return graph.compile(checkpointer=checkpointer, interrupt_before=["evaluate"] if pause else None)
 
 
+REPLAYED = 3  # best architectures of sources that are measured first (measured: docs/log.md)
+NOTED = 0.1  # change of a source's agreement that is logged
 # An evaluator on another machine may be away for a moment. Everything else that is raised is a bug or a
 # broken machine, and trying again would hide it. (The library's default would retry a bare Exception.)
 RETRY = RetryPolicy(max_attempts=3, retry_on=(ConnectionError, TimeoutError))
@@ -88,9 +92,9 @@ def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
 
 
 def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Queue the first architectures: recalled elites, then uniform draws."""
+    """Queue the first architectures: the best of sources, recalled elites, or uniform draws."""
     use = runtime.context
-    recalled = recalled_elites(use)
+    recalled = first_of_sources(use) or recalled_elites(use)
     wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
     seeds = recalled[:wanted]
     taken = {proposal.architecture.id for proposal in seeds}
@@ -117,7 +121,11 @@ def learn(state: SearchState, runtime: Runtime[Services]) -> Update:
                 principle = principle.taken_over(item["run"], item["task"])
             if use.journal.library.accepts(principle.constraint):
                 why = f"recalled: {item['why']}"
-                use.journal.changes(use.journal.library.adopt_recalled(principle, item["provenance"], why, 0))
+                use.journal.changes(
+                    use.journal.library.adopt_recalled(
+                        principle, item["provenance"], why, 0, proven=item.get("grounds") == "shares"
+                    )
+                )
         if use.model_learner is not None and recalled_ranking(use):
             consult_model(use, "learn")
     return {"events": len(use.journal.log.events)}
@@ -152,6 +160,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
     chosen = [(proposal, None) for proposal in waiting[:room]] if waiting else rank(use, state, room)
     refinement = use.journal.library.refinement()
+    note_agreement(use)
     shortlist = []
     for offset, (proposal, expected) in enumerate(chosen):
         data = proposal.to_dict()
@@ -316,12 +325,45 @@ def rank(use: Services, state: SearchState, keep: int) -> list[tuple[Proposal, J
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
         return [(proposal, None) for proposal in drawn]
+    inform(use)
     for outcome in islice(use.journal.archive, use.observed, None):
         score = use.task.score(outcome.value) if isinstance(outcome, Measured) else -math.inf
         use.surrogate.observe(outcome.architecture, score)
     use.observed = len(use.journal.archive)
     ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
     return [(proposals[item.index], item.to_dict()) for item in ranked]
+
+
+def inform(use: Services) -> None:
+    """Tell the surrogate what other tasks found: once in each process, before the first outcome."""
+    if use.surrogate is None or use.informed:
+        return
+    sources = recalled_sources(use)
+    use.surrogate.inform([Source(s.name, tuple(row.architecture for row in s.rows), targets(s)) for s in sources])
+    use.informed = True
+
+
+def targets(source: RecalledSource) -> tuple[float, ...]:
+    """Return normal scores of the rows' ranks among all that the source knows the ranks of."""
+    return normal_scores([row.rank for row in source.rows], source.of)
+
+
+def recalled_sources(use: Services) -> list[RecalledSource]:
+    """Return what other tasks found in this space and is not refused; a predicted one only to predicted values."""
+    items = (item for item in use.journal.recalled if item["kind"] == "source" and not item["refused"])
+    found = (RecalledSource.from_dict(item) for item in items if item["space"] == use.space.name)
+    return [s for s in found if s.provenance == "measured" or use.evaluator.provenance == "predicted"]
+
+
+def note_agreement(use: Services) -> None:
+    """Log how much each source agrees with the outcomes, where that has changed materially; and which was dropped."""
+    if use.surrogate is None or not use.informed:
+        return
+    now, before = use.surrogate.agreement, use.journal.agreement
+    dropped = [name for name in before if name not in now]
+    if dropped or any(abs(now[name] - before.get(name, -1.0)) >= NOTED for name in now):
+        why = f"agreed less than {DROPPED:g} with the outcomes of this task" if dropped else ""
+        use.journal.emit("sources", agreement=now, dropped=dropped, why=why, evaluations=len(use.journal.archive))
 
 
 def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
@@ -344,6 +386,24 @@ def fits(space: Space, item: Json) -> bool:
         return bool(space.parse(item["architecture"]["text"]).id == item["architecture"]["id"])
     except InvalidArchitecture:
         return False
+
+
+def first_of_sources(use: Services) -> list[Proposal]:
+    """Return the best few of the sources in turn: what replaying them would measure first."""
+    measurable = None if use.pool is None else {architecture.id: architecture for architecture in use.pool}
+    found: dict[str, Proposal] = {}
+    sources = recalled_sources(use)
+    for place in range(REPLAYED):
+        for source in sources:
+            if len(found) == REPLAYED or place >= len(source.rows):
+                break
+            architecture = source.rows[place].architecture
+            if measurable is not None:
+                if architecture.id not in measurable:
+                    continue
+                architecture = measurable[architecture.id]
+            found.setdefault(architecture.id, Proposal(architecture, f"best of {source.name}"))
+    return list(found.values())
 
 
 def recalled_elites(use: Services) -> list[Proposal]:

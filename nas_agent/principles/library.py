@@ -112,13 +112,15 @@ class Library:
             changes.append(_change("activated", principle, why, evaluations))
         return changes
 
-    def adopt_recalled(self, principle: Principle, provenance: Provenance, why: str, evaluations: int) -> list[Change]:
+    def adopt_recalled(
+        self, principle: Principle, provenance: Provenance, why: str, evaluations: int, *, proven: bool = False
+    ) -> list[Change]:
         """Take over a principle of another task; one without measured support there waits for support here.
 
-        Support is an effect whose interval lies above zero; `provenance` is that of the values behind it. What a
-        person said needs none.
+        Support is an effect whose interval lies above zero, or what `proven` vouches for: nearly all of the best
+        obey and few others do. `provenance` is that of the values behind it. What a person said needs none.
         """
-        doubt = needs_support(principle, provenance)
+        doubt = "" if proven and provenance == "measured" else needs_support(principle, provenance)
         return self.adopt([principle], why, evaluations, doubt=doubt)
 
     def consider(self, drafts: Sequence[Draft], observations: Sequence[Observation], evaluations: int) -> list[Change]:

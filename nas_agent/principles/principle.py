@@ -60,10 +60,13 @@ class Evidence:
 class Origin:
     """Where a principle was taken over from, step by step back to the run that learned it."""
 
-    run: str  # the name of the run folder
+    run: str  # the name of the run folder; empty where it was learned from a task's table
     principle: str  # its reference there, e.g. "P3@2"
     task: str
     earlier: Origin | None = None  # where that run had taken it over from
+
+    def __str__(self) -> str:
+        return f"{self.principle} of {self.run} on {self.task}" if self.run else f"the table of {self.task}"
 
     @property
     def steps(self) -> Iterator[Origin]:

@@ -21,9 +21,9 @@ import numpy as np
 from nas_agent.errors import DataError, InvalidArchitecture, MissingExtra, StorageError
 from nas_agent.records import Json
 from nas_agent.spaces.nasbench201 import OPERATIONS, NasBench201
+from nas_agent.tools.benchmarks.nb201 import FILE, SHORT
 from nas_agent.tools.home import home
 from nas_agent.tools.table_files import mode_of
-from nas_agent.tools.tables import NB201_FILE, NB201_TASKS
 from nas_agent.tools.untrusted import read_pickle, read_torch
 
 _PICKLE = ".pickle.pbz2"
@@ -53,7 +53,7 @@ class Imported:
 
 def import_official(path: Path, out: Path | None = None) -> Imported:
     """Read an official file or folder and write the compact table (default: into the user's data folder)."""
-    target = home() / "data" / NB201_FILE if out is None else out / NB201_FILE if _is_folder(out) else out
+    target = home() / "data" / FILE if out is None else out / FILE if _is_folder(out) else out
     if mode_of(target) is not None:
         raise DataError(f"{target} exists already; move it away, or name another file to write")
     if _is_folder(path):
@@ -202,7 +202,7 @@ def _answers(api: Any, release: str) -> dict[str, float]:
             found["time_c10valid_12"] = half.get("train-all-time")
         else:
             found["test_c10valid_200"] = half.get("test-accuracy")
-        for name, short in NB201_TASKS.items():
+        for name, short in SHORT.items():
             if short != "c10":
                 info = _info(api, name, epochs)
                 found[f"val_{short}_{epochs}"] = info.get("valid-accuracy")

@@ -8,46 +8,73 @@ import numpy as np
 
 from nas_agent.errors import NasAgentError
 from nas_agent.records import Json
+from nas_agent.spaces import Space, load_space
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.tools.benchmarks import nb201
+from nas_agent.tools.benchmarks.base import Benchmark
+from nas_agent.tools.benchmarks.registry import BENCHMARKS
 from nas_agent.tools.data_import import sha256
 from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark
 from nas_agent.tools.table_files import read_arrays
-from nas_agent.tools.tables import NB201_EPOCHS, NB201_FILE, NB201_TASKS, data_folders, load_nb201, nb201_task
+from nas_agent.tools.tables import data_folders
 
 
 def data_status(data: Path | None) -> Json:
-    """Look in every place; the first table found is the one in use. A broken table is reported, not raised."""
-    places: list[Json] = []
+    """Look for every benchmark's file in every place; of each, the first found is in use. A broken one is reported."""
+    places = data_folders(data)
+    names = tuple(dict.fromkeys(benchmark.file for benchmark in BENCHMARKS))
+    held = {place: [name for name in names if (place.folder / name).is_file()] for place in places}
     tables: list[Json] = []
-    for place in data_folders(data):
-        file = place.folder / NB201_FILE
-        found = file.is_file()
-        places.append({"folder": str(place.folder), "named_by": place.named_by, "has_table": found})
-        if found:
-            tables.append(_nb201_status(file, in_use=not tables))
+    for benchmark in BENCHMARKS:
+        files = [place.folder / benchmark.file for place in places if benchmark.file in held[place]]
+        tables += [_table_status(benchmark, file, in_use=file == files[0]) for file in files]
+    found = {table["file"] for table in tables}
     card = EmbeddedBenchmark(NasBench201()).card
-    embedded = {"fitted_on": card["fitted_on"], "held_out": card["held_out"], "scores": card["scores"]}
-    return {"places": places, "tables": tables, "embedded": embedded}
+    return {
+        "places": [
+            {"folder": str(place.folder), "named_by": place.named_by, "files": files} for place, files in held.items()
+        ],
+        "tables": tables,
+        "missing": [_about(benchmark) for benchmark in BENCHMARKS if benchmark.file not in found],
+        "embedded": {"fitted_on": card["fitted_on"], "held_out": card["held_out"], "scores": card["scores"]},
+    }
 
 
-def _nb201_status(path: Path, *, in_use: bool) -> Json:
-    status: Json = {"path": str(path), "space": "nb201", "in_use": in_use, "sha256": sha256(path)}
-    space = NasBench201()
+def _about(benchmark: Benchmark) -> Json:
+    return {
+        "benchmark": benchmark.title,
+        "file": benchmark.file,
+        "space": benchmark.space,
+        "embedded": benchmark.embedded is not None,
+    }
+
+
+def _table_status(benchmark: Benchmark, path: Path, *, in_use: bool) -> Json:
+    status: Json = {**_about(benchmark), "path": str(path), "in_use": in_use, "sha256": sha256(path)}
+    space = load_space(benchmark.space)
     tasks = []
-    for task in filter(None, map(nb201_task, NB201_TASKS)):
-        for epochs in NB201_EPOCHS:
+    for task in benchmark.tasks:
+        for epochs in benchmark.epochs or (None,):
             entry: Json = {"task": task.name, "epochs": epochs}
             try:
-                table = load_nb201(path, task, space, epochs=epochs)
+                table = benchmark.load(path, task, space, epochs)
             except NasAgentError as error:
                 tasks.append({**entry, "problem": str(error)})
                 continue
             best = table.optimum()
-            tasks.append({**entry, "rows": table.rows, "left_out": table.left_out, "best_validation": best})
-    return {**status, "tasks": tasks, "checks": _checks(path, space)}
+            tasks.append(
+                {
+                    **entry,
+                    "rows": table.rows,
+                    "different": len(table.pool()),
+                    "left_out": table.left_out,
+                    "best_validation": best,
+                }
+            )
+    return {**status, "tasks": tasks, "checks": _checks(path, space) if benchmark in nb201.BENCHMARKS else []}
 
 
-def _checks(path: Path, space: NasBench201) -> list[Json]:
+def _checks(path: Path, space: Space) -> list[Json]:
     """Compare the file with what NAS-Bench-201 is known to be."""
     try:
         arrays = read_arrays(path, ("ops", "op_names", "iso"))

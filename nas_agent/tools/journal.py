@@ -50,6 +50,7 @@ class Journal:
     library: Library
     recalled: list[Json] = field(default_factory=list)
     imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
+    agreement: dict[str, float] = field(default_factory=dict)  # of each source that is used, as last logged
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
@@ -118,6 +119,8 @@ class Journal:
                     self.pending.pop(reference, None)
             case "recalled":
                 self.recalled = list(event["items"])
+            case "sources":
+                self.agreement = dict(event["agreement"])
             case "model_call":
                 self.model_use.calls += 1
                 self.model_use.input_tokens += event["input_tokens"]

@@ -30,6 +30,7 @@ from nas_agent.tools.recall import (
     same_architecture,
     same_principle,
     share,
+    source_of,
 )
 from nas_agent.tools.remembered import (
     Elite,
@@ -118,9 +119,18 @@ class Memory:
     # -- reading ---------------------------------------------------------------------------------------
 
     def recall(
-        self, task: Task, space: str, k_architectures: int, k_principles: int, scope: Scope = "others"
+        self,
+        task: Task,
+        space: str,
+        k_architectures: int,
+        k_principles: int,
+        scope: Scope = "others",
+        *,
+        k_rows: int = 0,
     ) -> list[Recalled]:
-        """Return what the nearest tasks of the same space have to offer: architectures first, then principles.
+        """Return what the nearest tasks of the same space have to offer: sources, architectures, principles.
+
+        A source is at most `k_rows` outcomes of one task, for the surrogate to learn from.
 
         `others` leaves out everything that was learned on a task of the same name, also a principle that has
         evidence from it or was once taken over from it. The embedder is asked for one text, and for none where there
@@ -142,7 +152,7 @@ class Memory:
         names = {item.task.name for item in near}
         chosen = {run: about for run, about in known.items() if about["task_name"] in names}
         with self._open() as store:
-            elites = store.elites(chosen, k_architectures)
+            elites = store.elites(chosen, max(k_architectures, k_rows))
             lessons = store.lessons(chosen) if k_principles else []
         if scope == "others":
             lessons = [lesson for lesson in lessons if task.name not in lesson.principle.tasks]
@@ -152,7 +162,13 @@ class Memory:
         principles = [
             best_principles(item, [e for e in lessons if e.task == item.task.name], task.name) for item in near
         ]
+        sources = [
+            source_of(item, space, found, k_rows)
+            for item, found in zip(near, architectures, strict=True)
+            if found and k_rows
+        ]
         return [
+            *sources,
             *share(architectures, k_architectures, same_architecture),
             *share(principles, k_principles, same_principle),
         ]

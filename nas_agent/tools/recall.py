@@ -17,7 +17,16 @@ import numpy as np
 
 from nas_agent.records import Measured, Provenance, Task
 from nas_agent.tools.embedding import Vectors
-from nas_agent.tools.remembered import Elite, Lesson, NearTask, RecalledArchitecture, RecalledPrinciple, RunRecord
+from nas_agent.tools.remembered import (
+    Elite,
+    Lesson,
+    NearTask,
+    RecalledArchitecture,
+    RecalledPrinciple,
+    RecalledSource,
+    RunRecord,
+    SourceRow,
+)
 
 T = TypeVar("T")
 NEAREST = 3  # tasks that are recalled from
@@ -147,6 +156,35 @@ def best_principles(near: NearTask, lessons: Iterable[Lesson], wanted: str) -> l
             RecalledPrinciple(lesson.principle, near.task.name, lesson.run, lesson.provenance, near.similarity, why)
         )
     return found
+
+
+def source_of(near: NearTask, space: str, recalled: Sequence[RecalledArchitecture], rows: int) -> RecalledSource:
+    """Gather what was obtained in one way on a task, measured before predicted, into a source."""
+    first = recalled[0]
+    way = first.provenance, first.evaluator, first.fidelity
+    same = [item for item in recalled if (item.provenance, item.evaluator, item.fidelity) == way]
+    # As many good as bad ones: a search measures mostly good ones, and the surrogate learns from the contrast.
+    kept = same if len(same) <= rows else [*same[: rows // 2], *_spread(same[rows // 2 :], rows - rows // 2)]
+    return RecalledSource(
+        name=near.task.name,
+        task=near.task.name,
+        space=space,
+        metric=near.task.metric,
+        unit=near.task.unit,
+        maximise=near.task.maximise,
+        provenance=first.provenance,
+        evaluator=first.evaluator,
+        fidelity=first.fidelity,
+        of=first.of,
+        best_only=False,
+        rows=tuple(SourceRow(item.architecture, item.value, item.rank) for item in kept),
+        why=f"{len(kept)} of {first.of} architectures {first.provenance} on {near.task.name}",
+    )
+
+
+def _spread(items: Sequence[RecalledArchitecture], number: int) -> list[RecalledArchitecture]:
+    """Take items at even distances, the last one included."""
+    return [items[round(place * (len(items) - 1) / max(number - 1, 1))] for place in range(number)]
 
 
 def share(ranked: Sequence[Sequence[T]], places: int, key: Callable[[T], str]) -> list[T]:

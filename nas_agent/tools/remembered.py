@@ -183,6 +183,8 @@ class RecalledPrinciple:
     provenance: Provenance  # of the values that its evidence rests on
     similarity: float
     why: str
+    # What speaks for it: its effect there, or the share of the best that obey against that of random ones.
+    grounds: Literal["effect", "shares"] = "effect"
 
     def to_dict(self) -> Json:
         """As plain JSON types, with `kind` to tell it from an architecture."""
@@ -190,12 +192,61 @@ class RecalledPrinciple:
         return {"kind": "principle", "principle": self.principle.to_dict(), **same}
 
 
-Recalled = RecalledArchitecture | RecalledPrinciple
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One architecture of a source and how it did there."""
+
+    architecture: Architecture
+    value: float
+    rank: int  # 1 is the best of `of`
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {"architecture": self.architecture.to_dict(), "value": self.value, "rank": self.rank}
+
+
+@dataclass(frozen=True, slots=True)
+class RecalledSource:
+    """What another task found, for the surrogate to learn from and the search to begin with."""
+
+    name: str  # what traces name it by
+    task: str
+    space: str
+    metric: str
+    unit: str
+    maximise: bool
+    provenance: Provenance
+    evaluator: str
+    fidelity: str
+    of: int  # how many architectures the ranks are among
+    best_only: bool  # a slice of the best of a table; False for what a search measured, good and bad
+    rows: tuple[SourceRow, ...]  # best first
+    why: str
+    refused: str = ""  # why nothing is learned from it; empty where it is used
+
+    def to_dict(self) -> Json:
+        """As plain JSON types, with `kind` to tell it from the other items."""
+        same = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "rows"}
+        return {"kind": "source", **same, "rows": [row.to_dict() for row in self.rows]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RecalledSource:
+        """The inverse of `to_dict`."""
+        fields = {key: value for key, value in data.items() if key not in {"kind", "rows"}}
+        rows = (
+            SourceRow(Architecture.from_dict(row["architecture"]), row["value"], row["rank"]) for row in data["rows"]
+        )
+        return cls(rows=tuple(rows), **fields)
+
+
+Recalled = RecalledArchitecture | RecalledPrinciple | RecalledSource
 
 
 def recalled_from_dict(data: Mapping[str, Any]) -> Recalled:
     """The inverse of both `to_dict`; a run folder freezes what was recalled."""
     fields = {key: value for key, value in data.items() if key != "kind"}
+    if data["kind"] == "source":
+        return RecalledSource.from_dict(data)
     if data["kind"] == "architecture":
         fields["architecture"] = Architecture.from_dict(fields["architecture"])
         return RecalledArchitecture(**fields)

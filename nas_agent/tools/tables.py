@@ -1,7 +1,7 @@
 """Benchmark tables: what was measured for each architecture of a space, for one task.
 
-`BenchmarkTable` keeps one row of each isomorphism class, that of its cheapest measured member. `load_nb201` reads
-the compact NAS-Bench-201 file, `load_user_table` a user's own.
+`BenchmarkTable` keeps one row of each isomorphism class, that of its cheapest measured member. Published tables are
+read in `tools/benchmarks`, a user's own by `load_user_table`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,7 @@ from nas_agent.errors import ConfigError, DataError, InvalidArchitecture
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces.base import Space
 from nas_agent.tools.home import home
-from nas_agent.tools.table_files import Columns, mode_of, read_arrays, read_columns, shown
-
-NB201_FILE = "nb201.npz"
-# Task name -> the dataset's short name in the arrays of nb201.npz.
-NB201_TASKS = {"cifar10": "c10", "cifar100": "c100", "ImageNet16-120": "in16"}
-NB201_EPOCHS = (200, 12)
-_DESCRIPTIONS = {
-    "cifar10": "image classification on CIFAR-10: 32x32 colour photographs of 10 classes of objects and animals",
-    "cifar100": "image classification on CIFAR-100: 32x32 colour photographs of 100 classes of objects and animals",
-    "ImageNet16-120": "image classification on ImageNet16-120: photographs of 120 ImageNet classes at 16x16 pixels",
-}
-# Simulated seconds as multiples of the measured 12-epoch run on CIFAR-10's training half (`time_c10valid_12`).
-_SECONDS = {"c10": 2.0 / 12, "c100": 2.0 / 12, "in16": 6.068 / 12}  # per epoch
+from nas_agent.tools.table_files import Columns, mode_of, read_columns, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +63,10 @@ class BenchmarkTable:
             return None
         member, index = found
         return self._read(member, index)
+
+    def representatives(self) -> Iterator[Row]:
+        """Yield the row of each isomorphism class, in the order of the table."""
+        return (self._read(architecture, index) for architecture, index in self._by_id.values())
 
     def members(self) -> Iterator[Row]:
         """Yield every usable row, isomorphic ones too: what a regressor is fitted on."""
@@ -186,7 +178,7 @@ def data_folders(explicit: Path | None) -> list[Place]:
         mode = mode_of(explicit)
         if mode is None or not stat.S_ISDIR(mode):
             what = "there is no such folder" if mode is None else "it is no folder"
-            raise ConfigError(f"--data {shown(explicit)}: expected a folder that holds {NB201_FILE}, but {what}")
+            raise ConfigError(f"--data {shown(explicit)}: expected a folder of benchmark tables, but {what}")
         places.append(Place(explicit, "--data"))
     if os.environ.get("NAS_AGENT_DATA"):
         named = Path(os.environ["NAS_AGENT_DATA"])
@@ -199,79 +191,13 @@ def data_folders(explicit: Path | None) -> list[Place]:
     return [*places, Place(home() / "data", "the user's data folder")]
 
 
-def find_table(explicit: Path | None, name: str = NB201_FILE) -> Path | None:
+def find_table(explicit: Path | None, name: str) -> Path | None:
     """Return the first file of this name among the data folders, or None."""
     files = (place.folder / name for place in data_folders(explicit))
     return next((file for file in files if stat.S_ISREG(mode_of(file) or 0)), None)
 
 
-# -- loaders ------------------------------------------------------------------------------------------
-
-
-def nb201_task(name: str) -> Task | None:
-    """Return the NAS-Bench-201 task of this name in any spelling of its case, or None."""
-    for spelling in NB201_TASKS:
-        if spelling.lower() == name.lower():
-            return Task(name=spelling, description=_DESCRIPTIONS[spelling])
-    return None
-
-
-def load_nb201(path: Path, task: Task, space: Space, *, epochs: int = 200) -> BenchmarkTable:
-    """Read the compact NAS-Bench-201 table for one task; 200 epochs is the mean over seeds, 12 one seed."""
-    if epochs not in NB201_EPOCHS:
-        raise ConfigError(f"--epochs {epochs}: the NAS-Bench-201 table holds 200 and 12 epochs; choose one of them")
-    short = NB201_TASKS[task.name]
-    # The validation values match the test values of the same release and seeds, which is v1.1 where the file has it.
-    tests = [f"test_v11_{short}_200", f"test_{short}_200"] if epochs == 200 else [f"test_{short}_12"]
-    value = f"val_{short}_{epochs}"
-    arrays = read_arrays(path, ("ops", "op_names", value, *tests, "time_c10valid_12", "params_M"))
-    for needed in ("ops", "op_names", value):
-        if needed not in arrays:
-            raise DataError(
-                f"{path}: expected the array '{needed}', which it lacks; "
-                "make the file again with: nas-agent data import OFFICIAL_FILE"
-            )
-    numbers = {"val": arrays[value]}
-    test = next((name for name in tests if name in arrays), None)
-    if test is not None:
-        numbers["test"] = arrays[test]
-    if "time_c10valid_12" in arrays:
-        numbers["seconds"] = arrays["time_c10valid_12"] * (_SECONDS[short] * epochs)
-    if "params_M" in arrays:
-        numbers["params"] = arrays["params_M"]
-    texts = _texts(path, space, arrays["ops"], arrays["op_names"])
-    for name, column in numbers.items():
-        if column.shape != (len(texts),) or column.dtype.kind != "f":
-            raise DataError(
-                f"{path}: the array for '{name}' must hold one number for each of {len(texts)} rows, "
-                f"got {column.dtype} of shape {column.shape}; "
-                "make the file again with: nas-agent data import OFFICIAL_FILE"
-            )
-    columns = Columns(texts, {name: column.astype(np.float64) for name, column in numbers.items()})
-    return BenchmarkTable(task, space, path, columns, fidelity=f"{epochs} epochs")
-
-
-def _texts(path: Path, space: Space, ops: np.ndarray, op_names: np.ndarray) -> tuple[str, ...]:
-    """Write each row's operations, indices into `op_names` in the order of the space's decisions, as a text."""
-    names = [str(name) for name in op_names.tolist()]
-    decisions = [decision.name for decision in space.decisions]
-    if (
-        ops.ndim != 2
-        or ops.shape[1] != len(decisions)
-        or ops.dtype.kind not in "iu"
-        or (ops.size and not 0 <= ops.min() <= ops.max() < len(names))  # Python would read -1 as the last name
-    ):
-        raise DataError(
-            f"{path}: 'ops' must hold {len(decisions)} indices into op_names a row, "
-            f"got {ops.dtype} of shape {ops.shape}"
-        )
-    try:
-        return tuple(
-            space.format(space.build(dict(zip(decisions, (names[k] for k in row), strict=True))))
-            for row in ops.tolist()
-        )
-    except InvalidArchitecture as error:
-        raise DataError(f"{path}: 'op_names' does not fit space '{space.name}': {error}") from error
+# -- the user's own table ----------------------------------------------------------------------------
 
 
 def load_user_table(path: Path, space: Space) -> BenchmarkTable:

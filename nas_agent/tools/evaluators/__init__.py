@@ -1,8 +1,7 @@
-"""What measures an architecture: `load_evaluation` picks a table, the embedded benchmark or real training."""
+"""What measures an architecture: `resolve.load_evaluation` picks a table, an embedded benchmark or real training."""
 
 from __future__ import annotations
 
 from nas_agent.tools.evaluators.base import Evaluation, Evaluator, TestResult, TestSplit
-from nas_agent.tools.evaluators.resolve import TASKS, load_evaluation
 
-__all__ = ["TASKS", "Evaluation", "Evaluator", "TestResult", "TestSplit", "load_evaluation"]
+__all__ = ["Evaluation", "Evaluator", "TestResult", "TestSplit"]

@@ -8,25 +8,15 @@ from typing import Literal
 from nas_agent.errors import ConfigError
 from nas_agent.records import Task
 from nas_agent.spaces import CategoricalSpace, Space
-from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.tools.benchmarks.base import Benchmark
+from nas_agent.tools.benchmarks.registry import benchmark_of, measured_in, task_names, tasks_in
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.digits import TASK as DIGITS
-from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark, EmbeddedEvaluator, EmbeddedTestSplit
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
 from nas_agent.tools.evaluators.train import DigitsTrainer, TrainEvaluator, Training, TrainTestSplit
-from nas_agent.tools.tables import (
-    NB201_FILE,
-    NB201_TASKS,
-    BenchmarkTable,
-    data_folders,
-    find_table,
-    load_nb201,
-    load_user_table,
-    nb201_task,
-)
+from nas_agent.tools.tables import BenchmarkTable, data_folders, find_table, load_user_table
 
 Kind = Literal["auto", "table", "embedded", "train"]
-TASKS = (*NB201_TASKS, DIGITS.name)
 _TABLE_PREFIX = "table:"
 
 
@@ -38,47 +28,71 @@ def load_evaluation(
         return _user_table(Path(task.removeprefix(_TABLE_PREFIX)).expanduser(), space, kind, epochs)
     if task.lower() == DIGITS.name:
         return _digits(space, kind, epochs, reference or space.name)
-    benchmark = nb201_task(task)
-    if benchmark is None:
+    known = measured_in(task)
+    if not known:
         raise ConfigError(
-            f"unknown task '{task}'; choose from {', '.join(TASKS)}, or give your own as table:FILE.npz|csv"
+            f"unknown task '{task}'; choose from {', '.join((*task_names(), DIGITS.name))}, "
+            "or give your own as table:FILE.npz|csv"
         )
+    name = known[0][1].name
     if kind == "train":
         raise ConfigError(
-            f"--evaluator train: {benchmark.name} has no images to train on here; choose --task {DIGITS.name}, "
+            f"--evaluator train: {name} has no images to train on here; choose --task {DIGITS.name}, "
             "or leave --evaluator out"
         )
-    if not isinstance(space, NasBench201):
-        raise ConfigError(
-            f"{benchmark.name} is measured for space nb201 only, not for '{space.name}'; "
-            f"choose --task {DIGITS.name}, or give a table of its own: --task table:FILE.npz|csv"
-        )
-    return _nb201(benchmark, space, kind, data, epochs)
+    found = benchmark_of(task, space)
+    if found is None:
+        raise ConfigError(_wrong_space(name, tuple(dict.fromkeys(b.space for b, _ in known)), space))
+    return _published(*found, space, kind, data, epochs)
 
 
-def _nb201(task: Task, space: NasBench201, kind: Kind, data: Path | None, epochs: int | None) -> Evaluation:
-    path = None if kind == "embedded" else find_table(data)
-    if path is not None:
-        return _from_table(load_nb201(path, task, space, epochs=epochs or 200), "evaluator table: ")
-    looked = f"no {NB201_FILE} in " + ", ".join(f"{p.folder} ({p.named_by})" for p in data_folders(data))
-    if kind == "table":
-        raise ConfigError(
-            f"--evaluator table: {looked}; give --data DIR, set NAS_AGENT_DATA, "
-            "or run: nas-agent data import OFFICIAL_FILE"
-        )
-    if epochs not in (None, 200):
-        why = "" if kind == "embedded" else f" ({looked})"
-        raise ConfigError(
-            f"--epochs {epochs}: the embedded benchmark predicts 200 epochs only; leave --epochs out{why}"
-        )
-    benchmark = EmbeddedBenchmark(space)
-    score = benchmark.card["scores"][task.name]["val"]
-    note = (
-        f"evaluator embedded: {'as asked' if kind == 'embedded' else looked}; every value is predicted, not measured "
-        f"(on held-out cells: Kendall tau {score['kendall_tau']:.2f}, error {score['rmse']:.2f} {task.unit})"
+def _wrong_space(task: str, measured: tuple[str, ...], space: Space) -> str:
+    here = tasks_in(space)
+    instead = f"choose --task {', '.join(here)} or {DIGITS.name}" if here else f"choose --task {DIGITS.name}"
+    return (
+        f"{task} was measured in space {', '.join(measured)}, not in '{space.name}'; leave --space out, {instead}, "
+        "or give a table of its own: --task table:FILE.npz|csv"
     )
-    evaluator, test_split = EmbeddedEvaluator(benchmark, task), EmbeddedTestSplit(benchmark, task)
-    return Evaluation(task, evaluator, test_split, note, optimum=benchmark.optimum(task))
+
+
+def _published(
+    benchmark: Benchmark, task: Task, space: Space, kind: Kind, data: Path | None, epochs: int | None
+) -> Evaluation:
+    """Take the table; where there is none, what is embedded; else say where was looked and what to do."""
+    if kind == "embedded" and benchmark.embedded is None:
+        raise ConfigError(
+            f"--evaluator embedded: none was fitted for {benchmark.title}; leave --evaluator out, "
+            f"which reads {benchmark.file}"
+        )
+    path = None if kind == "embedded" else find_table(data, benchmark.file)
+    if path is not None:
+        _check_epochs(benchmark, epochs)
+        return _from_table(benchmark.load(path, task, space, epochs), "evaluator table: ")
+    looked = f"no {benchmark.file} in " + ", ".join(f"{p.folder} ({p.named_by})" for p in data_folders(data))
+    if kind == "table" or benchmark.embedded is None:
+        asked = "--evaluator table" if kind == "table" else f"--task {task.name} in space {benchmark.space}"
+        raise ConfigError(f"{asked}: {looked}; {_how_to_get(benchmark)}")
+    if epochs is not None and epochs not in benchmark.epochs[:1]:
+        why = "" if kind == "embedded" else f" ({looked})"
+        only = f"{benchmark.epochs[0]} epochs only" if benchmark.epochs else "one value an architecture"
+        raise ConfigError(f"--epochs {epochs}: the embedded benchmark predicts {only}; leave --epochs out{why}")
+    return benchmark.embedded(space, task, "as asked" if kind == "embedded" else looked)
+
+
+def _how_to_get(benchmark: Benchmark) -> str:
+    importable = ", or run: nas-agent data import OFFICIAL_FILE" if benchmark.space == "nb201" else ""
+    return f"give --data DIR or set NAS_AGENT_DATA to the folder that holds it{importable}"
+
+
+def _check_epochs(benchmark: Benchmark, epochs: int | None) -> None:
+    if epochs is None or epochs in benchmark.epochs:
+        return
+    if not benchmark.epochs:
+        raise ConfigError(
+            f"--epochs {epochs}: the {benchmark.title} table holds one value an architecture; leave --epochs out"
+        )
+    held = " and ".join(map(str, benchmark.epochs))
+    raise ConfigError(f"--epochs {epochs}: the {benchmark.title} table holds {held} epochs; choose one of them")
 
 
 def _user_table(path: Path, space: Space, kind: Kind, epochs: int | None) -> Evaluation:

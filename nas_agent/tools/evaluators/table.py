@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import TestResult
-from nas_agent.tools.tables import BenchmarkTable
+from nas_agent.tools.tables import BenchmarkTable, Row
 
 
 class TableEvaluator:
@@ -19,6 +20,11 @@ class TableEvaluator:
         self._table = table
 
     @property
+    def source(self) -> Path:
+        """The file that the table was read from."""
+        return self._table.source
+
+    @property
     def fidelity(self) -> str:
         """How the table's values were obtained."""
         return self._table.fidelity
@@ -26,6 +32,16 @@ class TableEvaluator:
     def pool(self) -> Sequence[Architecture]:
         """Return the measured architectures, one of each isomorphism class."""
         return self._table.pool()
+
+    def cell_values(self) -> list[float]:
+        """Return the value of every row, isomorphic ones too: what a share of all cells is taken of."""
+        return [row.value for row in self._table.members()]
+
+    def best(self, number: int) -> list[Measured]:
+        """Return the best architectures of the table, best first: what another task may read of this one."""
+        score = self._table.task.score
+        ranked = sorted(self._table.representatives(), key=lambda row: -score(row.value))
+        return [self._measured(row.architecture, row) for row in ranked[:number]]
 
     def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
         """Look the validation value up; the seed changes nothing, since the table is fixed."""
@@ -38,6 +54,9 @@ class TableEvaluator:
                 seed=seed,
                 evaluator=self.name,
             )
+        return self._measured(architecture, row, seed)
+
+    def _measured(self, architecture: Architecture, row: Row, seed: int = 0) -> Measured:
         return Measured(
             architecture,
             value=row.value,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nas_agent.records import Architecture, Json
+from nas_agent.tools.surrogates.transfer import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,15 @@ class Surrogate(Protocol):
     @property
     def name(self) -> str:
         """`structure` or `joint`: what the event log names it by."""
+        ...
+
+    def inform(self, sources: Sequence[Source]) -> None:
+        """Learn of other tasks, before the first outcome; what cannot be measured here is passed over."""
+        ...
+
+    @property
+    def agreement(self) -> dict[str, float]:
+        """How much each source that is still used agrees with the outcomes, from 0 to 1."""
         ...
 
     def observe(self, architecture: Architecture, score: float) -> None:

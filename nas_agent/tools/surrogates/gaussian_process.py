@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from nas_agent.spaces.base import Floats
 from nas_agent.tools.surrogates.kernel import JITTER, Kernel, Settings, Singles
+from nas_agent.tools.surrogates.transfer import Relations, Tasks
 
 Places = NDArray[np.intp]
 Blocks = Mapping[str, Floats]  # name -> (architectures, features)
@@ -104,9 +105,39 @@ class Posterior:
         self._values: list[float] = []
         self._next_fit = self.settings.refit_from
         self._lasting = len(self._trend)  # members that are there for good
+        # Observations of other tasks come first among the active ones:
+        self._relations = Relations(0, self.settings.constant)
+        self._sources: list[int] = []  # for each of these rows, which source it is of
+        self._source_targets: Floats = np.zeros(0)
 
     def __len__(self) -> int:
         return len(self._trend)
+
+    @property
+    def agreement(self) -> tuple[float, ...]:
+        """How much the scores of each source that is left correlate with this task's, from 0 to 1."""
+        return tuple(float(value) for value in self._relations.agreement)
+
+    def inform(self, sources: Sequence[tuple[Sequence[int], Sequence[float]]]) -> None:
+        """Take in what other tasks scored: members that are there for good, and targets on the rank scale.
+
+        Before the first observation.
+        """
+        assert not self._observed
+        self._withdraw()
+        self._relations = Relations(len(sources), self.settings.constant)
+        for number, (members, targets) in enumerate(sources):
+            self._sources += [number] * len(members)
+            self._active += members
+            self._source_targets = np.concatenate([self._source_targets, targets])
+        self._rows += len(self._active)
+        self._lower = np.zeros((self._rows, self._rows))
+        self._reserve(max(2 * len(self._active), 64))
+        for row, member in enumerate(self._active):
+            self._measure(row, member)
+        if len(self._active) >= self.settings.refit_from:
+            self._fit()
+        self._condition()
 
     def offer(self, members: Blocks) -> int:
         """Put these members in the place of those that were offered before; return the place of the first."""
@@ -118,7 +149,7 @@ class Posterior:
             for row, member in enumerate(self._active):
                 np.abs(block - known[member]).sum(axis=1, out=distances[place, row])
         half = np.zeros(distances.shape[1:], np.float32)
-        half[:size] = self._solve(self._kernel(distances[:, :size]))
+        half[:size] = self._solve(self._to_task(distances[:, :size]))
         self._features = [np.concatenate(pair) for pair in zip(self._features, fresh, strict=True)]
         self._trend = np.concatenate([self._trend, trend])
         self._distances = np.concatenate([self._distances, distances], axis=2)
@@ -138,7 +169,9 @@ class Posterior:
         self._observed.append(member)
         self._values.append(value)
         if len(self._active) == self._rows:
-            keep = thin(np.asarray(self._values)[self._places()], self.settings.active_cap)
+            lead = len(self._sources)
+            own = thin(np.asarray(self._values)[self._places()], self.settings.active_cap)
+            keep = np.concatenate([np.arange(lead), lead + own])
             self._active = [self._active[place] for place in keep]
             self._distances[:, : len(keep)] = self._distances[:, keep]
             self._condition()
@@ -151,6 +184,7 @@ class Posterior:
             grown = math.ceil(len(self._observed) * self.settings.refit_growth)
             self._next_fit = max(len(self._observed) + 1, grown)
             self._fit()
+            self._relate()
             self._condition()
         else:
             self._append(row)
@@ -164,11 +198,22 @@ class Posterior:
             from scipy.linalg import solve_triangular
 
             targets = self._targets()
-            best = float(targets.max())
+            best = float(targets[len(self._sources) :].max()) if self._values else 0.0
             residual = targets - mean[self._active]
             alpha = solve_triangular(self._lower[:size, :size], residual, lower=True, check_finite=False)
             mean = mean + (alpha.astype(np.float32) @ self._half[:size]).astype(np.float64)
         return mean, np.sqrt(np.maximum(self._kernel.variance - self._explained, 1e-12)), best
+
+    def without(self, source: int) -> None:
+        """Leave a source out for good."""
+        keep = [row for row in range(len(self._active)) if row >= len(self._sources) or self._sources[row] != source]
+        lead = [row for row in keep if row < len(self._sources)]
+        self._distances[:, : len(keep)] = self._distances[:, keep]
+        self._active = [self._active[row] for row in keep]
+        self._source_targets = self._source_targets[lead]
+        self._sources = [self._sources[row] - (self._sources[row] > source) for row in lead]
+        self._relations = self._relations.without(source)
+        self._condition()
 
     def covariance(self, member: int) -> Floats:
         """Return the posterior covariance of one member with all of them."""
@@ -210,24 +255,56 @@ class Posterior:
 
     def _places(self) -> list[int]:
         place = {member: index for index, member in enumerate(self._observed)}
-        return [place[member] for member in self._active]
+        return [place[member] for member in self._active[len(self._sources) :]]
+
+    def _tasks(self) -> Tasks:
+        """Return of which task each active row is: 0 is this one."""
+        own = len(self._active) - len(self._sources)
+        return np.array([*(source + 1 for source in self._sources), *([0] * own)], dtype=np.intp)
 
     def _targets(self) -> Floats:
-        return rank_gauss(np.asarray(self._values))[self._places()]
+        """Return the targets of the active rows."""
+        own = rank_gauss(np.asarray(self._values))[self._places()] if self._values else np.zeros(0)
+        return np.concatenate([self._source_targets, own]) if self._sources else own
+
+    def _residuals(self) -> Floats:
+        return np.asarray(self._targets() - self.settings.slope * self._trend[self._active])
 
     def _fit(self) -> None:
-        targets = self._targets()
-        some = thin(targets, self.settings.fit_cap)
+        """Fit length scales and noise; with sources, on what each task leaves unexplained by its own level."""
+        targets, tasks = self._residuals(), self._tasks()
+        if self._sources:
+            for task in np.unique(tasks):
+                targets[tasks == task] -= targets[tasks == task].mean()
+        some = thin(self._targets(), self.settings.fit_cap)
         members = np.asarray(self._active)[some]
-        distances = self._distances[:, some][:, :, members]
-        self._kernel.fit(distances, targets[some] - self.settings.slope * self._trend[members])
+        self._kernel.fit(self._distances[:, some][:, :, members], targets[some])
+
+    def _relate(self) -> None:
+        """Ask the outcomes how much each source agrees."""
+        if self._sources:
+            signal = self._kernel.signal(self._distances[:, : len(self._active)])[:, self._active]
+            self._relations.learn(signal.astype(np.float64), self._kernel.noise, self._tasks(), self._residuals())
+
+    def _to_task(self, distances: Singles) -> Singles:
+        """Return the covariances of active rows with members, taken as observations of this task."""
+        if not self._sources:
+            return self._kernel(distances)
+        factor, term = self._relations.to_task(self._tasks()[: distances.shape[1]])
+        signal = self._kernel.signal(distances)
+        return np.asarray(signal * factor[:, None].astype(np.float32) + term[:, None].astype(np.float32))
 
     def _condition(self) -> None:
         """Make the factor and the half-solved covariances anew."""
         size = len(self._active)
-        covariance = self._kernel(self._distances[:, :size])
-        among = covariance[:, self._active].astype(np.float64) + self._kernel.noise * np.eye(size)
-        self._lower[:size, :size] = np.linalg.cholesky(among)
+        if self._sources:
+            signal = self._kernel.signal(self._distances[:, :size])[:, self._active]
+            among = self._relations.among(signal.astype(np.float64), self._tasks())
+            covariance = self._to_task(self._distances[:, :size])
+        else:
+            covariance = self._kernel(self._distances[:, :size])
+            among = covariance[:, self._active].astype(np.float64)
+        self._lower[:size, :size] = np.linalg.cholesky(among + self._kernel.noise * np.eye(size))
         self._half[:size] = self._solve(covariance)
         self._explained = _squares(self._half[:size])
 

@@ -53,13 +53,18 @@ class Kernel:
 
     def __call__(self, distances: Singles) -> Singles:
         """Distances (blocks, n, m) -> covariances (n, m)."""
+        covariance = self.signal(distances)
+        covariance += np.float32(self.settings.constant)
+        return covariance
+
+    def signal(self, distances: Singles) -> Singles:
+        """Return the same without the variance of the mean."""
         weights = np.exp(-self.theta[: self.blocks]).astype(np.float32)
         covariance = np.zeros(distances.shape[1:], np.float32)
         for block in range(self.blocks):
             covariance -= weights[block] * distances[block]
         np.exp(covariance, out=covariance)
         covariance *= np.float32(math.exp(self.theta[-2]))
-        covariance += np.float32(self.settings.constant)
         return covariance
 
     def fit(self, distances: Singles, targets: Floats) -> None:

@@ -18,6 +18,7 @@ from nas_agent.tools.surrogates.acquisition import expected_improvement, upper_c
 from nas_agent.tools.surrogates.base import Ranked
 from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, stack
 from nas_agent.tools.surrogates.kernel import Settings
+from nas_agent.tools.surrogates.transfer import DROPPED, Source
 
 OPTIMISM = 2.0  # weight of the standard deviation in the upper confidence bound
 REFERENCE = 300  # architectures that set the scale of features in a space that cannot be listed
@@ -60,10 +61,34 @@ class CellSurrogate:
         else:
             reference = members = self._describe(pool)
         self._posterior = Posterior(Scaler(reference), members, settings)
+        self._sources: list[Source] = []
         self._place = {} if pool is None else {member.id: place for place, member in enumerate(pool)}
         order = list(range(len(pool or ())))
         Random(f"{seed}/ties").shuffle(order)
         self._lot = np.argsort(np.asarray(order, dtype=np.intp))  # decides among equals, by chance but once
+
+    def inform(self, sources: Sequence[Source]) -> None:
+        """Learn of other tasks, before the first outcome; what cannot be measured here is passed over."""
+        kept: list[tuple[list[int], list[float]]] = []
+        for source in sources:
+            pairs = zip(source.architectures, source.targets, strict=True)
+            known = [pair for pair in pairs if not self._listed or pair[0].id in self._place]
+            if not known:
+                continue
+            if self._listed:
+                members = [self._place[architecture.id] for architecture, _ in known]
+            else:
+                first = self._posterior.admit(self._describe([architecture for architecture, _ in known]))
+                members = list(range(first, first + len(known)))
+            kept.append((members, [target for _, target in known]))
+            self._sources.append(source)
+        if kept:
+            self._posterior.inform(kept)
+
+    @property
+    def agreement(self) -> dict[str, float]:
+        """How much each source that is still used agrees with the outcomes, from 0 to 1."""
+        return {source.name: value for source, value in zip(self._sources, self._posterior.agreement, strict=True)}
 
     def observe(self, architecture: Architecture, score: float) -> None:
         """Learn of a measured architecture; more is better."""
@@ -71,6 +96,10 @@ class CellSurrogate:
             self._posterior.observe(self._place[architecture.id], score)
         else:
             self._posterior.observe(self._posterior.admit(self._describe([architecture])), score)
+        for number in reversed(range(len(self._sources))):
+            if self._posterior.agreement[number] < DROPPED:
+                self._posterior.without(number)
+                del self._sources[number]
 
     def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
         """Return the most promising proposals; after each one, as if its expected value had been measured.

@@ -1,0 +1,255 @@
+"""What `bench lapt` says: one document, tables of it, and a plain verdict with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nas_agent.bench.compare import Comparison
+from nas_agent.bench.document import RULES
+from nas_agent.bench.lapt import ARMS, REFERENCE, Pair
+from nas_agent.bench.methods import Trace
+from nas_agent.bench.report import Sheet
+from nas_agent.bench.statistics import (
+    Difference,
+    best_so_far,
+    estimate,
+    evaluations_to,
+    mean_of,
+    median_of,
+    paired,
+    reached,
+)
+from nas_agent.records import Json, Measured, Task
+from nas_agent.spaces import Floats
+from nas_agent.tools.evaluators.base import Evaluation
+from nas_agent.tools.evaluators.table import TableEvaluator
+
+POINTS = (20, 50)  # evaluations at which values and ranks are stated
+TOP = 0.001  # share of the cells that counts as the top
+BEST = 0.01
+
+
+def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
+    """Compute every figure of one pair."""
+    evaluation = comparison.evaluation
+    task, values = evaluation.task, _values(evaluation)
+    goals = _goals(evaluation, values)
+    reference = REFERENCE if REFERENCE in comparison.traces else next(iter(comparison.traces))
+    points = [point for point in POINTS if point <= comparison.budget]
+    return {
+        "pair": pair.name,
+        "rows": rows,
+        "of": len(values),
+        "budget": comparison.budget,
+        "seeds": len(comparison.seeds),
+        "goals": goals,
+        "points": points,
+        "note": evaluation.note,
+        "provenance": evaluation.evaluator.provenance,
+        "reference": reference,
+        "arms": {
+            name: {
+                "goals": {
+                    goal: reached(task, runs, value, comparison.budget).to_dict() for goal, value in goals.items()
+                },
+                "value": {str(p): _spread(_best_at(task, runs, p)) for p in points},
+                "rank": {str(p): _spread(_ranks(task, values, _best_at(task, runs, p))) for p in points},
+            }
+            for name, runs in comparison.traces.items()
+        },
+        "differences": {
+            name: {
+                quantity: difference.to_dict() | {"decided": difference.decided}
+                for quantity, difference in _differences(
+                    task, values, goals, points, comparison.traces[reference], runs, comparison.budget
+                ).items()
+            }
+            for name, runs in comparison.traces.items()
+            if name != reference
+        },
+        "seconds": comparison.seconds,
+    }
+
+
+def _values(evaluation: Evaluation) -> Floats:
+    """Return the validation value of every candidate."""
+    pool = evaluation.evaluator.pool() or ()
+    outcomes = (evaluation.evaluator.evaluate(architecture, seed=0) for architecture in pool)
+    return np.array([outcome.value for outcome in outcomes if isinstance(outcome, Measured)])
+
+
+def _goals(evaluation: Evaluation, values: Floats) -> dict[str, float]:
+    """Return the values to be reached: a cell of the top 0.1 % (isomorphic ones counted), the best 1 %, the optimum."""
+    task, cells = evaluation.task, values
+    if isinstance(evaluation.evaluator, TableEvaluator):
+        cells = np.array(evaluation.evaluator.cell_values())
+    ranked = np.sort([task.score(value) for value in cells])[::-1]
+    classes = np.sort([task.score(value) for value in values])[::-1]
+    goals = {}
+    if len(ranked) * TOP >= 2:
+        goals["top 0.1 %"] = task.score(float(ranked[int(TOP * len(ranked)) - 1]))
+    goals["best 1 %"] = task.score(float(classes[max(int(BEST * len(classes)), 1) - 1]))
+    goals["optimum"] = task.score(float(classes[0]))
+    return goals
+
+
+def _best_at(task: Task, runs: Sequence[Trace], point: int) -> list[float]:
+    return [float(best_so_far(task, run, point)[-1]) for run in runs]
+
+
+def _ranks(task: Task, values: Floats, found: Sequence[float]) -> list[float]:
+    """Return the rank of each value among all candidates; 1 is the best."""
+    ascending = np.sort([task.score(value) for value in values])
+    return [
+        float(1 + len(ascending) - np.searchsorted(ascending, task.score(value), side="right"))
+        if math.isfinite(value)
+        else float(len(ascending))
+        for value in found
+    ]
+
+
+def _spread(values: Sequence[float]) -> Json:
+    known = [value for value in values if math.isfinite(value)]
+    return estimate(known, mean_of).to_dict() | {"median": estimate(known, median_of).value} if known else {}
+
+
+def _differences(
+    task: Task,
+    values: Floats,
+    goals: Mapping[str, float],
+    points: Sequence[int],
+    first: Sequence[Trace],
+    second: Sequence[Trace],
+    budget: int,
+) -> dict[str, Difference]:
+    """Reference minus another arm, paired by seed."""
+    found: dict[str, Difference | None] = {}
+    for goal, value in goals.items():
+        columns = [[min(evaluations_to(task, run, value), budget + 1.0) for run in runs] for runs in (first, second)]
+        found[f"evaluations to {goal}"] = paired(goal, *columns, maximise=False)
+    for point in points:
+        best = [_best_at(task, runs, point) for runs in (first, second)]
+        found[f"value at {point}"] = paired(f"value at {point}", *best, maximise=task.maximise)
+        ranks = [_ranks(task, values, column) for column in best]
+        found[f"rank at {point}"] = paired(f"rank at {point}", *ranks, maximise=False)
+    return {name: difference for name, difference in found.items() if difference is not None}
+
+
+# -- in words ----------------------------------------------------------------------------------------------
+
+
+def verdicts(documents: Sequence[Json]) -> list[str]:
+    """Say in a line for each arm what the reference gains over it: evaluations to the optimum, paired by seed."""
+    lines = []
+    for arm in dict.fromkeys(arm for doc in documents for arm in doc["differences"]):
+        found: dict[str, list[str]] = {"saves": [], "no measurable gain": [], "COSTS": []}
+        for doc in documents:
+            row = doc["differences"].get(arm, {}).get("evaluations to optimum")
+            if row is None:
+                continue
+            what = "no measurable gain" if not row["decided"] else "saves" if row["value"] < 0 else "COSTS"
+            interval = f"{row['value']:+.1f}, 95 % {row['low']:+.1f} to {row['high']:+.1f}"
+            found[what].append(f"{doc['pair']} ({interval})")
+        told = "; ".join(f"{what} on {len(pairs)}: {', '.join(pairs)}" for what, pairs in found.items() if pairs)
+        lines.append(f"{documents[0]['reference']} against {arm}, evaluations to the optimum: {told}")
+    return lines
+
+
+def sheets(documents: Sequence[Json]) -> list[Sheet]:
+    """One table for each goal and each point: a row an arm, a column a pair."""
+    found = []
+    arms = [name for name in ARMS if any(name in doc["arms"] for doc in documents)]
+    header = ("arm", *(doc["pair"] for doc in documents))
+    for goal in dict.fromkeys(goal for doc in documents for goal in doc["goals"]):
+        rows = [(arm, *(_needed(doc, arm, goal) for doc in documents)) for arm in arms]
+        found.append(Sheet(f"Evaluations to {_named(goal)}: median (found of all runs)", header, tuple(rows)))
+    for point in dict.fromkeys(point for doc in documents for point in doc["points"]):
+        for what, title in (("value", "Mean best validation value"), ("rank", "Mean rank of the best found")):
+            rows = [(arm, *(_number(doc, arm, what, point) for doc in documents)) for arm in arms]
+            found.append(Sheet(f"{title} after {point} evaluations", header, tuple(rows)))
+    others = [arm for arm in arms if any(arm in doc["differences"] for doc in documents)]
+    for quantity in ("evaluations to best 1 %", "evaluations to optimum", "value at 20", "rank at 50"):
+        rows = [(f"- {arm}", *(_difference(doc, arm, quantity) for doc in documents)) for arm in others]
+        found.append(Sheet(f"{documents[0]['reference']} minus another arm, paired: {quantity}", header, tuple(rows)))
+    return found
+
+
+def _named(goal: str) -> str:
+    return {"top 0.1 %": "the first cell of the top 0.1 %", "best 1 %": "the best 1 %"}.get(goal, f"the {goal}")
+
+
+def _needed(doc: Json, arm: str, goal: str) -> str:
+    if arm not in doc["arms"] or goal not in doc["goals"]:
+        return "-"
+    hit: Any = doc["arms"][arm]["goals"][goal]
+    median = hit["median"]["value"]
+    count = f">{doc['budget']}" if median is None else f"{median:g}"
+    return count if hit["found"] == hit["runs"] else f"{count} ({hit['found']}/{hit['runs']})"
+
+
+def _number(doc: Json, arm: str, what: str, point: int) -> str:
+    found = doc["arms"].get(arm, {}).get(what, {}).get(str(point))
+    if not found:
+        return "-"
+    digits = 1 if what == "rank" else 3 if abs(found["value"]) < 10 else 2
+    return f"{found['value']:.{digits}f} ±{(found['high'] - found['low']) / 2:.{digits}f}"
+
+
+def _difference(doc: Json, arm: str, quantity: str) -> str:
+    row = doc["differences"].get(arm, {}).get(quantity)
+    if row is None:
+        return "-"
+    digits = 2 if quantity.startswith("value") else 1
+    star = "*" if row["decided"] else ""
+    return f"{row['value']:+.{digits}f}{star} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})"
+
+
+def markdown(documents: Sequence[Json], command: str) -> str:
+    """Write the section of `docs/results.md`."""
+    lines = ["```", command, "```", "", _heading(documents), ""]
+    lines += [f"- **{arm}**: {about}" for arm, about in ARMS.items() if any(arm in d["arms"] for d in documents)]
+    lines += [f"- {name}: {RULES[name]}" for name in ("duplicates", "censoring", "intervals")]
+    for sheet in sheets(documents):
+        lines += ["", f"**{sheet.title}**", "", _row(sheet.header), _row(["---"] * len(sheet.header))]
+        lines += [_row(row) for row in sheet.rows]
+    lines += ["", "**Verdict**", "", *(f"- {line}" for line in verdicts(documents))]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(documents: Sequence[Json]) -> str:
+    first = documents[0]
+    return (
+        f"{len(documents)} transfers, {first['seeds']} seeds, {first['budget']} evaluations; k = {first['rows']}: no "
+        f"arm reads more than the best {first['rows']} rows of a source; no language model; "
+        f"values are {first['provenance']}."
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def rich_report(documents: Sequence[Json]) -> Any:
+    """Build what a terminal shows."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Any] = [Text(_heading(documents))]
+    for sheet in sheets(documents):
+        parts.append(Text(f"\n{sheet.title}", style="bold"))
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+        for place, name in enumerate(sheet.header):
+            table.add_column(Text(name), justify="left" if place == 0 else "right")
+        for row in sheet.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        parts.append(table)
+    parts.append(Text("\nVerdict", style="bold"))
+    parts += [Text(line) for line in verdicts(documents)]
+    parts.append(Text(f"\n± and intervals: {RULES['intervals']}.", style="dim"))
+    return Group(*parts)

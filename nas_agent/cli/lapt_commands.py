@@ -1,0 +1,104 @@
+"""`bench lapt`: what transfer is worth."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas_agent.cli import output
+from nas_agent.cli.output import AsJson
+
+if TYPE_CHECKING:
+    from nas_agent.bench.lapt import Pair
+
+SPACES_APART = ("trans101-micro:class_scene", "trans101-micro:class_object", "trans101-micro:jigsaw", "nb101:cifar10")
+SCENES = ("class_scene", "class_object", "room_layout", "segmentsemantic", "normal", "autoencoder")
+SUITES = {
+    "nb201": tuple(
+        f"nb201:{source}->nb201:{target}"
+        for target in ("cifar100", "cifar10", "ImageNet16-120")
+        for source in ("cifar10", "cifar100", "ImageNet16-120")
+        if source != target
+    ),
+    "trans101": tuple(f"trans101-micro:jigsaw->trans101-micro:{target}" for target in SCENES),
+    "spaces": tuple(f"nb201:cifar100->{target}" for target in SPACES_APART),
+}
+
+
+def lapt(
+    suite: Annotated[
+        str, typer.Option(help="nb201, trans101 (from jigsaw) or spaces (from nb201 to others).")
+    ] = "nb201",
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--transfer", metavar="SPACE:TASK->SPACE:TASK", help="One transfer instead of a suite; repeatable."
+        ),
+    ] = None,
+    arms: Annotated[
+        str | None, typer.Option(metavar="A;B;...", help="Which arms (default: all); a wrong name lists them.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows that any arm reads of a source's table.")] = 50,
+    budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm: seeds 0, 1, ...")] = 50,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each core).")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare transfer from another task with its controls: replay, counting, shuffled evidence, none."""
+    from nas_agent.bench import lapt_report as report
+    from nas_agent.bench.compare import Progress, compare
+    from nas_agent.bench.lapt import arms as make_arms
+    from nas_agent.cli.bench_commands import check_target, write_text
+
+    if markdown is not None:
+        check_target("--markdown", markdown)
+    wanted = None if arms is None else [name.strip() for name in arms.split(";") if name.strip()]
+    documents = []
+    with output.quiet_stdout():
+        for pair in _pairs(suite, transfer, data):
+
+            def progress(step: Progress, name: str = pair.name) -> None:
+                if 4 * step.done // step.total > 4 * (step.done - 1) // step.total:
+                    output.say(f"{name}: {step.done}/{step.total} runs done")
+
+            made = make_arms(pair, rows, wanted)
+            comparison = compare(
+                made, pair.target, seeds=range(seeds), budget=budget, jobs=jobs, stop_at_optimum=True, progress=progress
+            )
+            documents.append(report.pair_document(pair, comparison, rows))
+    command = shlex.join(["nas-agent", *sys.argv[1:]])
+    if markdown is not None:
+        write_text("--markdown", markdown, report.markdown(documents, command))
+    if as_json:
+        output.document({"command": command, "transfers": documents, "verdicts": report.verdicts(documents)})
+    else:
+        output.answer(report.rich_report(documents))
+
+
+def _pairs(suite: str, transfers: list[str] | None, data: Path | None) -> list[Pair]:
+    from nas_agent.bench.compare import Setting
+    from nas_agent.bench.lapt import Pair
+    from nas_agent.errors import ConfigError
+    from nas_agent.tools.benchmarks.registry import named_space
+
+    if not transfers and suite not in SUITES:
+        raise ConfigError(f"--suite {suite}: expected one of {', '.join(SUITES)}")
+    pairs = []
+    for text in transfers or SUITES[suite]:
+        ends = [end.strip() for end in text.split("->")]
+        if len(ends) != 2 or not all(ends):
+            raise ConfigError(f"--transfer {text}: expected SPACE:TASK->SPACE:TASK, e.g. nb201:cifar10->nb201:cifar100")
+        settings = []
+        for end in ends:
+            space, colon, task = end.rpartition(":")
+            settings.append(Setting(task, space if colon else named_space("auto", task), "auto", data))
+        if settings[0] == settings[1]:
+            raise ConfigError(f"--transfer {text}: source and target are the same task; name two")
+        pairs.append(Pair(*settings))
+    return pairs

@@ -1,0 +1,56 @@
+"""What the readers of published npz files share: arrays that must be there, one number a row, indices into options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nas_agent.errors import DataError, InvalidArchitecture
+from nas_agent.spaces.base import Space
+from nas_agent.tools.table_files import Columns, read_arrays
+
+
+def read_needed(
+    path: Path, needed: Sequence[str], optional: Sequence[str] = (), *, advice: str
+) -> dict[str, np.ndarray]:
+    """Read these arrays of a file; raise DataError with `advice` where a needed one is not in it."""
+    arrays = read_arrays(path, (*needed, *optional))
+    for name in needed:
+        if name not in arrays:
+            raise DataError(f"{path}: expected the array '{name}', which it lacks; {advice}")
+    return arrays
+
+
+def one_number_a_row(path: Path, texts: Sequence[str], numbers: Mapping[str, np.ndarray], *, advice: str) -> Columns:
+    """Join texts and columns; raise DataError for a column of another length or of no numbers."""
+    for name, column in numbers.items():
+        if column.shape != (len(texts),) or column.dtype.kind != "f":
+            raise DataError(
+                f"{path}: the array for '{name}' must hold one number for each of {len(texts)} rows, "
+                f"got {column.dtype} of shape {column.shape}; {advice}"
+            )
+    return Columns(tuple(texts), {name: column.astype(np.float64) for name, column in numbers.items()})
+
+
+def texts_of_indices(path: Path, space: Space, array: str, indices: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Write each row of indices into `names`, one for each decision in the space's order, as an architecture."""
+    decisions = [decision.name for decision in space.decisions]
+    if (
+        indices.ndim != 2
+        or indices.shape[1] != len(decisions)
+        or indices.dtype.kind not in "iu"
+        or (indices.size and not 0 <= indices.min() <= indices.max() < len(names))  # Python reads -1 as the last name
+    ):
+        raise DataError(
+            f"{path}: '{array}' must hold {len(decisions)} indices into {len(names)} names a row, "
+            f"got {indices.dtype} of shape {indices.shape}"
+        )
+    try:
+        return [
+            space.format(space.build(dict(zip(decisions, (names[k] for k in row), strict=True))))
+            for row in indices.tolist()
+        ]
+    except InvalidArchitecture as error:
+        raise DataError(f"{path}: a row of '{array}' does not fit space '{space.name}': {error}") from error
