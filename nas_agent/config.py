@@ -41,6 +41,10 @@ class Config(BaseModel):
 
     # Whether principles are learned and constrain proposals.
     principles: bool = True
+    # A file of principles to start from, FILE.md or FILE.json; the run's log keeps what it held.
+    principles_file: Path | None = None
+    # Whether a person is asked before a principle takes effect.
+    review: bool = False
     # Share of rounds that propose only what breaks a principle: the control group that finds a wrong one out.
     outside_share: float = Field(default=0.2, ge=0.0, le=1.0)
     # Evaluations before the first principles are learned, and between adaptations.

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.agents.generators import GENERATORS
 from nas_agent.config import Config
+from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection, Services
 from nas_agent.graphs.state import first_state
+from nas_agent.principles.review import Answer
 from nas_agent.records import Json, Measured, Outcome, Task
 from nas_agent.spaces import Space
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.journal import Journal, Listener
+from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
     from nas_agent.agents.chat import ChatModel
+    from nas_agent.graphs.search import Graph
+
+
+# Asks a person about `journal.pending`; an answer that is missing stops the run until it is resumed.
+Reviewer = Callable[[Journal], Mapping[str, Answer]]
+WAITING = "waiting for review"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +51,10 @@ class Result:
     llm: Json
     why: str  # why the search ended
     seconds: float
+    pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
 
     def to_dict(self) -> Json:
-        """As plain JSON types."""
+        """As plain JSON types; `pending` is there only where something waits."""
         best: Json | None = None
         if self.best is not None:
             best = {
@@ -67,6 +77,7 @@ class Result:
             "llm": self.llm,
             "why": self.why,
             "seconds": self.seconds,
+            **({"pending": list(self.pending)} if self.pending else {}),
         }
 
 
@@ -84,11 +95,16 @@ class Engine:
         model: ChatModel | None = None,
         memory: Recollection | None = None,
         listeners: Sequence[Listener] = (),
+        imported: Imported | None = None,
+        ask: Reviewer | None = None,
     ) -> None:
         self.started = time.perf_counter()
-        self.config, self.folder, self.evaluation = config, folder, evaluation
+        self.config, self.folder, self.evaluation, self.imported = config, folder, evaluation, imported
         journal = Journal.begin(evaluation.task, space, log)
         journal.listeners.extend(listeners)
+        journal.review, self._ask = config.review, ask
+        if config.review and folder is None:
+            raise ConfigError("review needs a run folder in which to wait; search by `start`, or without review")
         pool = evaluation.evaluator.pool()
         self.services = Services(
             config=config,
@@ -118,7 +134,14 @@ class Engine:
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
         if not self.journal.log.events:
-            self.journal.emit("started", version=__version__, note=self.evaluation.note, **self.terms())
+            begun = self.journal.log.ahead("started")  # then it says what the file of principles held
+            imported = None if self.imported is None else self.imported.to_dict()
+            terms = self.terms()
+            if begun is not None:
+                imported = begun.get("imported")
+            if imported is not None:
+                terms["imported"] = imported
+            self.journal.emit("started", version=__version__, note=self.evaluation.note, **terms)
 
     def terms(self) -> Json:
         """Return what must be the same for outcomes of two processes to stand in one log."""
@@ -150,9 +173,24 @@ class Engine:
             try:
                 self.begin()
                 graph.invoke(state, THREAD, context=self.services, durability="sync")
+                if self._ask is not None:
+                    self._review(graph, self._ask)
             finally:
                 self.journal.log.close()
         return self.result()
+
+    def _review(self, graph: Graph, ask: Reviewer) -> None:
+        """Ask about what waits, and go on, until nothing waits or somebody leaves a question open."""
+        from nas_agent.graphs.checkpoints import THREAD
+        from nas_agent.graphs.review import hand_over
+
+        while self.journal.result is None and self.journal.pending:
+            wanted = len(self.journal.pending)
+            answers = ask(self.journal)
+            if answers:
+                hand_over(graph, answers, self.services, THREAD)
+            if len(answers) < wanted:
+                return
 
     def result(self) -> Result:
         """Gather what the journal says."""
@@ -195,6 +233,7 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
     if best is not None:
         place = next(i for i, o in enumerate(outcomes, 1) if o.architecture.id == best.architecture.id)
     test = finished.get("test")
+    waiting = () if journal.result is not None else tuple(change.to_dict() for change in journal.pending.values())
     statuses = [principle.status for principle in journal.library.principles]
     return Result(
         run=run,
@@ -209,6 +248,7 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         active_principles=statuses.count("active"),
         retired_principles=statuses.count("retired"),
         llm=journal.model_use.to_dict(),
-        why=str(finished.get("why", "")),
+        why=str(finished.get("why", WAITING if waiting else "")),
         seconds=seconds,
+        pending=waiting,
     )

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.config import Config, make_config
-from nas_agent.engine import Engine, Result, gather
+from nas_agent.engine import Engine, Result, Reviewer, gather
 from nas_agent.errors import ConfigError, RunFolderError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
+from nas_agent.principles.principle import Change
+from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
 from nas_agent.spaces import Space, load_space
 from nas_agent.tools.benchmarks.registry import named_space
@@ -30,6 +32,7 @@ from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.home import home
 from nas_agent.tools.journal import Journal, Listener
+from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder, create, register
 from nas_agent.version import __version__
 
@@ -108,8 +111,9 @@ class Search:
             assert isinstance(task, Task)
             evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
         self._engine = Engine(
-            config, built, evaluation, EventLog(), model=model or _model(config), memory=memory, listeners=listeners
-        )
+            config, built, evaluation, EventLog(),
+            model=model or _model(config), memory=memory, listeners=listeners, imported=_imported(config, built),
+        )  # fmt: skip
         self._asked: dict[str, Proposal] = {}
         self._graph: Graph | None = None
 
@@ -182,12 +186,17 @@ def start(
     *,
     evaluation: Evaluation | None = None,
     made: Callable[[RunFolder], None] = lambda folder: None,
+    ask: Reviewer | None = None,
 ) -> Result:
-    """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
+    """Make a run folder and search in it; `made` hears of the folder before anything is measured.
+
+    Under review, `ask` is asked before principles take effect; without it the run stops there (`Result.pending`).
+    """
     from nas_agent.tools.recollection import check_source
 
     config = _from_anywhere(config)
     space = load_space(config.space)
+    imported = _imported(config, space)
     given, evaluation = evaluation, evaluation or _evaluation(config, space)
     if given is None:
         config = _frozen(config, evaluation)
@@ -197,10 +206,17 @@ def start(
     with folder.locked():
         register(home(), folder)
         made(folder)
-        return _with_folder(config, folder, space, evaluation, model, EventLog(folder.events), listeners).run()
+        log = EventLog(folder.events)
+        return _with_folder(config, folder, space, evaluation, model, log, listeners, imported, ask).run()
 
 
-def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation: Evaluation | None = None) -> Result:
+def resume(
+    folder: RunFolder,
+    listeners: Sequence[Listener] = (),
+    *,
+    evaluation: Evaluation | None = None,
+    ask: Reviewer | None = None,
+) -> Result:
     """Go on with a run that was stopped; of a finished one, return the result."""
     config = folder.config()
     with folder.locked():
@@ -212,12 +228,33 @@ def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation:
             evaluation = evaluation or _evaluation(config, space)
             known = _events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
-            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners)
+            # Once begun, the log says what the file held; it may have gone or changed since.
+            begun = log.events or log.ahead("started")
+            imported = None if begun else _imported(config, space)
+            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners, imported, ask)
             _same_terms(folder, engine)
         if engine.journal.result is None:
             return engine.run()
         engine.write_result(engine.journal)
         return engine.result()
+
+
+def answer(folder: RunFolder, answers: Mapping[str, Answer]) -> tuple[Change, ...]:
+    """Say something to the principles that wait in a stopped run; return those that still wait. `resume` goes on."""
+    with folder.locked(), _readable(folder):
+        space = load_space(folder.config().space)
+        events = read_events(folder.events)[0] if folder.events.exists() else []
+        log = EventLog.reopen(folder.events, len(events)) if events else EventLog()
+        journal = Journal.begin(Task.from_dict(events[0]["task"]), space, log) if events else None
+        if journal is None or journal.result is not None or not journal.pending:
+            raise ConfigError(f"{folder.path.name}: no principle waits for an answer")
+        from nas_agent.graphs.checkpoints import waits_for_review
+
+        if not waits_for_review(folder.checkpoints):  # what the log says may not be all that it would have said
+            raise ConfigError(f"{folder.path.name} was stopped before it could ask; resume it first")
+        journal.settle(answers)
+        log.close()
+        return tuple(journal.pending.values())
 
 
 @contextmanager
@@ -289,6 +326,8 @@ def _with_folder(
     model: ChatModel | None,
     log: EventLog,
     listeners: Sequence[Listener],
+    imported: Imported | None,
+    ask: Reviewer | None,
 ) -> Engine:
     from nas_agent.tools.recollection import RunMemory, open_memory
 
@@ -297,7 +336,10 @@ def _with_folder(
         from nas_agent.agents.chat import RecordedModel
 
         model = RecordedModel(model, folder.model_calls, config.max_calls)
-    return Engine(config, space, evaluation, log, folder=folder, model=model, memory=memory, listeners=listeners)
+    return Engine(
+        config, space, evaluation, log,
+        folder=folder, model=model, memory=memory, listeners=listeners, imported=imported, ask=ask,
+    )  # fmt: skip
 
 
 def _from_anywhere(config: Config) -> Config:
@@ -313,6 +355,8 @@ def _from_anywhere(config: Config) -> Config:
         str(_absolute(source, "--from")) if os.path.isfile(os.path.join(source, "run.json")) else source
         for source in config.source
     )
+    if config.principles_file is not None:
+        changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)
 
 
@@ -321,6 +365,18 @@ def _absolute(path: str, flag: str) -> Path:
         return Path(path).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:  # an unknown ~user, a NUL, a name that is too long
         raise ConfigError(f"{flag} {path[:200]!r}: expected a path, got one that cannot be used ({error})") from error
+
+
+def _imported(config: Config, space: Space) -> Imported | None:
+    if config.principles_file is None:
+        return None
+    if not config.principles:
+        raise ConfigError(
+            "--principles FILE starts from principles and --no-principles has none; leave out one of them"
+        )
+    from nas_agent.tools.principle_files import read_for
+
+    return read_for(config.principles_file, space)
 
 
 def _model(config: Config) -> ChatModel | None:

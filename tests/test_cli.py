@@ -106,7 +106,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 COMMANDS = (
-    "run, resume, runs, runs rm, show, principles list, principles show, principles trace, memory stats, "
+    "run, resume, runs, runs rm, show, principles list, principles show, principles trace, "
+    "principles diff, principles export, principles import, principles review, memory stats, "
     "memory search, memory rebuild, memory forget, data status, data import, bench, doctor"
 )
 

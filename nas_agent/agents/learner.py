@@ -14,7 +14,7 @@ from nas_agent.agents.chat import ChatModel, Reply
 from nas_agent.agents.replies import LessonReply, PrincipleReply
 from nas_agent.errors import ModelError, PrincipleError
 from nas_agent.principles.constraint import Constraint, constraint_from_dict
-from nas_agent.principles.principle import Draft, Principle
+from nas_agent.principles.principle import Draft, Principle, one_line
 from nas_agent.principles.refinement import forbids, satisfiable
 from nas_agent.prompts import Rendered, render
 from nas_agent.records import Architecture, Json, Provenance, Task
@@ -23,7 +23,6 @@ from nas_agent.spaces.base import Decision, Space
 Stage = Literal["learn", "improved", "stuck"]
 PROMPT: dict[Stage, str] = {"learn": "learn", "improved": "adapt_improved", "stuck": "adapt_stuck"}
 MOST = 8  # principles one reply may hold; those beyond are not read
-SENTENCE = 300  # characters of a principle's text, or of a failure's reason, that are kept
 QUOTED = 4000  # characters of a bad reply that are sent back
 
 
@@ -175,7 +174,7 @@ class LanguageModelLearner:
                 continue
             if constraint not in constraints:
                 constraints.append(constraint)
-                drafts.append(Draft(_sentence(principle.text) or str(constraint), constraint, author))
+                drafts.append(Draft(one_line(principle.text) or str(constraint), constraint, author))
         if len(lesson.principles) > MOST:
             problems.append(f"{len(lesson.principles)} principles are too many; give at most {MOST}")
         return drafts, problems
@@ -226,7 +225,7 @@ class LanguageModelLearner:
 
     def _failure(self, failure: Failure) -> Json:
         choices = self.space.choices(failure.architecture)
-        return {"reason": _sentence(failure.reason), "times": failure.times, "choices": choices}
+        return {"reason": one_line(failure.reason), "times": failure.times, "choices": choices}
 
 
 def _basis(shown: Sequence[Shown]) -> str:
@@ -246,12 +245,6 @@ def _known(principle: Principle) -> Json:
         "others": evidence.others,
         **{name: None if value is None else round(value, 4) for name, value in numbers.items()},
     }
-
-
-def _sentence(text: str) -> str:
-    """Make one printable line of what a model or an evaluator wrote."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= SENTENCE else line[: SENTENCE - 1] + "…"
 
 
 def _call(model: str, prompt: Rendered, reply: Reply, problem: str) -> ModelCall:

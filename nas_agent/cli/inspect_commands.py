@@ -1,4 +1,4 @@
-"""`runs`, `show` and `principles`: what is known about runs, read from their folders alone."""
+"""`runs` and `show`: what is known about runs, read from their folders alone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, its name, the end of its name, or last.")]
-OfRun = Annotated[str, typer.Option("--run", metavar="RUN", help="Which run (default: the last one).")]
 
 runs_app = typer.Typer(help="List the runs, or remove one.", invoke_without_command=True)
-principles_app = typer.Typer(help="What a run has learned: list, show or trace its principles.", no_args_is_help=True)
 
 
 def read_story(name: str) -> Story:
@@ -179,80 +177,3 @@ def show(
     from nas_agent.cli.report import whole_run
 
     output.answer(*whole_run(story, space_of(story), output.stdout(), running=running))
-
-
-# -- principles -------------------------------------------------------------------------------------------
-
-
-@principles_app.command("list")
-def list_principles(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Which run (default: the last one).")] = "last",
-    as_json: AsJson = False,
-) -> None:
-    """List the principles of a run with their evidence."""
-    story = read_story(run)
-    if as_json:
-        principles = [
-            {**principle.to_dict(), "constraint_text": str(principle.constraint)}
-            for principle in story.principles.values()
-        ]
-        output.document({"run": str(story.folder.path), "task": story.task.name, "principles": principles})
-        return
-    from rich.text import Text
-
-    from nas_agent.cli.layout import heading
-    from nas_agent.cli.report import principle_list
-
-    head = f"{story.folder.path.name}: {story.statuses('active')} active, {story.statuses('retired')} retired"
-    if not story.principles:
-        output.answer(f"{story.folder.path.name} has no principles")
-        return
-    effects = f"Effects are differences in {story.task.metric} [{story.task.unit}]: those that obey minus the others."
-    output.answer(heading(head), "", principle_list(story, story.principles.values()), "", Text(effects, style="dim"))
-
-
-@principles_app.command("show")
-def show_principle(
-    identity: Annotated[str, typer.Argument(metavar="ID", help="For example P1.")],
-    run: OfRun = "last",
-    as_json: AsJson = False,
-) -> None:
-    """Show a principle: what it demands, on what evidence, and where it stands."""
-    story = read_story(run)
-    principle = story.principle(identity)
-    if as_json:
-        same = principle.id, principle.version
-        last = [change for change in story.changes if (change.principle.id, change.principle.version) == same][-1]
-        output.document(
-            {
-                "run": str(story.folder.path),
-                **principle.to_dict(),
-                "constraint_text": str(principle.constraint),
-                "last_change": {"action": last.action, "why": last.why, "evaluations": last.evaluations},
-            }
-        )
-        return
-    from nas_agent.cli.principle_report import glance
-
-    output.answer(*glance(story, principle))
-
-
-@principles_app.command("trace")
-def trace_principle(
-    identity: Annotated[str, typer.Argument(metavar="ID", help="For example P1.")],
-    run: OfRun = "last",
-    as_json: AsJson = False,
-) -> None:
-    """Tell a principle's whole story: its evidence, its changes, and what it did to the search."""
-    from nas_agent.cli.trace import trace
-
-    story = read_story(run)
-    if "@" in identity:
-        story.principle(identity)  # refuses a version that there is not
-    found = trace(story.events, identity)
-    if as_json:
-        output.document({"run": str(story.folder.path), "task": story.task.name, **found.to_dict()})
-        return
-    from nas_agent.cli.principle_report import whole_story
-
-    output.answer(*whole_story(story, found))

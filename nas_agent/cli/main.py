@@ -19,6 +19,7 @@ from nas_agent.cli import (
     inspect_commands,
     memory_commands,
     output,
+    principle_commands,
     run_commands,
 )
 from nas_agent.errors import NasAgentError
@@ -117,7 +118,7 @@ app.command("run")(run_commands.run)
 app.command("resume")(run_commands.resume)
 app.add_typer(inspect_commands.runs_app, name="runs")
 app.command("show")(inspect_commands.show)
-app.add_typer(inspect_commands.principles_app, name="principles")
+app.add_typer(principle_commands.principles_app, name="principles")
 app.add_typer(memory_commands.memory_app, name="memory")
 app.add_typer(bench_commands.bench_app, name="bench")
 app.add_typer(data_commands.data_app, name="data")

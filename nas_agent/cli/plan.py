@@ -36,6 +36,11 @@ def make(config: Config) -> Json:
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )
     check_source(config, found.task, space)
+    imported = None
+    if config.principles_file is not None:
+        from nas_agent.tools.principle_files import read_for
+
+        imported = len(read_for(config.principles_file, space).shared)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
     surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
@@ -53,6 +58,8 @@ def make(config: Config) -> Json:
         "generator": config.generator,
         "surrogate": None if surrogate is None else surrogate.name,
         "principles": config.principles,
+        "imported": imported,
+        "review": config.review,
         "recall": ", ".join(config.source) or config.recall,
         "llm": _model_plan(config, space, found.task),
         "out": str(config.out),
@@ -65,6 +72,10 @@ def tell(planned: Json) -> list[RenderableType]:
     llm = planned["llm"]
     candidates = "too many to list" if planned["candidates"] is None else f"{planned['candidates']:,}"
     learns = "learned from the outcomes, and tested" if planned["principles"] else "none"
+    if planned["imported"] is not None:
+        learns = f"{planned['imported']} from the file to begin with; others {learns}"
+    if planned["review"]:
+        learns += "; a person is asked before any takes effect"
     rows: Rows = [
         (
             "evaluator",

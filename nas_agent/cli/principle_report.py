@@ -10,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_agent.cli.layout import Rows, counts, effect, heading, plain_table, sections
+from nas_agent.cli.lineage_report import elsewhere_line, elsewhere_story, origin_line, origin_story
 from nas_agent.cli.run_document import handle
 from nas_agent.cli.wording import number, plural
 from nas_agent.principles.constraint import constraint_from_dict
 from nas_agent.principles.principle import Evidence
 
 if TYPE_CHECKING:
+    from nas_agent.cli.lineage import Lineage
     from nas_agent.cli.story import Story
     from nas_agent.cli.trace import Trace
     from nas_agent.principles.principle import Principle
@@ -24,7 +26,7 @@ Json = dict[str, Any]
 SHOWN = 12  # proposals in the list of a trace
 
 
-def glance(story: Story, principle: Principle) -> list[RenderableType]:
+def glance(story: Story, principle: Principle, family: Lineage) -> list[RenderableType]:
     """Return what `principles show` prints."""
     last = [change for change in story.changes if change.principle.id == principle.id][-1]
     evidence = principle.evidence
@@ -34,13 +36,15 @@ def glance(story: Story, principle: Principle) -> list[RenderableType]:
         ("author", Text(principle.author)),
         ("evidence", Text(f"{effect(evidence, story.task.unit)}\n{counts(evidence)}")),
         ("tasks", Text(", ".join(evidence.tasks) or "none yet")),
+        ("origin", origin_line(family)),
+        ("elsewhere", elsewhere_line(family)),
         ("last change", Text(f"{last.action} at evaluation {last.evaluations}: {last.why}")),
     ]
     command = f"  nas-agent principles trace {principle.id} --run {handle(story.folder)}"
     return [heading(f"{principle.id}  {principle.text}"), "", sections(rows), "", heading("Next"), command]
 
 
-def whole_story(story: Story, trace: Trace) -> list[RenderableType]:
+def whole_story(story: Story, trace: Trace, family: Lineage) -> list[RenderableType]:
     """Return what `principles trace` prints: how it came about, what followed it, what that scored."""
     unit = story.task.unit
     first = trace.history[0]
@@ -51,11 +55,14 @@ def whole_story(story: Story, trace: Trace) -> list[RenderableType]:
         ("evidence", Text(_evidence(trace.evidence, unit))),
     ]
     parts: list[RenderableType] = [heading(f"{trace.id}  {trace.text}"), "", sections(head), ""]
+    parts += origin_story(family, trace.text)
     parts += [heading("History"), _history(trace), ""]
     parts.append(heading("What was proposed while it was active"))
     if not trace.proposals:
-        return [*parts, Text("  nothing: it never constrained a proposal")]
-    return [*parts, _scores(trace, unit), "", Text(_reading(trace, unit)), "", _proposals(trace, unit)]
+        parts.append(Text("  nothing: it never constrained a proposal"))
+    else:
+        parts += [_scores(trace, unit), "", Text(_reading(trace, unit)), "", _proposals(trace, unit)]
+    return [*parts, *elsewhere_story(family)]
 
 
 def _origin(first: Json, unit: str) -> str:
@@ -72,7 +79,9 @@ def _history(trace: Trace) -> Table:
     table = plain_table("at", "time", "change", "version", "why", right=["at", "version"], wide=["why"])
     for step in trace.history:
         clock = "" if step["time"] is None else time.strftime("%H:%M:%S", time.localtime(step["time"]))
-        style = {"activated": "green", "retired": "red", "revised": "yellow"}.get(step["action"], "")
+        style = {"activated": "green", "retired": "red", "revised": "yellow", "refused": "red", "held": "cyan"}.get(
+            step["action"], ""
+        )
         why = Text(step["why"])
         if step["action"] == "revised":
             why.append(f"\nnow {constraint_from_dict(step['constraint'])}")

@@ -6,9 +6,10 @@ a run that is resumed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -61,12 +62,29 @@ class Progress:
         if event["type"] == "started":
             self._print(self.header)
             self._print(event["note"])
+            self._tell_imported(event.get("imported"))
         elif event["type"] == "recalled" and event["items"]:
             self._print(f"recalled {len(event['items'])} items; nas-agent show says which and why")
         if self._live is not None:
             return  # redrawn by its own clock
         if event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
             self._print(self.line())
+
+    def _tell_imported(self, imported: Json | None) -> None:
+        if imported is None:
+            return
+        self._print(f"started from {len(imported['principles'])} principles of {imported['file']}")
+        for note in imported["notes"]:
+            self._print(f"note: {note}")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the panel away while somebody is asked."""
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def _take(self, event: Json) -> bool:
         match event["type"]:

@@ -46,6 +46,8 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     parts: Parts = [heading(_headline(story))]
     if story.finished is None:
         words = "is running now, in another process" if running else "was stopped before its end and can be resumed"
+        if story.pending and not running:
+            words = f"waits for review of {plural(len(story.pending), 'principle')}: {', '.join(story.pending)}"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
     rows = _best_rows(story)
@@ -197,6 +199,8 @@ def _next(story: Story) -> Parts:
     """Suggest commands that work as they stand."""
     run = handle(story.folder)
     commands = [] if story.finished is not None else [resume_command(story)]
+    if commands and story.pending:
+        commands.insert(0, f"nas-agent principles review {run}")
     if story.best is not None:
         commands.append(f"nas-agent show {run} best")
     told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]

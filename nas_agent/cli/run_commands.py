@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,8 @@ from nas_agent.cli.output import AsJson
 if TYPE_CHECKING:
     from nas_agent.cli.progress import Progress
     from nas_agent.engine import Result
+    from nas_agent.principles.review import Answer
+    from nas_agent.tools.journal import Journal
     from nas_agent.tools.run_folder import RunFolder
 
 Json = dict[str, Any]
@@ -55,6 +58,11 @@ def run(
     recall: Annotated[
         str | None, typer.Option(help="Whose experience: others (other tasks; the default), all, none.")
     ] = None,
+    principles_file: Annotated[
+        Path | None,
+        typer.Option("--principles", metavar="FILE", help="Start from this file of principles (.md, .json)."),
+    ] = None,
+    review: Annotated[bool, typer.Option("--review", help="Ask a person before a principle takes effect.")] = False,
     no_principles: Annotated[bool, typer.Option("--no-principles", help="Learn no principles.")] = False,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Neither recall from memory nor write to it.")] = False,
     batch: Annotated[int | None, typer.Option(help="Architectures measured in one round (default 1).")] = None,
@@ -78,6 +86,7 @@ def run(
         "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "data": data, "out": out,
+        "principles_file": principles_file, "review": review or None,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
     }  # fmt: skip
     chosen = load_config(config, flags, tuple(settings or ()))
@@ -91,7 +100,7 @@ def run(
 
     from nas_agent.run import start
 
-    search(lambda watch: start(chosen, [watch], made=watch.made), None, as_json=as_json)
+    search(lambda watch: start(chosen, [watch], made=watch.made, ask=watch.ask), None, as_json=as_json)
 
 
 def resume(
@@ -104,7 +113,7 @@ def resume(
     from nas_agent.tools.run_folder import find
 
     folder = find(home(), run)
-    search(lambda watch: go_on(folder, [watch]), folder, as_json=as_json)
+    search(lambda watch: go_on(folder, [watch], ask=watch.ask), folder, as_json=as_json)
 
 
 def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_json: bool) -> None:
@@ -112,7 +121,7 @@ def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_js
     from nas_agent.cli.progress import Progress
     from nas_agent.errors import StorageError
 
-    watch = Watch(Progress(output.stderr()), folder)
+    watch = Watch(Progress(output.stderr()), folder, asks=not as_json and sys.stdin.isatty() and sys.stderr.isatty())
     if folder is not None:
         watch.catch_up()
     try:
@@ -127,16 +136,25 @@ def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_js
         raise StorageError(f"{error}: nas-agent resume {output.short(watch.folder.path)}") from error
     if as_json:
         output.document(result.to_dict())
-    else:
+    elif not result.pending:
         report(result)
+    elif watch.ask is not None:
+        from nas_agent.cli.wording import plural
+
+        output.say(watch.farewell(f"stopped with {plural(len(result.pending), 'principle')} still to review,"))
+    else:
+        wait(result)
+    if result.pending:
+        raise typer.Exit(INTERRUPTED)
 
 
 class Watch:
     """The listener between engine and display; it knows where the search runs and whether it was interrupted."""
 
-    def __init__(self, progress: Progress, folder: RunFolder | None) -> None:
+    def __init__(self, progress: Progress, folder: RunFolder | None, *, asks: bool = False) -> None:
         self.progress = progress
         self.folder = folder
+        self.ask = self._question if asks else None  # None: there is nobody to ask
         self._interrupted = False
 
     def __call__(self, event: Json) -> None:
@@ -144,6 +162,13 @@ class Watch:
         self.progress(event)
         if self._interrupted:
             raise KeyboardInterrupt
+
+    def _question(self, journal: Journal) -> Mapping[str, Answer]:
+        """Ask the person at the terminal about the principles that wait."""
+        from nas_agent.cli.review_prompt import Desk
+
+        with self.progress.paused():
+            return Desk(output.stderr(), input)(journal)
 
     def made(self, folder: RunFolder) -> None:
         """Hear of the folder of a new run."""
@@ -173,15 +198,27 @@ class Watch:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def farewell(self) -> str:
-        """Say what an interrupted search leaves, and the exact command that goes on with it."""
+    def farewell(self, what: str = "interrupted") -> str:
+        """Say what a search that was stopped leaves, and the exact command that goes on with it."""
         if self.folder is None:
             return "interrupted before the first evaluation; nothing is lost, start again"
         done, budget = self.progress.done, self.progress.budget
         return (
-            f"interrupted after {done} of {budget} evaluations; nothing measured is lost. Go on with:\n"
+            f"{what} after {done} of {budget} evaluations; nothing measured is lost. Go on with:\n"
             f"nas-agent resume {output.short(self.folder.path)}"
         )
+
+
+def wait(result: Result) -> None:
+    """Print the principles that wait for a person, and how to answer."""
+    from nas_agent.cli.review_prompt import waiting
+    from nas_agent.cli.run_document import handle
+    from nas_agent.principles.principle import Change
+    from nas_agent.tools.run_folder import RunFolder
+
+    assert result.run is not None
+    changes = [Change.from_dict(data) for data in result.pending]
+    output.answer(*waiting(changes, result.task.unit, handle(RunFolder(Path(result.run)))))
 
 
 def report(result: Result) -> None:

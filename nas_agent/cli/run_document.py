@@ -40,6 +40,7 @@ def as_document(story: Story, *, running: bool) -> Json:
             for f in story.failures()
         ],
         "principles": [principle.to_dict() for principle in story.principles.values()],
+        "pending": [change.to_dict() for change in story.pending.values()] if story.finished is None else [],
         "recalled": story.recalled,
         "llm": {**story.model_use.to_dict(), "failures": story.model_failures},
         "simulated_seconds": story.simulated_seconds,
@@ -49,8 +50,10 @@ def as_document(story: Story, *, running: bool) -> Json:
 
 
 def status(story: Story, *, running: bool) -> str:
-    """Say where a run stands: finished, running, or stopped (then it can be resumed)."""
-    return "finished" if story.finished is not None else "running" if running else "stopped"
+    """Say where a run stands: finished, running, waiting for review, or stopped (then it can be resumed)."""
+    if story.finished is not None or running:
+        return "running" if running else "finished"
+    return "waiting for review" if story.pending else "stopped"
 
 
 def resume_command(story: Story) -> str:

@@ -77,6 +77,7 @@ class Story:
     principles: dict[str, Principle] = field(default_factory=dict)  # the latest version of each
     changes: list[Change] = field(default_factory=list)
     recalled: list[Json] = field(default_factory=list)
+    pending: dict[str, Change] = field(default_factory=dict)  # what waits for a person's answer
     model_use: ModelUse = field(default_factory=ModelUse)
     model_failures: list[str] = field(default_factory=list)
     finished: Json | None = None
@@ -113,6 +114,12 @@ class Story:
                 change = Change.from_dict(event)
                 self.changes.append(change)
                 self.principles[change.principle.id] = change.principle
+            case "held":
+                held = Change.from_dict(event)
+                self.pending[held.principle.reference] = held
+            case "reviewed":
+                for reference in dict(event["answers"]):
+                    self.pending.pop(reference, None)
             case "recalled":
                 self.recalled = [{**item, "kind": item["kind"], "why": item["why"]} for item in event["items"]]
             case "model_call":

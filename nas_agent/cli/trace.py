@@ -28,7 +28,7 @@ class Trace:
     author: str
     constraint: Json
     evidence: Json  # the latest
-    history: list[Json]  # each change: when, what, why, and the evidence at that moment
+    history: list[Json]  # each change: when, what, why, and the evidence at that moment; "held": it waited for a person
     proposals: list[Json]  # each proposal made while it was active
     scores: Json  # followed / not_followed -> all / inside / outside -> count, failed, mean, low, high, min, max
 
@@ -51,6 +51,8 @@ def trace(events: Sequence[Json], identity: str) -> Trace:
             if event["principle"]["id"] == wanted:
                 status = event["principle"]["status"]
                 history.append(_step(event))
+        elif event["type"] == "held" and event["principle"]["id"] == wanted:
+            history.append({**_step(event), "action": "held", "status": status})
         elif event["type"] == "proposal":
             entry = _entry(event, wanted)
             if status == "active" or entry["followed"]:
@@ -61,7 +63,7 @@ def trace(events: Sequence[Json], identity: str) -> Trace:
             waiting.pop(event["evaluation"]).update(value=outcome.get("value"), failed=outcome.get("reason"))
     if not history:
         raise ConfigError(f"there is no principle '{identity}' in this run; it has {', '.join(known) or 'none'}")
-    latest = history[-1]
+    latest = [step for step in history if step["action"] != "held"][-1]
     return Trace(
         id=wanted,
         text=latest["text"],

@@ -40,6 +40,17 @@ def pausing_graph() -> Graph:
     return build(InMemorySaver(), pause=True)
 
 
+def waits_for_review(path: Path) -> bool:
+    """Tell whether the last checkpoint is one before `review`: then nothing but an answer can follow in the log."""
+    if not path.exists():
+        return False
+    try:
+        with graph_in(path) as graph:
+            return graph.get_state(THREAD).next == ("review",)
+    except sqlite3.DatabaseError:
+        return False
+
+
 def events_seen(path: Path) -> int | None:
     """Return how many events the last checkpoint has seen; None where the file is no file of checkpoints."""
     if not path.exists():

@@ -21,8 +21,10 @@ from langgraph.types import RetryPolicy
 from nas_agent.agents.generators import Brief
 from nas_agent.errors import InvalidArchitecture, MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_model, recalled_ranking
+from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, Update, stream, stream_name
+from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Outcome, Proposal, outcome_from_dict
@@ -43,6 +45,7 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool =
     graph.add_node("recall", recall)  # memory      -> recalled items, frozen in the log
     graph.add_node("seed", seed)  # recalled    -> first proposals
     graph.add_node("learn", learn)  # recalled    -> first principles
+    graph.add_node("review", review)  # principles  -> a person's answers, only under --review
     graph.add_node("propose", propose)  # principles  -> proposals
     graph.add_node("screen", screen)  # proposals   -> shortlist   (surrogate)
     graph.add_node("evaluate", evaluate, retry_policy=RETRY)  # shortlist   -> outcomes
@@ -52,12 +55,13 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool =
     graph.add_edge(START, "recall")
     graph.add_edge("recall", "seed")
     graph.add_edge("seed", "learn")
-    graph.add_edge("learn", "propose")
+    graph.add_conditional_edges("learn", onward)
+    graph.add_conditional_edges("review", onward)
     graph.add_edge("propose", "screen")
     graph.add_conditional_edges("screen", lambda state: "finish" if state["stopped"] else "evaluate")
     graph.add_edge("evaluate", "record")
     graph.add_conditional_edges("record", after_record)
-    graph.add_edge("adapt", "propose")
+    graph.add_conditional_edges("adapt", onward)
     graph.add_edge("finish", END)
     return graph.compile(checkpointer=checkpointer, interrupt_before=["evaluate"] if pause else None)
 
@@ -105,16 +109,22 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
 
 
 def learn(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Take over recalled principles, and let the model read what other tasks found best."""
+    """Take over the principles of a file, then recalled ones, and let the model read what other tasks found best."""
     use = runtime.context
     if use.config.principles:
+        for item in use.journal.imported:
+            shared = from_log(item)
+            why = "from the file that the run was started with"
+            use.journal.changes(use.journal.library.adopt_recalled(shared.principle, shared.provenance, why, 0))
         recalled = [item for item in use.journal.recalled if item["kind"] == "principle"]
         for item in recalled:
             principle = Principle.from_dict(item["principle"])
+            if "run" in item:  # a memory of the caller's own may not know it
+                principle = principle.taken_over(item["run"], item["task"])
             if use.journal.library.accepts(principle.constraint):
                 why = f"recalled: {item['why']}"
                 proven = item.get("grounds") == "shares"
-                doubt = "" if not proven or leaves_enough(use, principle) else LEAVES_FEW
+                doubt = why_wait(use, item, principle)
                 use.journal.changes(
                     use.journal.library.adopt_recalled(
                         principle, item["provenance"], why, 0, proven=proven, doubt=doubt
@@ -215,7 +225,7 @@ def after_record(state: SearchState, runtime: Runtime[Services]) -> str:
     if state["stopped"]:
         return "finish"
     due = len(use.journal.archive) - state["adapted_at"] >= use.config.adapt_every
-    return "adapt" if use.config.principles and due else "propose"
+    return "adapt" if use.config.principles and due else onward(state, runtime)
 
 
 def adapt(state: SearchState, runtime: Runtime[Services]) -> Update:
@@ -335,6 +345,16 @@ def inform(use: Services) -> None:
     sources = recalled_sources(use)
     use.surrogate.inform([Source(s.name, tuple(row.architecture for row in s.rows), targets(s)) for s in sources])
     use.informed = True
+
+
+def why_wait(use: Services, item: Json, principle: Principle) -> str:
+    """Say why a recalled principle must not constrain before outcomes of this task support it; "" where it may.
+
+    Where the surrogate knows the outcomes behind it, it gains nothing and may shut the optimum out (docs/log.md).
+    """
+    if use.surrogate is not None and item["task"] in {source.task for source in recalled_sources(use)}:
+        return "the surrogate knows the outcomes behind it"
+    return "" if item.get("grounds") != "shares" or leaves_enough(use, principle) else LEAVES_FEW
 
 
 def leaves_enough(use: Services, principle: Principle) -> bool:

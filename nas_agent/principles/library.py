@@ -79,6 +79,10 @@ class Library:
         self._principles[principle.id] = principle
         self._known.add(principle.constraint)
 
+    def know(self, constraint: Constraint) -> None:
+        """Never suggest this constraint again: a person was asked about it."""
+        self._known.add(constraint)
+
     def adopt(
         self, principles: Sequence[Principle | Draft], why: str, evaluations: int, *, doubt: str = ""
     ) -> list[Change]:
@@ -94,7 +98,8 @@ class Library:
             if given.constraint in self._known or any(c.principle.constraint == given.constraint for c in changes):
                 continue
             number = len({change.principle.id for change in changes}) + len(self._principles) + 1
-            principle = Principle(f"P{number}", 1, given.text, given.constraint, given.author)
+            origin = given.origin if isinstance(given, Principle) else None
+            principle = Principle(f"P{number}", 1, given.text, given.constraint, given.author, origin=origin)
             if doubt:
                 changes.append(Change("created", principle, f"{why}; {doubt}, so it waits", evaluations))
                 continue
@@ -123,11 +128,8 @@ class Library:
         obey and few others do. `provenance` is that of the values behind it. What a person said needs none.
         `doubt` is a reason of the caller's why it shall wait.
         """
-        if principle.author != PERSON:
-            if provenance == "predicted":
-                doubt = "its evidence was predicted, not measured"
-            elif not proven and _sign(principle.evidence) <= 0:
-                doubt = "its effect was not clearly above zero there"
+        if principle.author != PERSON and not (proven and provenance == "measured"):
+            doubt = doubt or needs_support(principle, provenance)
         return self.adopt([principle], why, evaluations, doubt=doubt)
 
     def consider(self, drafts: Sequence[Draft], observations: Sequence[Observation], evaluations: int) -> list[Change]:
@@ -249,6 +251,15 @@ class Library:
         self._measurements.extend(observations[known:])
         self._last = observations[-1] if observations else None
         return self._measurements
+
+
+def needs_support(principle: Principle, provenance: Provenance) -> str:
+    """Say why a principle from elsewhere must wait for support; "" where it may constrain at once."""
+    if principle.author == PERSON:
+        return ""
+    if provenance == "predicted":
+        return "its evidence was predicted, not measured"
+    return "" if _sign(principle.evidence) > 0 else "its effect was not clearly above zero there"
 
 
 _AFTER: dict[Action, Status] = {

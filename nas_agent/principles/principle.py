@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nas_agent.principles.constraint import Constraint, constraint_from_dict
@@ -11,7 +11,9 @@ from nas_agent.records import Json
 
 # candidate: not yet allowed to constrain; active: constrains proposals; retired: never again in this run.
 Status = Literal["candidate", "active", "retired"]
-Action = Literal["created", "activated", "credited", "revised", "retired"]
+# refused: a person did not let it take effect (only under `--review`).
+Action = Literal["created", "activated", "credited", "revised", "retired", "refused"]
+SENTENCE = 300  # characters of a principle's text that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,39 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a principle was taken over from, step by step back to the run that learned it."""
+
+    run: str  # the name of the run folder; empty where it was learned from a task's table
+    principle: str  # its reference there, e.g. "P3@2"
+    task: str
+    earlier: Origin | None = None  # where that run had taken it over from
+
+    def __str__(self) -> str:
+        return f"{self.principle} of {self.run} on {self.task}" if self.run else f"the table of {self.task}"
+
+    @property
+    def steps(self) -> Iterator[Origin]:
+        """Yield this step and those before it, the run that learned it last."""
+        step: Origin | None = self
+        while step is not None:
+            yield step
+            step = step.earlier
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        earlier = None if self.earlier is None else self.earlier.to_dict()
+        return {"run": self.run, "principle": self.principle, "task": self.task, "earlier": earlier}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Origin:
+        """The inverse of `to_dict`."""
+        earlier = data.get("earlier")
+        before = None if earlier is None else cls.from_dict(earlier)
+        return cls(str(data["run"]), str(data["principle"]), str(data["task"]), before)
+
+
+@dataclass(frozen=True, slots=True)
 class Principle:
     """One version of a principle; a revision is a new version with the same id."""
 
@@ -65,14 +100,26 @@ class Principle:
     author: str  # "statistics", "person", or "MODEL / prompt NAME@HASH"
     status: Status = "candidate"
     evidence: Evidence = field(default_factory=Evidence)
+    origin: Origin | None = None  # None: it was learned, or said, in this run
 
     @property
     def reference(self) -> str:
         """What proposals and the event log name it by: this version and no other."""
         return f"{self.id}@{self.version}"
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Every task that had a part in it: those of its evidence, and those it was taken over from."""
+        steps = () if self.origin is None else self.origin.steps
+        return frozenset(self.evidence.tasks) | {step.task for step in steps}
+
+    def taken_over(self, run: str, task: str) -> Principle:
+        """Return it as another run gets it, with this run's version as its origin."""
+        return replace(self, origin=Origin(run, self.reference, task, self.origin))
+
     def to_dict(self) -> Json:
         """As plain JSON types."""
+        origin = {} if self.origin is None else {"origin": self.origin.to_dict()}
         return {
             "id": self.id,
             "version": self.version,
@@ -81,6 +128,7 @@ class Principle:
             "author": self.author,
             "status": self.status,
             "evidence": self.evidence.to_dict(),
+            **origin,
         }
 
     @classmethod
@@ -94,6 +142,7 @@ class Principle:
             author=str(data["author"]),
             status=data["status"],
             evidence=Evidence(**data["evidence"]),
+            origin=None if data.get("origin") is None else Origin.from_dict(data["origin"]),
         )
 
 
@@ -133,3 +182,9 @@ class Change:
             why=str(data["why"]),
             evaluations=int(data["evaluations"]),
         )
+
+
+def one_line(text: str, most: int = SENTENCE) -> str:
+    """Make one printable line of what somebody wrote: no control characters, cut where it is too long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

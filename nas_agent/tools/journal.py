@@ -5,12 +5,13 @@ Nothing changes these views but an event, so a log read back gives the same view
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nas_agent.principles.library import Library
 from nas_agent.principles.principle import Change, Observation
+from nas_agent.principles.review import Answer, decide
 from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
@@ -49,11 +50,14 @@ class Journal:
     library: Library
     recalled: list[Json] = field(default_factory=list)  # architectures and principles
     sources: list[Json] = field(default_factory=list)  # recalled for the surrogate to learn from
+    imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
     agreement: dict[str, float] = field(default_factory=dict)  # of each source that is used, as last logged
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
+    review: bool = False  # whether a person is asked before a principle takes effect
+    pending: dict[str, Change] = field(default_factory=dict)  # what waits for an answer, by the reference it will have
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
 
     @classmethod
@@ -79,12 +83,22 @@ class Journal:
         self.emit("outcome", evaluation=evaluation, outcome=outcome.to_dict(), lasting=lasting)
 
     def changes(self, changes: Sequence[Change]) -> None:
-        """Write what happened to principles."""
+        """Write what happened to principles; under review, what would take effect is held back."""
         for change in changes:
+            held = self.review and change.action in {"activated", "revised"}
+            self.emit("held" if held else "principle", **change.to_dict())
+
+    def settle(self, answers: Mapping[str, Answer]) -> None:
+        """Write what a person says to what is held back, and what follows; PrincipleError, and nothing is written."""
+        following = decide(self.library, self.pending, answers, self.observations, len(self.archive))
+        self.emit("reviewed", answers={reference: answer.to_dict() for reference, answer in answers.items()})
+        for change in following:
             self.emit("principle", **change.to_dict())
 
     def _apply(self, event: Json) -> None:
         match event["type"]:
+            case "started":
+                self.imported = list(event.get("imported", {}).get("principles", []))
             case "outcome":
                 outcome = outcome_from_dict(event["outcome"])
                 worst = min(self.archive.scores, default=None)
@@ -97,6 +111,13 @@ class Journal:
                 self.rounds[event["proposal"]["architecture"]["id"]] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))
+            case "held":
+                change = Change.from_dict(event)
+                self.pending[change.principle.reference] = change
+                self.library.know(change.principle.constraint)
+            case "reviewed":
+                for reference in event["answers"]:
+                    self.pending.pop(reference, None)
             case "recalled":
                 self.recalled = [item for item in event["items"] if item["kind"] != "source"]
                 self.sources = [item for item in event["items"] if item["kind"] == "source"]

@@ -132,8 +132,9 @@ class Memory:
 
         A source is at most `k_rows` outcomes of one task, for the surrogate to learn from.
 
-        `others` leaves out everything that was learned on a task of the same name, a principle with evidence from
-        it included. The embedder is asked for one text, and for none where there is nothing to recall.
+        `others` leaves out everything that was learned on a task of the same name, also a principle that has
+        evidence from it or was once taken over from it. The embedder is asked for one text, and for none where there
+        is nothing to recall.
         """
         if scope == "none" or not self._stores():
             return []
@@ -154,7 +155,7 @@ class Memory:
             elites = store.elites(chosen, max(k_architectures, k_rows))
             lessons = store.lessons(chosen) if k_principles else []
         if scope == "others":
-            lessons = [lesson for lesson in lessons if task.name not in lesson.principle.evidence.tasks]
+            lessons = [lesson for lesson in lessons if task.name not in lesson.principle.tasks]
         architectures = [
             best_architectures(item, [e for e in elites if e.task == item.task.name], task.name) for item in near
         ]
