@@ -13,6 +13,6 @@ for task in cifar100 cifar10 ImageNet16-120; do
         --methods agent,agent-memory --markdown "docs/results/$task-memory.md"
 done
 python benchmarks/planted_principles.py --seeds 30 | tee docs/results/planted_principles.md
-python benchmarks/other_spaces.py --seeds 10 | tee docs/results/trans101-micro.md
+python benchmarks/other_spaces.py --seeds 10 --spaces trans101-micro | tee docs/results/trans101-micro.md
 python benchmarks/surrogate_variants.py --seeds 50 | tee docs/results/surrogate_variants.md
 python benchmarks/overhead.py | tee docs/results/overhead.txt

@@ -443,6 +443,23 @@ def test_a_dead_edge_and_a_dead_cell_have_no_features() -> None:
     assert "size" not in dead
 
 
+class Weighed(Stack):
+    """A space without cells that knows how large a network is."""
+
+    name = "weighed"
+
+    def sizes(self, architecture: Architecture) -> tuple[float, ...]:
+        choices = self.choices(architecture)
+        return (float(choices["depth"]) * float(choices["width"]) ** 2,)
+
+
+def test_a_space_without_cells_may_know_sizes_too() -> None:
+    space = Weighed()
+    features = space.features(space.build({"depth": "8", "width": "16", "activation": "relu"}))
+    assert features["size"] == pytest.approx([np.log(2048.0)])
+    assert "size" not in Stack().features(Stack().sample(Random(0)))
+
+
 def test_an_installed_package_brings_its_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "brought_spaces.py").write_text(
         "from nas_agent.spaces import CategoricalSpace, Decision\n"

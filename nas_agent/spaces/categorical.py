@@ -22,7 +22,7 @@ from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Choices, Decision, short_hash
 from nas_agent.spaces.cell_graph import CellGraph, Operation
-from nas_agent.spaces.features import Floats, structure_features
+from nas_agent.spaces.features import Floats, size_block, structure_features
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +95,7 @@ class CategoricalSpace:
         return None
 
     def sizes(self, architecture: Architecture) -> tuple[float, ...]:
-        """Return sizes known without training, e.g. parameters and FLOPs: the features of a cell hold their logs.
+        """Return sizes known without training, e.g. parameters and FLOPs: the features hold their logs.
 
         The surrogate expects scores to rise with the first one before it has seen any. Give none where that is
         not likely: for an error or a latency, or where size has nothing to do with the metric.
@@ -118,7 +118,7 @@ class CategoricalSpace:
         )
 
     def describe(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of a canonical cell's graph; without a graph, one-hot choices and the count of each option.
+        """Structure of a canonical cell's graph; without one, its choices and option counts; logs of the sizes.
 
         A subclass may add blocks of its own; `features` remembers what this returns.
         """
@@ -224,7 +224,8 @@ class CategoricalSpace:
         options = self._options(architecture)
         hot = np.zeros(sum(len(d.options) for d in self.decisions))
         hot[[start + place[option] for (start, place), option in zip(self._columns, options, strict=True)]] = 1.0
-        return {"choices": hot, "counts": np.array([float(options.count(name)) for name in self._vocabulary])}
+        counts = np.array([float(options.count(name)) for name in self._vocabulary])
+        return {"choices": hot, "counts": counts, **size_block(self.sizes(architecture))}
 
     # Caches: what was made from options, the options of a text, the features of a class.
 

@@ -42,9 +42,12 @@ def structure_features(graph: CellGraph, sizes: Sequence[float] = ()) -> dict[st
         if alive:
             edge_block[index, names.index(edge.operation)] = 1.0
     blocks = {"edge": edge_block.ravel(), "count": edge_block.sum(axis=0), "depth": _depth(graph)}
-    if sizes:
-        blocks["size"] = np.log(np.maximum(np.asarray(sizes, dtype=np.float64), 1e-9))
-    return blocks
+    return {**blocks, **size_block(sizes)}
+
+
+def size_block(sizes: Sequence[float]) -> dict[str, Floats]:
+    """Return the block `size` of a space that knows sizes, the logarithms of them; nothing without any."""
+    return {"size": np.log(np.maximum(np.asarray(sizes, dtype=np.float64), 1e-9))} if sizes else {}
 
 
 def _depth(graph: CellGraph) -> Floats:

@@ -12,8 +12,14 @@ from nas_agent.errors import ConfigError
 from nas_agent.spaces.base import Decision, Space
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.spaces.trans101 import Trans101Macro, Trans101Micro
 
-BUILT_IN: dict[str, Callable[[], Space]] = {"nb201": NasBench201, "nb101": NasBench101}
+BUILT_IN: dict[str, Callable[[], Space]] = {
+    "nb201": NasBench201,
+    "nb101": NasBench101,
+    "trans101-micro": Trans101Micro,
+    "trans101-macro": Trans101Macro,
+}
 ENTRY_POINTS = "nas_agent.spaces"
 
 

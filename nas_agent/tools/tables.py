@@ -35,9 +35,12 @@ class Row:
 class BenchmarkTable:
     """The usable rows of one table for one task, one for each isomorphism class."""
 
-    def __init__(self, task: Task, space: Space, source: Path, columns: Columns, *, fidelity: str) -> None:
+    def __init__(
+        self, task: Task, space: Space, source: Path, columns: Columns, *, fidelity: str, about: str = ""
+    ) -> None:
         """Parse every row; raise DataError for a row that is no architecture or contradicts another one."""
         self.task, self.source, self.fidelity = task, source, fidelity
+        self._about = about  # what the user must know of the whole table, for its note
         self.simulated = "seconds" in columns.numbers
         _check_seconds(source, columns)
         kept, self.left_out, self.duplicates = _usable(source, space, columns)
@@ -86,7 +89,8 @@ class BenchmarkTable:
     @property
     def note(self) -> str:
         """Say in one line what was read and what was left out."""
-        parts = [f"{self.rows:,} rows, {len(self._by_id):,} different architectures, {self.fidelity}"]
+        parts = [self._about] if self._about else []
+        parts.append(f"{self.rows:,} rows, {len(self._by_id):,} different architectures, {self.fidelity}")
         parts.append(f"{'maximise' if self.task.maximise else 'minimise'} {self.task.metric}")
         if self.left_out:
             parts.append(f"{self.left_out:,} rows without a value for {self.task.name} left out")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from nas_agent.records import Task
 from nas_agent.spaces import Space, load_space
-from nas_agent.tools.benchmarks import nb201
+from nas_agent.tools.benchmarks import nb201, trans101
 from nas_agent.tools.benchmarks.base import Benchmark
 
-BENCHMARKS: tuple[Benchmark, ...] = nb201.BENCHMARKS
+BENCHMARKS: tuple[Benchmark, ...] = (*nb201.BENCHMARKS, *trans101.BENCHMARKS)
 # What `--space auto` means for a task that is in no benchmark: digits, a user's table, a task of the caller's.
 DEFAULT_SPACE = "nb201"
 

@@ -1,0 +1,284 @@
+"""TransNAS-Bench-101: a cell space and a macro space, each trained on seven tasks (Duan et al., CVPR 2021).
+
+A network is a stem that quarters the resolution, a row of modules of two blocks each, and a classifier. The code of
+a module says what its first block changes: 1 nothing, 2 doubles the channels, 3 halves the resolution, 4 both.
+`trans101-micro` fixes the modules to 41414 and leaves the cell open that stands for each block, written
+`64-41414-3_33_333`; `trans101-macro` fixes the block, a residual one of two 3x3 convolutions, and leaves the modules
+open, written `64-1234-basic`. The reference is the benchmark's own code (github.com/yawen-d/TransNASBench).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from nas_agent.errors import InvalidArchitecture
+from nas_agent.records import Architecture
+from nas_agent.spaces.base import Decision
+from nas_agent.spaces.categorical import CategoricalSpace
+from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
+from nas_agent.spaces.trans101_source import cell_source, encoder_source, module_source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BASE = 64  # channels behind the stem
+SIDE = 64  # pixels behind the stem, for the benchmark's images of 256 x 256
+BLOCKS = 2  # in each module
+
+
+def stages(codes: str) -> Iterator[tuple[int, int, int]]:
+    """Yield for each module its channels before and after, as multiples of the first, and its stride."""
+    before = 1
+    for code in codes:
+        after = before * (2 if code in "24" else 1)
+        yield before, after, 2 if code in "34" else 1
+        before = after
+
+
+# -- the cell space -----------------------------------------------------------------------------------------
+
+OPERATIONS = (
+    Operation("none", "zero"),
+    Operation("skip", "identity", kernel=1),
+    Operation("conv1x1", "conv", kernel=1, cost=1.0),
+    Operation("conv3x3", "conv", kernel=3, cost=9.0),
+)
+# By end node, then by start node: the order of the benchmark's string.
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+MICRO_MODULES = "41414"
+_NAMES = tuple(operation.name for operation in OPERATIONS)
+_COST = {operation.name: operation.cost for operation in OPERATIONS}
+_CELL = re.compile(rf"{BASE}-{MICRO_MODULES}-([0-3])_([0-3])([0-3])_([0-3])([0-3])([0-3])")
+
+
+class Trans101Micro(CategoricalSpace):
+    """Cells of four nodes and six edges with four operations: 4,096 of them, 1,229 different ones.
+
+    The first block of each 4 changes channels and resolution, so there a skip from the input is no identity but a 1x1
+    convolution of its own. Two cells are the same network only if they are the same one in those blocks too, which
+    is stricter than the rule of NAS-Bench-201.
+    """
+
+    name: ClassVar[str] = "trans101-micro"
+    decisions: ClassVar[tuple[Decision, ...]] = tuple(
+        Decision(f"edge_{start}_{end}", _NAMES, f"the operation from node {start} to node {end}", "operation")
+        for start, end in EDGES
+    )
+    operations: ClassVar[tuple[Operation, ...]] = OPERATIONS
+
+    def write(self, options: tuple[str, ...]) -> str:
+        """Write the benchmark's string."""
+        a, b, c, d, e, f = (_NAMES.index(option) for option in options)
+        return f"{BASE}-{MICRO_MODULES}-{a}_{b}{c}_{d}{e}{f}"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Read the benchmark's string."""
+        found = _CELL.fullmatch(text.strip())
+        if found is None:
+            raise InvalidArchitecture(
+                f"expected a cell written as {self._example}, each of the last six digits 0-3 "
+                f"({', '.join(f'{code} {name}' for code, name in enumerate(_NAMES))}), got {text[:200]!r}"
+            )
+        return tuple(_NAMES[int(code)] for code in found.groups())
+
+    def canonical_key(self, options: tuple[str, ...]) -> str:
+        """Expand the output node into sums of what was done to the input; zeros add nothing, skips copy sums.
+
+        A skip from the input is spelled out (see the class). What a convolution makes of zero is one number a
+        channel, taken for zero too.
+        """
+        node: list[tuple[str, ...]] = [("x",)]
+        for end in (1, 2, 3):
+            terms: list[str] = []
+            for (start, to), operation in zip(EDGES, options, strict=True):
+                if to != end or operation == "none" or not node[start]:
+                    continue
+                if operation == "skip" and start > 0:
+                    terms += node[start]
+                else:
+                    terms.append(f"({'+'.join(node[start])})@{operation}")
+            node.append(tuple(sorted(terms)))
+        return "+".join(node[3])
+
+    def cost(self, options: tuple[str, ...]) -> float:
+        """Weights of the network: the smallest cell of a class stands for it."""
+        return float(self._weights(options))
+
+    def graph(self, architecture: Architecture) -> CellGraph:
+        """Return the cell as a labelled graph."""
+        options = self._options(architecture)
+        edges = tuple(Edge(s, e, o) for (s, e), o in zip(EDGES, options, strict=True))
+        return CellGraph(nodes=4, edges=edges, operations=OPERATIONS)
+
+    def sizes(self, architecture: Architecture) -> tuple[float, ...]:
+        """Parameters and FLOPs of the network."""
+        return self.parameters(architecture), self.flops(architecture)
+
+    def parameters(self, architecture: Architecture) -> int:
+        """Count the weights behind the stem and before the head, which differs from task to task."""
+        return self._weights(self._options(architecture))
+
+    def _weights(self, options: tuple[str, ...]) -> int:
+        return sum(int(w) for w, _ in _edge_sizes(options))
+
+    def flops(self, architecture: Architecture) -> int:
+        """Count the multiplications of the same layers for one image of the benchmark."""
+        return sum(int(w * s) for w, s in _edge_sizes(self._options(architecture)))
+
+    def source(self, architecture: Architecture) -> str:
+        """Write the canonical cell as a PyTorch class: dead edges dropped, skips inside as variable reuse."""
+        return cell_source(self.graph(self.canonical(architecture)))
+
+    def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
+        """Write the benchmark's network around the canonical cell."""
+        canonical = self.canonical(architecture)
+        parts = (self.source(canonical), encoder_source(list(stages(MICRO_MODULES)), "Cell"))
+        return module_source(canonical.text, parts, features=8, classes=classes)
+
+    def network(
+        self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = BASE
+    ) -> nn.Module:
+        """Build the benchmark's network around the cell."""
+        from nas_agent.spaces.trans101_network import micro_network
+
+        return micro_network(self.graph(architecture), list(stages(MICRO_MODULES)), classes, in_channels, width)
+
+
+def _edge_sizes(options: tuple[str, ...]) -> Iterator[tuple[float, int]]:
+    """Yield for every layer of every block its weights, and the pixels that it is applied to."""
+    side = SIDE
+    for before, after, stride in stages(MICRO_MODULES):
+        side //= stride
+        for block in range(BLOCKS):
+            inputs = before if block == 0 else after
+            for (start, _), operation in zip(EDGES, options, strict=True):
+                from_input = start == 0 and block == 0 and (stride > 1 or before != after)
+                cost = 1.0 if operation == "skip" and from_input else _COST[operation]
+                channels = (inputs if start == 0 else after) * BASE
+                if cost:
+                    yield cost * channels * after * BASE + 2 * after * BASE, side * side
+
+
+# -- the macro space ----------------------------------------------------------------------------------------
+
+# What a module does, in the order of the benchmark's codes 1-4, and 0 for a module that is not there.
+KINDS = ("absent", "plain", "widen", "shrink", "widen_shrink")
+DEPTHS = ("4", "5", "6")
+MOST_WIDENED, MOST_SHRUNK = 3, 4  # of the modules of a network; at least one is widened, and at least one shrunk
+_WIDENED, _SHRUNK = ("widen", "widen_shrink"), ("shrink", "widen_shrink")
+_MODULES = re.compile(rf"{BASE}-([1-4]{{4,6}})-basic")
+
+
+def _kind(widened: bool, shrunk: bool) -> str:
+    return KINDS[1 + widened + 2 * shrunk]
+
+
+class Trans101Macro(CategoricalSpace):
+    """Networks of four to six modules: which of them double the channels, which halve the resolution; 3,256.
+
+    One to three modules double the channels and one to four halve the resolution. Any other combination of options
+    is taken for the network next to it: surplus ones are dropped from the end, a missing one goes to the last module.
+    """
+
+    name: ClassVar[str] = "trans101-macro"
+    decisions: ClassVar[tuple[Decision, ...]] = (
+        Decision("depth", DEPTHS, "the number of modules, each of two residual blocks", "depth"),
+        *(
+            Decision(f"module_{place}", KINDS[1:] if place <= 4 else KINDS, f"what module {place} changes")
+            for place in range(1, 7)
+        ),
+    )
+
+    def write(self, options: tuple[str, ...]) -> str:
+        """Write the benchmark's string."""
+        return f"{BASE}-{_codes(options)}-basic"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        """Read the benchmark's string."""
+        found = _MODULES.fullmatch(text.strip())
+        if found is None:
+            raise InvalidArchitecture(
+                f"expected {BASE}-CODES-basic with four to six codes of modules 1-4 "
+                f"({', '.join(f'{code} {kind}' for code, kind in enumerate(KINDS) if code)}), "
+                f"as in {BASE}-1234-basic, got {text[:200]!r}"
+            )
+        kinds = [KINDS[int(code)] for code in found[1]]
+        options = (str(len(kinds)), *kinds, *["absent"] * (6 - len(kinds)))
+        if self.canonical_options(options) != options:
+            raise InvalidArchitecture(
+                f"expected one to {MOST_WIDENED} modules of 2 or 4 (channels doubled) and one to {MOST_SHRUNK} "
+                f"of 3 or 4 (resolution halved), got {text[:200]!r}"
+            )
+        return options
+
+    def canonical_options(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the options of the network that is meant (see the class)."""
+        depth = int(options[0])
+        kinds = options[1 : 1 + depth]
+        widened = _within([kind in _WIDENED for kind in kinds], MOST_WIDENED)
+        shrunk = _within([kind in _SHRUNK for kind in kinds], MOST_SHRUNK)
+        settled = [_kind(*pair) for pair in zip(widened, shrunk, strict=True)]
+        return (options[0], *settled, *["absent"] * (6 - depth))
+
+    def _make(self, options: tuple[str, ...]) -> Architecture:
+        """Settle the options before anything is made of them: the notation can write nothing else."""
+        known = all(o in d.options for d, o in zip(self.decisions, options, strict=True))
+        return super()._make(self.canonical_options(options) if known else options)
+
+    def sizes(self, architecture: Architecture) -> tuple[float, ...]:
+        """FLOPs and parameters of the network: here it is FLOPs that scores rise with."""
+        return self.flops(architecture), self.parameters(architecture)
+
+    def parameters(self, architecture: Architecture) -> int:
+        """Count the weights behind the stem and before the head, which differs from task to task."""
+        return sum(weights for weights, _ in _block_sizes(self._codes(architecture)))
+
+    def flops(self, architecture: Architecture) -> int:
+        """Count the multiplications of the same layers for one image of the benchmark."""
+        return sum(weights * pixels for weights, pixels in _block_sizes(self._codes(architecture)))
+
+    def _codes(self, architecture: Architecture) -> str:
+        return _codes(self._options(architecture))
+
+    def source(self, architecture: Architecture) -> str:
+        """Write the row of modules as a PyTorch class."""
+        return encoder_source(list(stages(self._codes(architecture))), "BasicBlock")
+
+    def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
+        """Write the benchmark's network."""
+        features = [after for _, after, _ in stages(self._codes(architecture))][-1]
+        return module_source(architecture.text, (self.source(architecture),), features=features, classes=classes)
+
+    def network(
+        self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = BASE
+    ) -> nn.Module:
+        """Build the benchmark's network."""
+        from nas_agent.spaces.trans101_network import macro_network
+
+        return macro_network(list(stages(self._codes(architecture))), classes, in_channels, width)
+
+
+def _codes(options: tuple[str, ...]) -> str:
+    return "".join(str(KINDS.index(kind)) for kind in options[1:] if kind != "absent")
+
+
+def _within(flags: list[bool], most: int) -> list[bool]:
+    """Keep the first `most` of those that are set; where none is, set the last."""
+    kept = [flag and sum(flags[:place]) < most for place, flag in enumerate(flags)]
+    return kept if any(kept) else [*kept[:-1], True]
+
+
+def _block_sizes(codes: str) -> Iterator[tuple[int, int]]:
+    """Yield for every layer of every block its weights, and the pixels that it is applied to."""
+    side = SIDE
+    for before, after, stride in stages(codes):
+        side //= stride
+        first, width = before * BASE, after * BASE
+        pixels = side * side
+        yield 9 * first * width + 2 * width, pixels
+        if stride > 1 or first != width:
+            yield first * width + 2 * width, pixels
+        for _ in range(2 * BLOCKS - 1):
+            yield 9 * width * width + 2 * width, pixels
