@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +38,7 @@ HEADROOM = {"cifar10": 2.0, "cifar100": 6.0, "ImageNet16-120": 6.0}
 FOLDER = Path(__file__).resolve().parent.parent / "nas_agent" / "tools" / "evaluators" / "weights"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How an ensemble is fitted."""
 
     members: int

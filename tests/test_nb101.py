@@ -198,12 +198,12 @@ def test_the_graph_splits_each_vertex_into_an_edge() -> None:
     graph = SPACE.graph(SPACE.parse(RESIDUAL))
     assert (graph.nodes, len(graph.edges)) == (12, 26)
     live = [edge for edge, alive in zip(graph.edges, graph.live(), strict=True) if alive]
-    assert {(e.start, e.end): e.operation for e in live if e.operation != "skip_connect"} == {
+    assert {(e.start, e.end): e.operation for e in live if e.operation != "wire"} == {
         (1, 2): "conv1x1-bn-relu",
         (3, 4): "conv3x3-bn-relu",
         (5, 6): "conv1x1-bn-relu",
     }
-    assert {(e.start, e.end) for e in live if e.operation == "skip_connect"} == {
+    assert {(e.start, e.end) for e in live if e.operation == "wire"} == {
         (0, 1),
         (2, 3),
         (4, 5),

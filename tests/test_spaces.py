@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nas_agent.errors import ConfigError, InvalidArchitecture
 from nas_agent.records import Architecture
-from nas_agent.spaces import CategoricalSpace, Decision, load_space, space_names
+from nas_agent.spaces import CategoricalSpace, Decision, load_space, space_names, try_build
 from nas_agent.spaces.categorical import REMEMBERED
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
 from nas_agent.spaces.features import structure_features
@@ -321,6 +321,51 @@ def test_a_large_space_is_searched_without_listing_it() -> None:
     space = Large()
     assert space.enumerate() is None
     assert len(list(space.neighbours(space.sample(Random(0))))) == 36
+
+
+class Narrowing(CategoricalSpace):
+    """Widths that must not grow: most combinations are no architecture."""
+
+    name = "narrowing"
+    decisions = tuple(Decision(f"width_{i}", ("1", "2", "3")) for i in range(4))
+
+    def check(self, options: tuple[str, ...]) -> None:
+        if list(options) != sorted(options, reverse=True):
+            raise InvalidArchitecture(f"expected widths that do not grow, got {', '.join(options)}; lower a later one")
+
+
+class ManyNarrowing(Narrowing):
+    """The same, too large to be listed."""
+
+    name = "many-narrowing"
+    decisions = tuple(Decision(f"width_{i}", tuple("123456789")) for i in range(5))
+
+
+class TestNarrowing(SpaceContract):
+    @pytest.fixture(params=[Narrowing, ManyNarrowing])
+    def space(self, request: pytest.FixtureRequest) -> CategoricalSpace:
+        return request.param()
+
+
+def test_options_that_do_not_go_together_are_no_architecture() -> None:
+    space = Narrowing()
+    listed = space.enumerate()
+    assert listed is not None
+    assert len(listed) == 15  # multisets of four among three
+    with pytest.raises(InvalidArchitecture, match="expected widths that do not grow, got 1, 2, 1, 1"):
+        space.parse("width_0=1,width_1=2,width_2=1,width_3=1")
+    choices = space.choices(listed[0])
+    assert try_build(space, choices) == listed[0]
+    assert try_build(space, {**choices, "width_3": "3"}) is None
+
+
+def test_a_space_whose_draws_are_never_an_architecture_says_so() -> None:
+    class Nothing(ManyNarrowing):
+        def check(self, options: tuple[str, ...]) -> None:
+            raise InvalidArchitecture("expected something else")
+
+    with pytest.raises(InvalidArchitecture, match=r"1,000 draws .* give its class a method 'sample'"):
+        Nothing().sample(Random(0))
 
 
 def test_texts_of_one_class_lead_to_one_representative_in_a_large_space() -> None:

@@ -118,7 +118,7 @@ class CategoricalSpace:
         )
 
     def describe(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure of a canonical cell's graph; without a graph, one-hot choices and the count of each option.
+        """Structure of a canonical cell's graph; without one, its choices and option counts; logs of the sizes.
 
         A subclass may add blocks of its own; `features` remembers what this returns.
         """

@@ -37,7 +37,7 @@ OPERATIONS = (
     Operation(POOL, "pool", kernel=3),
 )
 LABELS = (CONV3, CONV1, POOL)  # the benchmark's own order
-SKIP = Operation("skip_connect", "identity", kernel=1)  # an edge in the graph of vertices split in two
+WIRE = Operation("wire", "identity", kernel=1)  # an edge of the cell, in the graph of vertices split in two
 # The benchmark's own order: the rows of the upper triangle.
 EDGES = tuple((start, end) for start in range(VERTICES) for end in range(start + 1, VERTICES))
 INNER = range(1, VERTICES - 1)
@@ -124,11 +124,11 @@ class NasBench101(CategoricalSpace):
         """Return the cell with operations on edges: inner vertex v becomes an edge from node 2v - 1 to node 2v."""
         options = self._options(architecture)
         joins = (
-            Edge(2 * s, 2 * e - 1, SKIP.name if option == PRESENT else "none")
+            Edge(2 * s, 2 * e - 1, WIRE.name if option == PRESENT else "none")
             for (s, e), option in zip(EDGES, options, strict=False)
         )
         acts = (Edge(2 * v - 1, 2 * v, option) for v, option in zip(INNER, options[len(EDGES) :], strict=True))
-        return CellGraph(nodes=2 * VERTICES - 2, edges=(*joins, *acts), operations=(*OPERATIONS, SKIP))
+        return CellGraph(nodes=2 * VERTICES - 2, edges=(*joins, *acts), operations=(*OPERATIONS, WIRE))
 
     def describe(self, architecture: Architecture) -> dict[str, Floats]:
         """Add to the structure of the graph which operations follow each other, whatever the labelling.
