@@ -21,7 +21,7 @@ from nas_agent.tools.run_folder import RunFolder
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
-    from nas_agent.agents.chat import ChatModel
+    from nas_agent.agents.chat import Models
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ class Engine:
         log: EventLog,
         *,
         folder: RunFolder | None = None,
-        model: ChatModel | None = None,
+        models: Models | None = None,
         memory: Recollection | None = None,
         listeners: Sequence[Listener] = (),
     ) -> None:
         self.started = time.perf_counter()
-        self.config, self.folder, self.evaluation = config, folder, evaluation
+        self.config, self.folder, self.evaluation, self.models = config, folder, evaluation, models
         journal = Journal.begin(evaluation.task, space, log)
         journal.listeners.extend(listeners)
         pool = evaluation.evaluator.pool()
@@ -103,7 +103,7 @@ class Engine:
             finished=self.write_result if folder is not None else None,
         )
         self._add_surrogate(config, space)
-        self._add_learners(config, space, model)
+        self._add_learners(config, space)
 
     @property
     def journal(self) -> Journal:
@@ -118,7 +118,8 @@ class Engine:
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
         if not self.journal.log.events:
-            self.journal.emit("started", version=__version__, note=self.evaluation.note, **self.terms())
+            models = {} if self.models is None else self.models.about()
+            self.journal.emit("started", version=__version__, note=self.evaluation.note, models=models, **self.terms())
 
     def terms(self) -> Json:
         """Return what must be the same for outcomes of two processes to stand in one log."""
@@ -174,16 +175,16 @@ class Engine:
         pool = self.services.pool
         self.services.surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
 
-    def _add_learners(self, config: Config, space: Space, model: ChatModel | None) -> None:
+    def _add_learners(self, config: Config, space: Space) -> None:
         if not config.principles:
             return
         from nas_agent.principles.statistics import StatisticalLearner
 
         self.services.statistics = StatisticalLearner()
-        if model is not None:
+        if self.models is not None and self.models.learner is not None:
             from nas_agent.agents.learner import LanguageModelLearner
 
-            self.services.model_learner = LanguageModelLearner(model, space)
+            self.services.model_learner = LanguageModelLearner(self.models.learner, space)
 
 
 def gather(journal: Journal, run: str | None, space: str, evaluator: str, seconds: float) -> Result:

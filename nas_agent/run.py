@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas_agent import roles
 from nas_agent.config import Config, make_config
 from nas_agent.engine import Engine, Result, gather
 from nas_agent.errors import ConfigError, RunFolderError
@@ -33,7 +34,7 @@ from nas_agent.tools.run_folder import RunFolder, create, register
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
-    from nas_agent.agents.chat import ChatModel
+    from nas_agent.agents.chat import ChatModel, Models
     from nas_agent.graphs.search import Graph
 
 
@@ -76,7 +77,7 @@ class Search:
             or pass an `evaluation`).
         space: a name that the command line knows, or a Space.
         evaluation: what measures, instead of the one that the configuration names.
-        model: a chat model for the language-model learner, instead of the one that `llm` names.
+        model: a chat model for every role, instead of those that `llm` names.
         memory: where to recall from and what to hand the finished search to.
         listeners: are called with each new event.
         settings: the fields of `nas_agent.config.Config`.
@@ -106,8 +107,15 @@ class Search:
         if evaluation is None:
             assert isinstance(task, Task)
             evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
+        models = roles.models(config) if model is None else roles.playing(config, model)
         self._engine = Engine(
-            config, built, evaluation, EventLog(), model=model or _model(config), memory=memory, listeners=listeners
+            config,
+            built,
+            evaluation,
+            EventLog(),
+            models=roles.capped(models, config),
+            memory=memory,
+            listeners=listeners,
         )
         self._asked: dict[str, Proposal] = {}
         self._graph: Graph | None = None
@@ -185,23 +193,25 @@ def start(
     """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
     from nas_agent.tools.recollection import check_source
 
-    config = _from_anywhere(config)
+    config = from_anywhere(config)
+    roles.go_offline(config)
     space = load_space(config.space)
     given, evaluation = evaluation, evaluation or _evaluation(config, space)
     if given is None:
         config = _frozen(config, evaluation)
-    model = _model(config)
+    models = roles.models(config, prepared=True)
     check_source(config, evaluation.task, space)
     folder = create(config, __version__)
     with folder.locked():
         register(home(), folder)
         made(folder)
-        return _with_folder(config, folder, space, evaluation, model, EventLog(folder.events), listeners).run()
+        return _with_folder(config, folder, space, evaluation, models, EventLog(folder.events), listeners).run()
 
 
 def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation: Evaluation | None = None) -> Result:
     """Go on with a run that was stopped; of a finished one, return the result."""
     config = folder.config()
+    roles.go_offline(config)
     with folder.locked():
         with _readable(folder):
             space = load_space(config.space)
@@ -211,7 +221,7 @@ def resume(folder: RunFolder, listeners: Sequence[Listener] = (), *, evaluation:
             evaluation = evaluation or _evaluation(config, space)
             known = _events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
-            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners)
+            engine = _with_folder(config, folder, space, evaluation, roles.models(config), log, listeners)
             _same_terms(folder, engine)
         if engine.journal.result is None:
             return engine.run()
@@ -283,21 +293,18 @@ def _with_folder(
     folder: RunFolder,
     space: Space,
     evaluation: Evaluation,
-    model: ChatModel | None,
+    models: Models,
     log: EventLog,
     listeners: Sequence[Listener],
 ) -> Engine:
     from nas_agent.tools.recollection import RunMemory, open_memory
 
     memory = RunMemory(config, evaluation.task, space, folder.path, open_memory(), keep=config.memory)
-    if model is not None:
-        from nas_agent.agents.chat import RecordedModel
-
-        model = RecordedModel(model, folder.model_calls, config.max_calls)
-    return Engine(config, space, evaluation, log, folder=folder, model=model, memory=memory, listeners=listeners)
+    models = roles.capped(models, config, folder)
+    return Engine(config, space, evaluation, log, folder=folder, models=models, memory=memory, listeners=listeners)
 
 
-def _from_anywhere(config: Config) -> Config:
+def from_anywhere(config: Config) -> Config:
     """Make the paths absolute, so that the run can be resumed from another folder."""
     changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
     if config.task.startswith("table:"):
@@ -307,6 +314,8 @@ def _from_anywhere(config: Config) -> Config:
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
     if config.source is not None and os.path.isfile(os.path.join(config.source, "run.json")):
         changes["source"] = str(_absolute(config.source, "--from"))
+    for field in ("llm", "llm_learner", "llm_generator"):
+        changes[field] = roles.from_anywhere(getattr(config, field))
     return config.model_copy(update=changes)
 
 
@@ -315,14 +324,6 @@ def _absolute(path: str, flag: str) -> Path:
         return Path(path).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:  # an unknown ~user, a NUL, a name that is too long
         raise ConfigError(f"{flag} {path[:200]!r}: expected a path, got one that cannot be used ({error})") from error
-
-
-def _model(config: Config) -> ChatModel | None:
-    if config.llm == "none" or not config.principles:
-        return None
-    from nas_agent.agents.models import resolve
-
-    return resolve(config.llm)
 
 
 def _evaluation(config: Config, space: Space) -> Evaluation:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from nas_agent.agents.chat import CallsSpent, ChatModel, RecordedModel, Reply
+from nas_agent.agents.chat import CallsSpent, CappedModel, ChatModel, Models, Purse, RecordedModel, Reply
 from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Lesson, ModelCall, Recalled
 from nas_agent.agents.models import resolve
 
 __all__ = [
     "CallsSpent",
+    "CappedModel",
     "ChatModel",
     "LanguageModelLearner",
     "LearnContext",
     "Lesson",
     "ModelCall",
+    "Models",
+    "Purse",
     "Recalled",
     "RecordedModel",
     "Reply",

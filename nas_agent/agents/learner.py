@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from nas_agent.agents.chat import ChatModel, Reply
+from nas_agent.agents.chat import CallsSpent, ChatModel, Reply
 from nas_agent.agents.replies import LessonReply, PrincipleReply
 from nas_agent.errors import ModelError, PrincipleError
 from nas_agent.principles.constraint import Constraint, constraint_from_dict
@@ -143,7 +143,8 @@ class LanguageModelLearner:
             try:
                 reply = self.model.complete(prompt.text, LessonReply)
             except ModelError as error:
-                lesson.calls.append(_call(self.model.name, prompt, Reply("", method="none"), str(error)))
+                if not isinstance(error, CallsSpent):  # then no call was made
+                    lesson.calls.append(_call(self.model.name, prompt, Reply("", method="none"), str(error)))
                 lesson.failures.extend(f"not used: {problem}" for problem in problems)
                 lesson.failures.append(str(error))
                 return lesson

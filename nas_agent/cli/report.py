@@ -177,7 +177,7 @@ def _cost(story: Story) -> str:
         parts.append(f"{duration(story.simulated_seconds)} of training simulated, read from the table")
     use = story.model_use
     if use.calls:
-        price = f"{use.cost_usd:.4f} USD" if use.cost_usd else "price not known"
+        price = "price not known" if use.cost_usd is None else f"{use.cost_usd:.4f} USD"
         tokens = f"{use.input_tokens:,} tokens in, {use.output_tokens:,} out"
         parts.append(f"{plural(use.calls, 'model call')}, {tokens}, {price}")
     else:

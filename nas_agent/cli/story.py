@@ -116,10 +116,7 @@ class Story:
             case "recalled":
                 self.recalled = [{**item, "kind": item["kind"], "why": item["why"]} for item in event["items"]]
             case "model_call":
-                self.model_use.calls += 1
-                self.model_use.input_tokens += event["input_tokens"]
-                self.model_use.output_tokens += event["output_tokens"]
-                self.model_use.cost_usd += event["cost_usd"] or 0.0
+                self.model_use.add(event)
             case "model_failure":
                 self.model_failures.append(str(event["why"]))
             case "finished":

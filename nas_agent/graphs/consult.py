@@ -30,7 +30,7 @@ def consult_model(use: Services, stage: Stage) -> None:
     for call in lesson.calls:
         data = call.to_dict()
         wall = {"seconds": data.pop("seconds"), "recorded": data.pop("recorded")}
-        journal.emit("model_call", stage=stage, wall=wall, **data)
+        journal.emit("model_call", role="learner", stage=stage, wall=wall, **data)
     for failure in lesson.failures:
         journal.emit("model_failure", stage=stage, why=failure)
     journal.changes(journal.library.consider(lesson.drafts, journal.observations, len(journal.archive)))
