@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nas_agent.agents.chat import CallsSpent, RecordedModel
+from nas_agent.agents.chat import CallsSpent, CappedModel, Purse, RecordedModel
 from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Recalled, Shown
 from nas_agent.errors import ModelError, StorageError
 from nas_agent.principles import Allowed, Change, Count, Library, Observation, When
@@ -270,8 +270,8 @@ def test_a_recorded_failure_fails_again_instead_of_asking(tmp_path: Path) -> Non
 
 def test_spent_calls_stop_the_model_and_the_cap_holds_over_a_resume(tmp_path: Path) -> None:
     model = ScriptedModel(["one"])
-    RecordedModel(model, tmp_path, max_calls=2).complete("a")
-    resumed = RecordedModel(model, tmp_path, max_calls=2)
+    RecordedModel(CappedModel(model, Purse(max_calls=2)), tmp_path).complete("a")
+    resumed = RecordedModel(CappedModel(model, Purse.after(tmp_path, 2, None)), tmp_path)
     resumed.complete("b")
     with pytest.raises(CallsSpent, match=r"spent \(2\); raise --max-calls"):
         resumed.complete("c")
@@ -281,8 +281,8 @@ def test_spent_calls_stop_the_model_and_the_cap_holds_over_a_resume(tmp_path: Pa
 
 def test_spent_calls_are_a_failure_of_the_lesson_only(tmp_path: Path) -> None:
     model = ScriptedModel([answer(CONV)])
-    lesson = LanguageModelLearner(RecordedModel(model, tmp_path, max_calls=0), SPACE).learn(context())
-    assert model.prompts == []
+    lesson = LanguageModelLearner(CappedModel(model, Purse(max_calls=0)), SPACE).learn(context())
+    assert (model.prompts, lesson.calls) == ([], [])
     assert "calls are spent (0)" in lesson.failures[0]
 
 

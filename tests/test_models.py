@@ -32,7 +32,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def client(server: Server, waits: list[float], *, timeout: float = 10.0, name: str = "tiny") -> LangChainModel:
-    chat, wire = models._openai(name, timeout, base_url=server.url, api_key="none", use_responses_api=False)
+    chat, wire = models._openai(name, timeout, 0.0, base_url=server.url, api_key="none", use_responses_api=False)
     return LangChainModel(f"{server.url}#{name}", chat, wire, retries=2, sleep=waits.append, prices=(1.0, 10.0))
 
 
