@@ -150,7 +150,7 @@ def test_run_prints_one_document_with_the_keys_of_the_design(place: Place) -> No
     assert DESIGN_KEYS <= set(document) <= DESIGN_KEYS | {"why"}
     assert {"id", "arch", "val", "test", "evaluation"} <= set(document["best"])
     assert set(document["principles"]) == {"active", "retired"}
-    assert set(document["llm"]) == {"calls", "input_tokens", "output_tokens", "cost_usd"}
+    assert set(document["llm"]) == {"calls", "input_tokens", "output_tokens", "cost_usd", "seconds", "roles"}
     assert document["evaluations"] == len(document["curve"]) == 6
     assert document["curve"] == sorted(document["curve"])
     assert document["best"]["val"] == document["curve"][-1]

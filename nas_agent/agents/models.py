@@ -217,6 +217,8 @@ class LangChainModel:
             # A provider's SDK shares no base class with the next one, and what a server sends can break any of
             # them in any way; all of it means that there is no answer, which a search survives.
             except Exception as error:
+                if type(error).__name__ == "LengthFinishReasonError":
+                    return _cut(error)
                 status = getattr(error, "status_code", None)
                 if isinstance(target, _RawPart) and (
                     status in _NOT_SUPPORTED or isinstance(error, NotImplementedError)
@@ -276,6 +278,19 @@ class _RawPart:
         message: BaseMessage
         message = self._runnable.invoke(prompt)["raw"] if self._model is None else self._model.invoke(prompt)
         return message
+
+
+def _cut(error: Any) -> BaseMessage:
+    """Return the reply that OpenAI's client holds back because it was cut off: the model can be asked to be brief."""
+    from langchain_core.messages import AIMessage
+
+    completion = error.completion
+    asked, said = (_count(getattr(completion.usage, f"{kind}_tokens", 0)) for kind in ("prompt", "completion"))
+    return AIMessage(
+        content=str(completion.choices[0].message.content or ""),
+        response_metadata={"finish_reason": "length"},
+        usage_metadata={"input_tokens": asked, "output_tokens": said, "total_tokens": asked + said},
+    )
 
 
 def _count(tokens: Any) -> int:
