@@ -28,9 +28,7 @@ def build(folder: Path, *, template: str | None = TEMPLATE, seed: int = 0) -> Pa
     fast.chat_template = template
     torch.manual_seed(seed)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
-    config = LlamaConfig(
-        vocab_size=len(fast), bos_token_id=0, eos_token_id=1, max_position_embeddings=CONTEXT, **shape
-    )
+    config = LlamaConfig(vocab_size=len(fast), bos_token_id=0, eos_token_id=1, max_position_embeddings=CONTEXT, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder

@@ -344,7 +344,10 @@ def _openai(model: str, timeout: float, temperature: float, **settings: Any) -> 
         # The prompt is recorded beside it; headers hold the key and are never looked at.
         wire.append({name: value for name, value in body.items() if name not in {"messages", "input"}})
 
-    client = openai.DefaultHttpxClient(timeout=timeout, event_hooks={"request": [note]})
+    # Answers are seconds to minutes apart: a connection that is kept open between them is only one more to leak.
+    client = openai.DefaultHttpxClient(
+        timeout=timeout, event_hooks={"request": [note]}, headers={"connection": "close"}
+    )
     # Retries are ours, so that they are counted and bounded in one place.
     try:
         chat = ChatOpenAI(

@@ -19,7 +19,7 @@ QUESTION = "What is 2 + 3? Answer with one JSON object, with the key 'answer' an
 NEEDED = {"hf": ("transformers", "outlines", "llguidance")}  # what `hf:` imports
 LISTED = 20  # cached repositories that a terminal is shown
 
-models_app = typer.Typer(help="Language models: which can be used here, and one real call to each that is named.")
+app = typer.Typer(help="Language models: which can be used here, and one real call to each that is named.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ PROVIDERS = (
 )
 
 
-@models_app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True)
 def models(context: typer.Context, as_json: AsJson = False) -> None:
     """Say which models can be used on this machine; `models test` calls them."""
     if context.invoked_subcommand is None:
         list_(as_json=as_json)
 
 
-@models_app.command("list")
+@app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List the forms of --llm with what each lacks here, the GPU, and the models in the Hugging Face cache."""
     with output.quiet_stdout():
@@ -59,7 +59,7 @@ def list_(as_json: AsJson = False) -> None:
     output.document(found) if as_json else _print(found)
 
 
-@models_app.command("test")
+@app.command("test")
 def try_out(
     specs: Annotated[
         list[str], typer.Argument(metavar="SPEC...", help="Models as --llm takes them, e.g. openai:gpt-4o-mini.")

@@ -179,7 +179,9 @@ def _cost(story: Story) -> str:
     if use.calls:
         price = "price not known" if use.cost_usd is None else f"{use.cost_usd:.4f} USD"
         tokens = f"{use.input_tokens:,} tokens in, {use.output_tokens:,} out"
-        parts.append(f"{plural(use.calls, 'model call')}, {tokens}, {price}")
+        by_role = ", ".join(f"{role} {part.calls}" for role, part in sorted(use.roles.items()))
+        calls = plural(use.calls, "model call") + (f" ({by_role})" if len(use.roles) > 1 else "")
+        parts.append(f"{calls}, {tokens}, {price}")
     else:
         parts.append("no model was called")
     return "; ".join(parts)
