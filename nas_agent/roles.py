@@ -21,10 +21,14 @@ def go_offline(config: Config) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def from_anywhere(spec: str | None) -> str | None:
+def settled(config: Config) -> Config:
+    """Name the models so that the run can be resumed later and from another folder."""
+    given = {name: getattr(config, name) for name in ("llm", "llm_learner", "llm_generator")}
+    return config.model_copy(update={name: absolute(spec) for name, spec in given.items() if spec is not None})
+
+
+def absolute(spec: str) -> str:
     """Replace the name of a replayed run, and the path of a model folder, by what they mean here and now."""
-    if spec is None:
-        return None
     if spec.startswith("replay:"):
         return f"replay:{find(home(), spec.removeprefix('replay:')).path}"
     path = os.path.expanduser(spec.removeprefix("hf:"))

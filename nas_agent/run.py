@@ -193,7 +193,7 @@ def start(
     """Make a run folder and search in it; `made` hears of the folder before anything is measured."""
     from nas_agent.tools.recollection import check_source
 
-    config = from_anywhere(config)
+    config = roles.settled(_from_anywhere(config))
     roles.go_offline(config)
     space = load_space(config.space)
     given, evaluation = evaluation, evaluation or _evaluation(config, space)
@@ -304,7 +304,7 @@ def _with_folder(
     return Engine(config, space, evaluation, log, folder=folder, models=models, memory=memory, listeners=listeners)
 
 
-def from_anywhere(config: Config) -> Config:
+def _from_anywhere(config: Config) -> Config:
     """Make the paths absolute, so that the run can be resumed from another folder."""
     changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
     if config.task.startswith("table:"):
@@ -314,8 +314,6 @@ def from_anywhere(config: Config) -> Config:
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
     if config.source is not None and os.path.isfile(os.path.join(config.source, "run.json")):
         changes["source"] = str(_absolute(config.source, "--from"))
-    for field in ("llm", "llm_learner", "llm_generator"):
-        changes[field] = roles.from_anywhere(getattr(config, field))
     return config.model_copy(update=changes)
 
 

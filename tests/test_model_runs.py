@@ -196,7 +196,7 @@ def test_a_run_that_cannot_be_replayed_is_refused_at_the_start(tmp_path: Path, w
         (run / "llm").mkdir(exist_ok=True)
     name = "no-such-run" if what == "missing" else str(run)
     runs = sorted((tmp_path / "runs").iterdir())
-    with pytest.raises((ModelError, ConfigError), match="there is no run|without 'llm'|nothing to replay"):
+    with pytest.raises((ModelError, ConfigError), match=r"there is no run|without 'llm'|nothing to replay"):
         start(config(tmp_path / "runs", llm=f"replay:{name}"), evaluation=evaluation())
     assert sorted((tmp_path / "runs").iterdir()) == runs
 
@@ -320,9 +320,9 @@ def test_a_model_folder_is_found_again_from_another_folder(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_model.parent)
-    assert roles.from_anywhere(f"hf:{tiny_model.name}") == f"hf:{tiny_model}"
-    assert roles.from_anywhere("hf:owner/name") == "hf:owner/name"
-    assert roles.from_anywhere("openai:gpt-4o-mini") == "openai:gpt-4o-mini"
+    assert roles.absolute(f"hf:{tiny_model.name}") == f"hf:{tiny_model}"
+    assert roles.absolute("hf:owner/name") == "hf:owner/name"
+    assert roles.absolute("openai:gpt-4o-mini") == "openai:gpt-4o-mini"
 
 
 def test_a_model_folder_without_a_template_ends_the_start_with_2(tiny_model: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def _try(spec: str, config: Config) -> Json:
 
     result: Json = {"model": spec, "ok": False, "problem": ""}
     try:
-        model = resolve(roles.from_anywhere(spec) or spec, config)
+        model = resolve(roles.absolute(spec), config)
         if model is None:
             return {**result, "problem": "'none' is no model; name one as --llm takes it"}
         model.prepare()

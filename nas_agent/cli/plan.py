@@ -24,7 +24,7 @@ REPLY = 800  # tokens of a reply, roughly
 
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
-    from nas_agent.run import from_anywhere
+    from nas_agent import roles
     from nas_agent.spaces import load_space
     from nas_agent.tools.evaluators.resolve import load_evaluation
     from nas_agent.tools.recollection import check_source
@@ -34,7 +34,7 @@ def make(config: Config) -> Json:
     found = load_evaluation(
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )
-    config = from_anywhere(config)
+    config = roles.settled(config)
     check_source(config, found.task, space)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
