@@ -34,7 +34,7 @@ from nas_agent.errors import PrincipleError
 from nas_agent.principles.coding import Coding
 from nas_agent.principles.constraint import Allowed, Constraint, Count, When
 from nas_agent.principles.refinement import satisfiable
-from nas_agent.records import Measured
+from nas_agent.records import Json, Measured
 from nas_agent.run import NoTestSplit
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.base import Evaluation
@@ -60,9 +60,17 @@ class Knowing:
         for constraint in known:  # a reply that contradicts itself would be sent back
             if len(chosen) < MOST and satisfiable(DECISIONS, [*chosen, constraint]):
                 chosen.append(constraint)
-        principles = [{"text": f"Trust me: {c}.", "constraint": c.to_dict()} for c in chosen]
+        principles = [{"text": f"Trust me: {c}.", "constraint": as_asked(c)} for c in chosen]
         answer = {"information_flow": "It flows.", "patterns": "Some.", "principles": principles}
         return structured(Reply(json.dumps(answer)), schema)
+
+
+def as_asked(constraint: Constraint) -> Json:
+    """Write a constraint as the prompt wants it."""
+    data = constraint.to_dict()
+    if isinstance(constraint, When):
+        del data["then"]["kind"]
+    return data
 
 
 def candidates(space: NasBench201) -> Iterator[Constraint]:
@@ -106,25 +114,28 @@ def loaded(task: str) -> tuple[NasBench201, Evaluation, dict[str, list[Constrain
     return space, evaluation, order
 
 
-def search(job: tuple[str, str, int, int]) -> Trace:
+def search(job: tuple[str, str, int, int, int]) -> Trace:
     """Search once, as `nas-agent bench` does, with the arm's model."""
-    arm, task, seed, budget = job
+    arm, task, seed, budget, every = job
     space, evaluation, known = loaded(task)
     meter = Meter(Problem(space, evaluation.task, evaluation.evaluator, evaluation.optimum), seed, budget)
     model = Knowing(arm, known[arm], seed) if arm in known else None
     through = Evaluation(evaluation.task, meter, NoTestSplit(), "bench")
-    run = Search(evaluation.task, space=space, evaluation=through, budget=budget, seed=seed, model=model)
+    settings = {"budget": budget, "seed": seed, "adapt_every": every}
+    run = Search(evaluation.task, space=space, evaluation=through, model=model, **settings)
     with suppress(BudgetSpent):
         run.run()
+    problems = [event["why"] for event in run.journal.log.events if event["type"] == "model_failure"]
+    assert not problems, problems  # what was not understood would not have been tested
     return meter.trace(model_calls=run.journal.model_use.calls)
 
 
-def report(task: str, arms: list[str], traces: dict[str, list[Trace]], budget: int) -> None:
+def report(task: str, arms: list[str], traces: dict[str, list[Trace]], budget: int, every: int) -> None:
     """Print medians, ratios to the arm without a model, and paired differences."""
     _, evaluation, _ = loaded(task)
     optimum = evaluation.optimum
     assert optimum is not None
-    print(f"\n{task}, {len(traces[arms[0]])} seeds, budget {budget}")
+    print(f"\n{task}, {len(traces[arms[0]])} seeds, budget {budget}, a call every {every} evaluations")
     print("| to | model | median evaluations (95 %) | mean | ratio of means | paired mean difference (95 %) | calls |")
     print("|---|---|---|---|---|---|---|")
     for label, tolerance in (("the optimum", 0.0), ("99 % of it", 0.01)):
@@ -153,18 +164,20 @@ def main() -> None:
     parser.add_argument("--task", default="cifar100")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--budget", type=int, default=100)
+    parser.add_argument("--adapt-every", type=int, default=10, help="evaluations between two lies")
     parser.add_argument("--arms", default=",".join(ARMS), help="the first one is what the others are compared with")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     arms = [arm.strip() for arm in arguments.arms.split(",")]
-    jobs = [(arm, arguments.task, seed, arguments.budget) for seed in range(arguments.seeds) for arm in arms]
+    common = arguments.budget, arguments.adapt_every
+    jobs = [(arm, arguments.task, seed, *common) for seed in range(arguments.seeds) for arm in arms]
     if arguments.jobs == 1:
         done = [search(job) for job in jobs]
     else:
         with ProcessPoolExecutor(arguments.jobs) as pool:
             done = list(pool.map(search, jobs, chunksize=len(arms)))
     traces = {arm: [t for (a, *_), t in zip(jobs, done, strict=True) if a == arm] for arm in arms}
-    report(arguments.task, arms, traces, arguments.budget)
+    report(arguments.task, arms, traces, *common)
 
 
 if __name__ == "__main__":

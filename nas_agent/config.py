@@ -30,8 +30,12 @@ class Config(BaseModel):
     # Model calls after which the search goes on without the model; None is no limit.
     max_calls: int | None = Field(default=None, ge=0)
 
-    # How proposals are made: evolve (mutation and crossover inside the refined space) or random.
-    generator: Literal["evolve", "random"] = "evolve"
+    # Whether a language model sees neutral labels instead of the names of operations, decisions, spaces and tasks.
+    anonymise: bool = False
+
+    # How proposals are made: evolve (mutation and crossover inside the refined space), random, or llm (the
+    # language model has every second round, evolve the others).
+    generator: Literal["evolve", "random", "llm"] = "evolve"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
     # What measures: auto (table, else embedded), table, embedded, train.
@@ -93,6 +97,12 @@ def make_config(values: dict[str, Any]) -> Config:
             for item in error.errors()
         )
         raise ConfigError(f"configuration: {problems}") from error
+
+
+def check_generator(config: Config) -> None:
+    """Raise ConfigError where a language model is to propose and none is named."""
+    if config.generator == "llm" and config.llm == "none":
+        raise ConfigError("--generator llm needs a language model, got --llm none; name one, e.g. --llm openai:gpt-4o")
 
 
 def _toml_value(text: str) -> Any:

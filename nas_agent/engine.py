@@ -97,7 +97,7 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=GENERATORS[config.generator](),
+            generator=GENERATORS["evolve" if config.generator == "llm" else config.generator](),
             pool=space.enumerate() if pool is None else pool,
             memory=memory,
             finished=self.write_result if folder is not None else None,
@@ -175,15 +175,21 @@ class Engine:
         self.services.surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
 
     def _add_learners(self, config: Config, space: Space, model: ChatModel | None) -> None:
-        if not config.principles:
+        if config.principles:
+            from nas_agent.principles.statistics import StatisticalLearner
+
+            self.services.statistics = StatisticalLearner()
+        if model is None:
             return
-        from nas_agent.principles.statistics import StatisticalLearner
+        from nas_agent.agents.disguise import Disguise, Lens
+        from nas_agent.agents.generators.language_model import LanguageModelGenerator
+        from nas_agent.agents.learner import LanguageModelLearner
 
-        self.services.statistics = StatisticalLearner()
-        if model is not None:
-            from nas_agent.agents.learner import LanguageModelLearner
-
-            self.services.model_learner = LanguageModelLearner(model, space)
+        lens = Disguise(space, config.seed) if config.anonymise else Lens(space)
+        if config.principles:
+            self.services.model_learner = LanguageModelLearner(model, space, lens=lens)
+        if config.generator == "llm":
+            self.services.model_generator = LanguageModelGenerator(model, lens)
 
 
 def gather(journal: Journal, run: str | None, space: str, evaluator: str, seconds: float) -> Result:

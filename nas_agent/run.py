@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas_agent.config import Config, make_config
+from nas_agent.config import Config, check_generator, make_config
 from nas_agent.engine import Engine, Result, gather
 from nas_agent.errors import ConfigError, RunFolderError
 from nas_agent.graphs.services import Recollection
@@ -318,7 +318,8 @@ def _absolute(path: str, flag: str) -> Path:
 
 
 def _model(config: Config) -> ChatModel | None:
-    if config.llm == "none" or not config.principles:
+    check_generator(config)
+    if config.llm == "none" or not (config.principles or config.generator == "llm"):
         return None
     from nas_agent.agents.models import resolve
 

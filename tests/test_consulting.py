@@ -110,9 +110,25 @@ def test_what_is_recalled_is_shown_by_task_and_way_with_unit_direction_and_rank(
     # Once this task has values of its own, only those are shown, and the others are told in a line each.
     later = model.prompts[-1]
     assert "### On another task" not in later
-    assert "(larger is better), rank " in later
-    assert f"of 20 on {OTHER.name}" in later
-    assert re.search(r"predicted error \d+\.?\d* % there \(smaller is better\), rank \d+ of 20 on toy-error", later)
+    lines = [json.loads(line) for line in later.splitlines() if line.startswith('{"task": ') and "kind" in line]
+    cells = [line for line in lines if line["kind"] == "architecture"]
+    assert {line["of"] for line in cells} == {20}
+    about = {(line["task"], line["metric"], line["unit"], line["better"], line["provenance"]) for line in cells}
+    assert about == {
+        (OTHER.name, "accuracy", "%", "larger", "measured"),
+        (ERROR.name, "error", "%", "smaller", "predicted"),
+    }
+    # A recalled principle comes with the evidence that it had.
+    recalled = [item["principle"] for item in search.journal.recalled if item["kind"] == "principle"]
+    told_again = [line for line in lines if line["kind"] == "principle"]
+    assert recalled
+    assert [line["constraint"] for line in told_again] == [principle["constraint"] for principle in recalled]
+    for line, principle in zip(told_again, recalled, strict=True):
+        evidence = principle["evidence"]
+        assert line["effect"] == pytest.approx(evidence["effect"], abs=1e-4)
+        assert line["low"] == pytest.approx(evidence["low"], abs=1e-4)
+        assert (line["supporting"], line["others"]) == (len(evidence["supporting"]), evidence["others"])
+        assert line["tasks"] == evidence["tasks"] != []
 
 
 def test_the_model_reads_why_architectures_failed() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nas_agent.agents.briefing import LearnContext
 from nas_agent.agents.chat import CallsSpent, ChatModel, RecordedModel, Reply
-from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Lesson, ModelCall, Recalled
+from nas_agent.agents.learner import LanguageModelLearner, Lesson, ModelCall
 from nas_agent.agents.models import resolve
 
 __all__ = [
@@ -13,7 +14,6 @@ __all__ = [
     "LearnContext",
     "Lesson",
     "ModelCall",
-    "Recalled",
     "RecordedModel",
     "Reply",
     "resolve",

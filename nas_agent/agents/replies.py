@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 STARTS = 50  # opening braces at which an answer is looked for
-LONGEST = 200_000  # characters of a reply; a longer one is not read
+LONGEST = 100_000  # characters of a reply; a longer one is not read
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

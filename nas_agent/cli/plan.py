@@ -92,16 +92,24 @@ def tell(planned: Json) -> list[RenderableType]:
 
 
 def _model_plan(config: Config, space: Space, task: Task) -> Json | None:
-    if config.llm == "none" or not config.principles:
+    from nas_agent.config import check_generator
+
+    check_generator(config)
+    if config.llm == "none" or not (config.principles or config.generator == "llm"):
         return None
-    from nas_agent.agents.learner import LanguageModelLearner, LearnContext
+    from nas_agent.agents.briefing import LearnContext
+    from nas_agent.agents.disguise import Disguise, Lens
+    from nas_agent.agents.learner import LanguageModelLearner
     from nas_agent.agents.models import prices, resolve
+    from nas_agent.graphs.consult import PAUSE
 
     model: ChatModel | None = resolve(config.llm)  # tells of a missing key or package; nothing is sent
     assert model is not None
-    learner = LanguageModelLearner(model, space)
+    learner = LanguageModelLearner(model, space, lens=Disguise(space, config.seed) if config.anonymise else Lens(space))
     prompt = learner.question(LearnContext(task=task, stage="improved")).text
-    calls = (config.budget - 1) // config.adapt_every
+    calls = (config.budget - 1) // config.adapt_every if config.principles else 0
+    if config.generator == "llm":
+        calls += (config.budget - 1) // PAUSE
     if config.max_calls is not None:
         calls = min(calls, config.max_calls)
     provider, _, name = config.llm.partition(":")
