@@ -94,7 +94,7 @@ BAD_REPLIES = {
     "broken JSON": (answer(CONV)[:-20], "JSON is broken"),
     "another schema": ('{"answer": 42}', "information_flow: Field required"),
     "a list": ("[1, 2]", "no JSON object"),
-    "deep nesting": ('{"a":' * 30_000, "nested too deeply|JSON is broken"),
+    "deep nesting": ('{"a":' * 15_000, "nested too deeply|JSON is broken"),
     "a refusal": ("(refused) I cannot help with that.", "the model refused"),
     "an unknown operation": (answer({**CONV, "options": ["conv5x5"]}), "unknown option 'conv5x5'.*nor_conv_3x3"),
     "an unknown decision": (answer({**CONV, "decision": "edge_9_9"}), "unknown decision 'edge_9_9'.*edge_0_1"),
