@@ -1,9 +1,10 @@
-"""The language model as a generator: what it proposes is checked, told back, and measured in its share of the rounds."""
+"""The language model as a generator: what it proposes is checked, told back, and measured in its rounds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -162,7 +163,7 @@ def test_numbers_are_read_as_options_and_the_schema_lists_them() -> None:
 
 
 def test_proposals_of_the_model_are_measured_in_its_rounds_and_evolve_has_the_others() -> None:
-    search, model = run(fresh)
+    search, _ = run(fresh)
     proposals = [event for event in events(search, "proposal") if not event["initial"]]
     by_model = [event for event in proposals if event["proposal"]["author"].startswith("language model scripted")]
     assert {event["round"] % 2 for event in by_model} == {0}
@@ -181,7 +182,7 @@ def test_one_call_is_worth_several_rounds() -> None:
     assert len(model.prompts) == len(offers) == len(events(search, "model_call"))
     assert {event["role"] for event in events(search, "model_call")} == {"generator"}
     spent = [offer["evaluations"] for offer in offers]
-    assert all(later - earlier >= 8 for earlier, later in zip(spent, spent[1:], strict=False))
+    assert all(later - earlier >= 8 for earlier, later in pairwise(spent))
     assert 5 <= len(offers) <= 7
 
 
@@ -336,7 +337,7 @@ def test_killed_after_any_event_it_goes_on_as_if_never_stopped(server: Server, t
 
 
 def test_without_a_model_it_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--generator llm needs a language model.*--llm openai:"):
+    with pytest.raises(ConfigError, match=r"--generator llm needs a language model.*--llm openai:"):
         start(config(tmp_path / "runs", generator="llm"), evaluation=evaluation())
     assert not (tmp_path / "runs").exists()
     with pytest.raises(ConfigError, match="--generator llm needs a language model"):

@@ -2,7 +2,9 @@
 
 A model that has read a benchmark's paper or table may name its best cell at once; what a search with that model
 then reaches says little about learning. The probe asks, ranks the answer among all architectures of the table or
-of the embedded benchmark, and compares the rank with a uniform choice. The test is ours.
+of the embedded benchmark, and compares the rank with a uniform choice. The test is ours. It cannot tell a
+memorised table from common knowledge: on NAS-Bench-201, 3x3 convolutions around one skip are rank 1, 3 and 12 of
+6,466 (CIFAR-100, CIFAR-10, ImageNet16-120), which anybody who knows residual blocks may guess.
 """
 
 from __future__ import annotations
@@ -97,7 +99,7 @@ class Probe:
         ranked = f"ranked {self.rank:,} of {self.architectures:,} with no evidence"
         odds = f"(by chance: p = {self.chance:.2g})"
         if self.chance <= CONTAMINATED:
-            return f"{ranked}: contaminated {odds}; judge this model by runs with --anonymise only"
+            return f"{ranked}: contaminated {odds}; it brings the answer along, judge it by runs with --anonymise only"
         if self.chance <= BETTER:
             return f"{ranked}: better than chance {odds}; it knows the benchmark or networks in general"
         return f"{ranked}: no better than chance {odds}"

@@ -56,13 +56,13 @@ def tell(result: Probe) -> list[RenderableType]:
     from rich.text import Text
 
     from nas_agent.cli.layout import Rows, heading, plain_table, sections
-    from nas_agent.cli.wording import number
+    from nas_agent.cli.wording import number, plural
 
     names = ", under neutral labels" if result.anonymised else ""
     among = f"{result.architectures:,} architectures with {result.provenance} values"
     best = number(result.optimum, result.task.unit)
     rows: Rows = [
-        ("asked", Text(f"{result.model}, {result.prompt}, {len(result.samples)} times{names}")),
+        ("asked", Text(f"{result.model}, {result.prompt}, {plural(len(result.samples), 'time')}{names}")),
         ("among", Text(f"{among}; the best has {best}")),
         ("valid", Text(f"{len(result.valid)} of {len(result.samples)} answers")),
     ]
