@@ -49,8 +49,12 @@ class Config(BaseModel):
     # hf: use what lies in the Hugging Face cache, and ask no network.
     offline: bool = False
 
-    # How proposals are made: evolve (mutation and crossover inside the refined space) or random.
-    generator: Literal["evolve", "random"] = "evolve"
+    # Whether a language model sees neutral labels instead of the names of operations, decisions, spaces and tasks.
+    anonymise: bool = False
+
+    # How proposals are made: evolve (mutation and crossover inside the refined space), random, or llm (the
+    # language model has every second round, evolve the others).
+    generator: Literal["evolve", "random", "llm"] = "evolve"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
     # What measures: auto (table, else embedded), table, embedded, train.

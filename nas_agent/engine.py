@@ -97,7 +97,7 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=GENERATORS[config.generator](),
+            generator=GENERATORS["evolve" if config.generator == "llm" else config.generator](),
             pool=space.enumerate() if pool is None else pool,
             memory=memory,
             finished=self.write_result if folder is not None else None,
@@ -176,15 +176,22 @@ class Engine:
         self.services.surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
 
     def _add_learners(self, config: Config, space: Space) -> None:
-        if not config.principles:
+        if config.principles:
+            from nas_agent.principles.statistics import StatisticalLearner
+
+            self.services.statistics = StatisticalLearner()
+        models = self.models
+        if models is None or (models.learner is None and models.generator is None):
             return
-        from nas_agent.principles.statistics import StatisticalLearner
+        from nas_agent.agents.disguise import Disguise, Lens
+        from nas_agent.agents.generators.language_model import LanguageModelGenerator
+        from nas_agent.agents.learner import LanguageModelLearner
 
-        self.services.statistics = StatisticalLearner()
-        if self.models is not None and self.models.learner is not None:
-            from nas_agent.agents.learner import LanguageModelLearner
-
-            self.services.model_learner = LanguageModelLearner(self.models.learner, space)
+        lens = Disguise(space, config.seed) if config.anonymise else Lens(space)
+        if models.learner is not None:
+            self.services.model_learner = LanguageModelLearner(models.learner, space, lens=lens)
+        if models.generator is not None:
+            self.services.model_generator = LanguageModelGenerator(models.generator, lens)
 
 
 def gather(journal: Journal, run: str | None, space: str, evaluator: str, seconds: float) -> Result:

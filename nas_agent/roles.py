@@ -37,7 +37,7 @@ def absolute(spec: str) -> str:
 
 def specs(config: Config) -> dict[str, str]:
     """Return the roles that ask a model in this run, and which one each asks."""
-    proposes = str(config.generator) == "llm"
+    proposes = config.generator == "llm"
     if config.llm_generator not in {None, "none"} and not proposes:
         raise ConfigError(
             f"--llm.generator {config.llm_generator}: expected --generator llm beside it, got {config.generator}, "
@@ -49,6 +49,8 @@ def specs(config: Config) -> dict[str, str]:
     if proposes:
         named["generator"] = config.llm_generator
     found = {role: config.llm if spec is None else spec for role, spec in named.items()}
+    if found.get("generator") == "none":
+        raise ConfigError("--generator llm needs a language model, got --llm none; name one, e.g. --llm openai:gpt-4o")
     return {role: spec for role, spec in found.items() if spec != "none"}
 
 
@@ -89,9 +91,7 @@ def playing(config: Config, model: ChatModel) -> Models:
     """Let a model of the caller play every role."""
     from nas_agent.agents.chat import Models
 
-    return Models(
-        learner=model if config.principles else None, generator=model if str(config.generator) == "llm" else None
-    )
+    return Models(learner=model if config.principles else None, generator=model if config.generator == "llm" else None)
 
 
 def capped(models: Models, config: Config, folder: RunFolder | None = None) -> Models:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from nas_agent import Search, roles
 from nas_agent.agents.chat import CallsSpent, Models, RecordedModel, Reply
 from nas_agent.agents.replies import LessonReply
+from nas_agent.cli import plan
 from nas_agent.cli.main import app
 from nas_agent.config import Config
 from nas_agent.engine import Result
@@ -65,10 +66,9 @@ def test_a_role_takes_its_own_model_and_else_the_common_one(server: Server) -> N
     assert roles.specs(Config(llm="openai:a", llm_learner="openai:b")) == {"learner": "openai:b"}
     assert roles.specs(Config(llm="openai:a", llm_learner="none")) == {}
     assert roles.specs(Config(llm="openai:a", principles=False)) == {}
-    proposing = Config(llm="openai:a", llm_generator="openai:c").model_copy(update={"generator": "llm"})
+    proposing = Config(llm="openai:a", llm_generator="openai:c", generator="llm")
     assert roles.specs(proposing) == {"learner": "openai:a", "generator": "openai:c"}
-    shared = Config(llm=f"{server.url}#m").model_copy(update={"generator": "llm"})
-    found = roles.models(shared)
+    found = roles.models(Config(llm=f"{server.url}#m", generator="llm"))
     assert found.learner is found.generator is not None
     assert found.prices == {"learner": (0.0, 0.0), "generator": (0.0, 0.0)}
 
@@ -76,6 +76,30 @@ def test_a_role_takes_its_own_model_and_else_the_common_one(server: Server) -> N
 def test_a_model_for_proposals_that_nobody_asks_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--llm\.generator openai:c: expected --generator llm .* got evolve"):
         roles.specs(Config(llm_generator="openai:c"))
+
+
+def test_two_roles_ask_two_models_and_each_has_its_part_of_the_cost(server: Server, tmp_path: Path) -> None:
+    architecture = {f"layer_{i}": "wide" for i in range(5)}
+    proposals = Said(text=json.dumps({"analysis": "wide", "architectures": [architecture]}))
+    server.script = [lambda body: proposals if body["model"] == "proposes" else Said(text=GOOD)]
+    settings = config(
+        tmp_path, llm=f"{server.url}#learns", llm_generator=f"{server.url}#proposes", generator="llm", budget=20
+    )
+    result = start(settings, evaluation=evaluation())
+    asked = [body["model"] for body in server.asked]
+    parts = result.llm["roles"]
+    assert set(parts) == {"learner", "generator"}
+    assert set(asked) == {"learns", "proposes"}
+    assert {event["model"] for event in events_of(result, "model_call") if event["role"] == "generator"} == {
+        f"{server.url}#proposes"
+    }
+    for key in ("calls", "input_tokens", "output_tokens", "cost_usd", "seconds"):
+        assert result.llm[key] == pytest.approx(sum(part[key] for part in parts.values()))
+    planned = plan.make(settings.model_copy(update={"task": "cifar100", "space": "nb201", "evaluator": "embedded"}))
+    assert {role: part["model"] for role, part in planned["llm"]["roles"].items()} == {
+        "learner": f"{server.url}#learns",
+        "generator": f"{server.url}#proposes",
+    }
 
 
 def test_the_model_of_a_role_is_the_one_that_is_asked(server: Server, tmp_path: Path) -> None:
@@ -302,6 +326,17 @@ def test_a_run_with_a_model_in_this_process_goes_to_its_end(tiny_model: Path, tm
     records = [json.loads(file.read_text()) for file in Path(document["run"]).glob("llm/*.json")]
     assert {record["reply"]["method"] for record in records} == {"constrained"}
     assert any(LessonReply.model_validate_json(record["reply"]["text"]) for record in records)
+
+
+def test_a_model_in_this_process_proposes_architectures_that_are_measured(tiny_model: Path, tmp_path: Path) -> None:
+    settings = ["--set", "hf_max_tokens=4000", "--set", "temperature=1.0", "--generator", "llm", "--no-principles"]
+    result = call(*RUN, "--llm", f"hf:{tiny_model}", *settings, "--out", str(tmp_path / "runs"), "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert list(document["llm"]["roles"]) == ["generator"]
+    shown = json.loads(call("show", document["run"], "--json").stdout)
+    authors = {item["author"] for item in shown["top"]}
+    assert any(author.startswith(f"language model hf:{tiny_model} / prompt propose@") for author in authors)
 
 
 def test_a_dry_run_loads_no_weights_and_says_what_each_role_would_ask(tiny_model: Path, tmp_path: Path) -> None:

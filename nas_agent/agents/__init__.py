@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nas_agent.agents.briefing import LearnContext
 from nas_agent.agents.chat import CallsSpent, CappedModel, ChatModel, Models, Purse, RecordedModel, Reply
-from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Lesson, ModelCall, Recalled
+from nas_agent.agents.learner import LanguageModelLearner, Lesson, ModelCall
 from nas_agent.agents.models import resolve
 
 __all__ = [
@@ -16,7 +17,6 @@ __all__ = [
     "ModelCall",
     "Models",
     "Purse",
-    "Recalled",
     "RecordedModel",
     "Reply",
     "resolve",

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 STARTS = 50  # opening braces at which an answer is looked for
-LONGEST = 200_000  # characters of a reply; a longer one is not read
+LONGEST = 100_000  # characters of a reply; a longer one is not read
 # What a constrained decoder may write at most, so that every reply ends: characters of a sentence and of an item of a
 # list, items of a list, and the largest number.
 MOST_TEXT, MOST_ITEM, MOST_ITEMS, MOST_NUMBER = 400, 60, 8, 999

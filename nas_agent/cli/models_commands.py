@@ -10,6 +10,7 @@ import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.probe_command import probe
 
 if TYPE_CHECKING:
     from nas_agent.config import Config
@@ -19,7 +20,8 @@ QUESTION = "What is 2 + 3? Answer with one JSON object, with the key 'answer' an
 NEEDED = {"hf": ("transformers", "outlines", "llguidance")}  # what `hf:` imports
 LISTED = 20  # cached repositories that a terminal is shown
 
-app = typer.Typer(help="Language models: which can be used here, and one real call to each that is named.")
+app = typer.Typer(help="Language models: which can be used here, one real call to each, and what one knows by heart.")
+app.command("probe")(probe)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,22 +99,31 @@ def _models_plan(config: Config, space: Space, task: Task) -> Json | None:
 
     # Building the models tells of a missing key, package or folder; nothing is sent and no weights are loaded.
     prices, models = roles.prices(config), roles.models(config)
-    planned = {}
-    if models.learner is not None:
-        from nas_agent.agents.learner import LanguageModelLearner, LearnContext
-
-        learner = LanguageModelLearner(models.learner, space)
-        prompt = learner.question(LearnContext(task=task, stage="improved")).text
-        planned["learner"] = {
-            "model": models.learner.name,
-            **_expected(prices["learner"], (config.budget - 1) // config.adapt_every, prompt, space, config.max_calls),
-            "repairs": learner.repairs,
-            "first_prompt": prompt,
-        }
-    if not planned:
+    if not prices:
         return None
+    from nas_agent.agents.briefing import LearnContext
+    from nas_agent.agents.disguise import Disguise, Lens
+    from nas_agent.agents.generators.language_model import REPAIRS, LanguageModelGenerator, ProposeContext
+    from nas_agent.agents.learner import LanguageModelLearner
+    from nas_agent.graphs.consult import PAUSE
+
+    lens = Disguise(space, config.seed) if config.anonymise else Lens(space)
+    known = LearnContext(task=task, stage="improved")
+    planned: dict[str, Json] = {}
+    if models.learner is not None:
+        learner = LanguageModelLearner(models.learner, space, lens=lens)
+        calls, prompt = (config.budget - 1) // config.adapt_every, learner.question(known).text
+        about = {"model": models.learner.name, "repairs": learner.repairs, "first_prompt": prompt}
+        planned["learner"] = {**about, **_expected(prices["learner"], calls, prompt, space, config.max_calls)}
+    if models.generator is not None:
+        nothing = ProposeContext(known, lately=(), measured=(), pool=None, refinement=None)
+        prompt = LanguageModelGenerator(models.generator, lens).question(nothing).text
+        about = {"model": models.generator.name, "repairs": REPAIRS, "first_prompt": prompt}
+        calls = (config.budget - 1) // PAUSE
+        planned["generator"] = {**about, **_expected(prices["generator"], calls, prompt, space, config.max_calls)}
     parts = list(planned.values())
     calls = sum(part["calls"] for part in parts)
+    calls = calls if config.max_calls is None else min(calls, config.max_calls)  # one purse for all roles
     costs = [part["cost_usd"] for part in parts]
     return {
         "model": ", ".join(dict.fromkeys(part["model"] for part in parts)),

@@ -54,7 +54,10 @@ def run(
     offline: Annotated[
         bool, typer.Option("--offline", help="hf: models come from the Hugging Face cache, never from the network.")
     ] = False,
-    generator: Annotated[str | None, typer.Option(help="evolve (the default) or random.")] = None,
+    generator: Annotated[str | None, typer.Option(help="evolve (the default), random, or llm (with --llm).")] = None,
+    anonymise: Annotated[
+        bool, typer.Option("--anonymise", help="Show the language model neutral labels instead of names.")
+    ] = False,
     surrogate: Annotated[str | None, typer.Option(help="auto (the default), structure, joint or none.")] = None,
     evaluator: Annotated[str | None, typer.Option(help="auto (the default), table, embedded or train.")] = None,
     epochs: Annotated[
@@ -91,6 +94,7 @@ def run(
         "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
         "source": source, "recall": recall, "batch": batch, "initial": initial, "data": data, "out": out,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
+        "anonymise": True if anonymise else None,
     }  # fmt: skip
     chosen = load_config(config, flags, tuple(settings or ()))
     if dry_run:

@@ -69,6 +69,7 @@ class Journal:
     archive: Archive
     library: Library
     recalled: list[Json] = field(default_factory=list)
+    offers: list[Json] = field(default_factory=list)  # what a language model proposed, one item for each question
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
@@ -118,6 +119,8 @@ class Journal:
                 self.library.apply(Change.from_dict(event))
             case "recalled":
                 self.recalled = list(event["items"])
+            case "offered":
+                self.offers.append({key: value for key, value in event.items() if key not in {"type", "wall"}})
             case "model_call":
                 self.model_use.add(event)
             case "finished":
