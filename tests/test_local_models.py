@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from nas_agent.agents.models import PreparedModel, resolve
 from nas_agent.agents.replies import LessonReply, Sum, bounded_schema
 from nas_agent.config import Config
 from nas_agent.errors import MissingExtra, ModelError, NasAgentError
+from tests.loopback import Said, Server
 
 
 class Pair(BaseModel):
@@ -189,8 +192,29 @@ def test_a_file_is_no_model_folder(tiny_model: Path) -> None:
 
 
 def test_offline_a_repository_that_is_not_cached_says_how_to_get_it() -> None:
-    with pytest.raises(ModelError, match=r"not there as a whole \(revision v1\); .* hf download nobody/nothing"):
+    with pytest.raises(ModelError, match=r"\(--offline\), .*\(revision v1\); .* hf download nobody/nothing"):
         model("nobody/nothing", offline=True, hf_revision="v1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hub", ["gone", "refuses", "out of order"])
+def test_a_hub_that_does_not_give_the_model_is_told_at_once(server: Server, tmp_path: Path, hub: str) -> None:
+    answers = {"refuses": Said(404, "no", {"x-error-code": "RepoNotFound"}), "out of order": Said(503, "busy")}
+    server.greeting = answers.get(hub, server.greeting)
+    address = "http://127.0.0.1:9" if hub == "gone" else server.url
+    result = subprocess.run(
+        [sys.executable, "-m", "nas_agent.cli.main", "models", "test", "hf:nobody/nothing", "--json"],
+        env={**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    (tried,) = json.loads(result.stdout)["models"]
+    words = {"gone": "cannot be reached", "refuses": "hub refuses it", "out of order": "out of order (503)"}
+    assert words[hub] in tried["problem"]
+    assert sum("nobody" in path for path in server.greeted) <= 1
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("package", ["outlines", "llguidance"])

@@ -25,6 +25,7 @@ from nas_agent.config import Config
 from nas_agent.errors import MissingExtra, ModelError
 from nas_agent.records import Json
 
+HUB_TIMEOUT = 10.0  # seconds
 LEAST_ROOM = 64  # tokens that must be left for a reply in the model's context
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -42,6 +43,7 @@ class LocalModel:
         if config.hf_quantise != "none" and find_spec("bitsandbytes") is None:
             raise MissingExtra("bitsandbytes", "quantise", f"hf_quantise = {config.hf_quantise}")
         self._device = _device(spec, config.hf_device)
+        self._cache_only = _why_cache_only(spec, self._source, config)
         self._tokenizer = self._read_tokenizer()
         self._model: Any = None
         self._constraints: dict[str, Any] = {}  # JSON schema -> logits processor
@@ -101,7 +103,7 @@ class LocalModel:
     # -- loading ------------------------------------------------------------------------------------------
 
     def _where(self) -> Json:
-        return {"revision": self._config.hf_revision, "local_files_only": self._config.offline}
+        return {"revision": self._config.hf_revision, "local_files_only": bool(self._cache_only)}
 
     def _read_tokenizer(self) -> Any:
         from transformers import AutoTokenizer
@@ -139,11 +141,10 @@ class LocalModel:
                 raise ModelError(f"{self._spec} {what}: {_line(error)}") from error
             raise self._out_of_memory(what) from error
         except (OSError, ValueError, KeyError, SafetensorError, TemplateError) as error:
-            if self._config.offline and not Path(self._source).is_dir():
+            if self._cache_only:
                 raise ModelError(
-                    f"{self._spec} {what}: with --offline it must be in the Hugging Face cache, and is not there "
-                    f"as a whole (revision {self._config.hf_revision or 'main'}); download it first: "
-                    f"hf download {self._source}"
+                    f"{self._spec} {what}: {self._cache_only}, and the Hugging Face cache does not hold it as a whole "
+                    f"(revision {self._config.hf_revision or 'main'}); download it first: hf download {self._source}"
                 ) from error
             raise ModelError(f"{self._spec} {what}: {_line(error)}") from error
 
@@ -248,6 +249,31 @@ def _source(spec: str) -> str:
     if not _REPOSITORY.fullmatch(text) or text.startswith("."):
         raise ModelError(f"{expected}; there is no folder '{text}'")
     return text
+
+
+def _why_cache_only(spec: str, source: str, config: Config) -> str:
+    """Return why only the cache is used, "" where the hub is there; ModelError where it refuses the repository.
+
+    Asked once and first: from then on the hub's own client would try each file five times, in over a minute.
+    """
+    if Path(source).is_dir():
+        return ""
+    if config.offline:
+        return "no network is asked (--offline)"
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(source, revision=config.hf_revision, timeout=HUB_TIMEOUT)
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", 500)
+        if status < 500 and status != 429:
+            raise ModelError(f"--llm {spec}: the Hugging Face hub refuses it: {_line(error)}") from error
+        return f"the Hugging Face hub is out of order ({status})"
+    # The hub's HTTP library, and with it the classes of its errors, has changed with major versions.
+    except Exception as error:
+        return f"the Hugging Face hub cannot be reached ({_line(error)})"
+    return ""
 
 
 def _device(spec: str, wanted: str) -> str:
