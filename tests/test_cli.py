@@ -107,7 +107,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 COMMANDS = (
     "run, resume, runs, runs rm, show, principles list, principles show, principles trace, memory stats, "
-    "memory search, memory rebuild, memory forget, data status, data import, bench, doctor"
+    "memory search, memory rebuild, memory forget, data status, data import, models probe, bench, doctor"
 )
 
 
@@ -210,6 +210,20 @@ def test_a_dry_run_writes_nothing_and_shows_the_first_prompt(place: Place, monke
     assert "sk-not-to-be-shown" not in told + json.dumps(planned)
 
 
+def test_a_dry_run_counts_the_calls_for_proposals_and_shows_the_anonymised_prompt(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-shown")
+    run = ("run", *place.task, "--llm", "openai:gpt-4o-mini", "--budget", "41", "--dry-run")
+    lessons = answer(*run)["llm"]["calls"]
+    planned = answer(*run, "--generator", "llm", "--anonymise")
+    assert planned["llm"]["calls"] == lessons + 5
+    assert "depth" not in planned["llm"]["first_prompt"].split("## How to answer")[0]
+    assert '"d1"' in planned["llm"]["first_prompt"]
+    alone = answer(*run, "--generator", "llm", "--no-principles")
+    assert alone["llm"]["calls"] == 5
+
+
 def test_paths_of_a_run_hold_from_another_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     document = answer(
         "run", "--task", "table:nets.csv", "--space", "nets.py:Nets", "--budget", "4", "--no-memory", "--out", "runs"
@@ -293,6 +307,11 @@ MISTAKES = [
     ("run --config {folder}/nets.py", "expected TOML"),
     ("run --llm openai:gpt-4o-mini", "set OPENAI_API_KEY"),
     ("run --llm what", "expected none, openai:MODEL"),
+    ("run --generator llm", "--generator llm needs a language model"),
+    ("run --generator llm --dry-run", "--generator llm needs a language model"),
+    ("run --generator magic", "got 'magic'"),
+    ("models probe", "--llm"),
+    ("models probe --llm none", "there is nobody to ask"),
     ("run --out {folder}/nets.csv --no-memory --evaluator embedded", "--out"),
     ("run --nope", "--nope"),
     ("walk", "No such command 'walk'"),

@@ -239,6 +239,28 @@ def test_without_any_value_the_model_is_not_asked_and_the_log_says_why() -> None
     assert "not asked: nothing has a value here" in event["why"]
 
 
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_a_claim_that_the_evidence_revises_keeps_its_author_and_its_first_words(seed: int) -> None:
+    rough = {"kind": "allowed", "decision": "layer_1", "options": ["pool", "wide"]}  # half of it is right
+    model = ScriptedModel([answer(rough, text="Pool or be wide."), answer()])
+    settings = {"budget": 60, "adapt_every": 12, "seed": seed, "generator": "random", "surrogate": "none"}
+    search = Search(TASK, space=Toy(), evaluation=evaluation(Ruled()), model=model, **settings)
+    search.run()
+    story = [event for event in search.journal.log.events if event["type"] == "principle"]
+    (created,) = [e for e in story if e["action"] == "created" and e["principle"]["text"] == "Pool or be wide."]
+    mine = [event for event in story if event["principle"]["id"] == created["principle"]["id"]]
+    revised = next(event for event in mine if event["action"] == "revised")
+    assert revised["principle"]["constraint"] == Allowed("layer_1", ("pool",)).to_dict()
+    assert revised["principle"]["text"] == "Use pool for layer_1 (the operation of layer 1)."
+    assert {event["principle"]["author"] for event in mine} == {created["principle"]["author"]}
+    assert created["principle"]["author"].startswith("scripted / prompt adapt_improved@")
+    assert [event["principle"]["text"] for event in mine].count("Pool or be wide.") >= 2
+    assert revised["principle"]["version"] == 2
+    later = model.prompts[-1]
+    assert f'"id": "{created["principle"]["id"]}@' in later
+    assert "Pool or be wide." not in later
+
+
 RULE = {"layer_1": "pool", "layer_3": "narrow"}  # not what the names suggest
 
 

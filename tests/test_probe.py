@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from random import Random
 
@@ -179,6 +180,17 @@ def test_the_command_ranks_an_answer_among_the_embedded_benchmark(served: Server
     assert code == 0
     assert f"{document['rank']:,} of 6,466" in out
     assert "with no evidence: " in out
+
+
+@pytest.mark.parametrize(("task", "rank"), [("cifar100", 1), ("cifar10", 3), ("ImageNet16-120", 12)])
+def test_common_knowledge_looks_like_contamination(task: str, rank: int) -> None:
+    """3x3 convolutions around a skip: what a residual block looks like, whether or not one knows the table."""
+    if not os.environ.get("NAS_AGENT_DATA"):
+        pytest.skip("NAS_AGENT_DATA is not set: the measured cells are not at hand")
+    space = NasBench201()
+    residual = json.dumps({"architecture": {**ALL_CONV, "edge_0_3": "skip_connect"}})
+    evaluation = load_evaluation(task, space, "table", data=None, epochs=None)
+    assert probe(ScriptedModel([residual]), space, evaluation).rank == rank
 
 
 @pytest.mark.parametrize(

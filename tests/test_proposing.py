@@ -336,6 +336,27 @@ def test_killed_after_any_event_it_goes_on_as_if_never_stopped(server: Server, t
     assert not (path / "events.discarded.jsonl").exists()
 
 
+def test_the_report_counts_what_was_accepted_and_what_was_refused(server: Server, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from nas_agent.cli.main import app
+
+    bad = {**BEST, "layer_2": "conv7x7"}
+    server.script = [Said(text=reply(*draws(5), draws(1)[0], bad, bad))]
+    settings = config(
+        tmp_path / "runs", budget=5, generator="llm", principles=False, llm=f"{server.url}#tiny", surrogate="none"
+    )
+    result = start(settings, evaluation=evaluation())
+    assert result.run is not None
+    document = json.loads(CliRunner().invoke(app, ["show", result.run, "--json"]).stdout)
+    counted = document["llm"]["proposals"]
+    assert sum(counted.values()) == 8
+    assert counted["invalid"] == 2
+    assert counted["duplicate"] >= 1
+    shown = CliRunner().invoke(app, ["show", result.run]).stdout
+    assert f"by the language model: {counted['accepted']} accepted" in shown
+
+
 def test_without_a_model_it_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--generator llm needs a language model.*--llm openai:"):
         start(config(tmp_path / "runs", generator="llm"), evaluation=evaluation())

@@ -60,6 +60,9 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     if story.principles:
         parts += ["", heading("Principles"), principle_list(story, story.principles.values())]
     last: Rows = [("cost", Text(_cost(story)))]
+    if story.offered:
+        counted = ", ".join(f"{count} {what}" for what, count in story.offered.items())
+        last.append(("proposals", Text(f"by the language model: {counted}")))
     if story.model_failures:
         last.append(("model", _model_failures(story)))
     return [*parts, "", sections(last), *_files(story), *_next(story)]

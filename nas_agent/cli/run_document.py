@@ -41,7 +41,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         ],
         "principles": [principle.to_dict() for principle in story.principles.values()],
         "recalled": story.recalled,
-        "llm": {**story.model_use.to_dict(), "failures": story.model_failures},
+        "llm": {**story.model_use.to_dict(), "failures": story.model_failures, "proposals": story.offered},
         "simulated_seconds": story.simulated_seconds,
         "seconds": story.active_seconds,
         "why": None if story.finished is None else story.finished["why"],

@@ -79,6 +79,7 @@ class Story:
     recalled: list[Json] = field(default_factory=list)
     model_use: ModelUse = field(default_factory=ModelUse)
     model_failures: list[str] = field(default_factory=list)
+    offered: dict[str, int] = field(default_factory=dict)  # architectures a model proposed: accepted, or why not
     finished: Json | None = None
 
     @classmethod
@@ -119,6 +120,9 @@ class Story:
                 self.model_use.add(event)
             case "model_failure":
                 self.model_failures.append(str(event["why"]))
+            case "offered":
+                for what in ["accepted"] * len(event["proposals"]) + [str(item["fault"]) for item in event["refused"]]:
+                    self.offered[what] = self.offered.get(what, 0) + 1
             case "finished":
                 test = event["test"]
                 if test is not None:
