@@ -25,13 +25,36 @@ class Config(BaseModel):
     # Fixes every random choice of ours; a remote language model keeps its own chance.
     seed: int = Field(default=0, ge=0)
 
-    # none, openai:MODEL, PROVIDER:MODEL, or http://HOST/v1#MODEL.
+    # none, openai:MODEL, PROVIDER:MODEL, http://HOST/v1#MODEL, hf:REPO_OR_PATH, or replay:RUN.
     llm: str = "none"
+    # The model that learns principles, and the one that proposes architectures; None: the one of `llm`.
+    llm_learner: str | None = None
+    llm_generator: str | None = None
     # Model calls after which the search goes on without the model; None is no limit.
     max_calls: int | None = Field(default=None, ge=0)
+    # US dollars after which no further model call begins; None is no limit.
+    max_cost: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    # How freely models choose their words; 0 is the likeliest word always (LAPT, section 4).
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    # hf: number format of the weights; auto is the checkpoint's own on a GPU and float32 on a CPU.
+    hf_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    # hf: where the model runs; auto is the first of cuda, mps, cpu that torch sees.
+    hf_device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    # hf: weights of 8 or 4 bits by bitsandbytes (extra `quantise`).
+    hf_quantise: Literal["none", "8bit", "4bit"] = "none"
+    # hf: branch, tag or commit of the repository; a commit pins it.
+    hf_revision: str | None = None
+    # hf: tokens of a reply at most.
+    hf_max_tokens: int = Field(default=2048, ge=1)
+    # hf: use what lies in the Hugging Face cache, and ask no network.
+    offline: bool = False
 
-    # How proposals are made: evolve (mutation and crossover inside the refined space) or random.
-    generator: Literal["evolve", "random"] = "evolve"
+    # Whether a language model sees neutral labels instead of the names of operations, decisions, spaces and tasks.
+    anonymise: bool = False
+
+    # How proposals are made: evolve (mutation and crossover inside the refined space), random, or llm (the
+    # language model has every second round, evolve the others).
+    generator: Literal["evolve", "random", "llm"] = "evolve"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
     # What measures: auto (table, else embedded), table, embedded, train.

@@ -24,7 +24,7 @@ from nas_agent.tools.run_folder import RunFolder
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
-    from nas_agent.agents.chat import ChatModel
+    from nas_agent.agents.chat import Models
     from nas_agent.graphs.search import Graph
 
 
@@ -92,7 +92,7 @@ class Engine:
         log: EventLog,
         *,
         folder: RunFolder | None = None,
-        model: ChatModel | None = None,
+        models: Models | None = None,
         memory: Recollection | None = None,
         listeners: Sequence[Listener] = (),
         imported: Imported | None = None,
@@ -100,6 +100,7 @@ class Engine:
     ) -> None:
         self.started = time.perf_counter()
         self.config, self.folder, self.evaluation, self.imported = config, folder, evaluation, imported
+        self.models = models
         journal = Journal.begin(evaluation.task, space, log)
         journal.listeners.extend(listeners)
         journal.review, self._ask = config.review, ask
@@ -113,13 +114,13 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=GENERATORS[config.generator](),
+            generator=GENERATORS["evolve" if config.generator == "llm" else config.generator](),
             pool=space.enumerate() if pool is None else pool,
             memory=memory,
             finished=self.write_result if folder is not None else None,
         )
         self._add_surrogate(config, space)
-        self._add_learners(config, space, model)
+        self._add_learners(config, space)
 
     @property
     def journal(self) -> Journal:
@@ -136,12 +137,13 @@ class Engine:
         if not self.journal.log.events:
             begun = self.journal.log.ahead("started")  # then it says what the file of principles held
             imported = None if self.imported is None else self.imported.to_dict()
+            models = {} if self.models is None else self.models.about()
             terms = self.terms()
             if begun is not None:
                 imported = begun.get("imported")
             if imported is not None:
                 terms["imported"] = imported
-            self.journal.emit("started", version=__version__, note=self.evaluation.note, **terms)
+            self.journal.emit("started", version=__version__, note=self.evaluation.note, models=models, **terms)
 
     def terms(self) -> Json:
         """Return what must be the same for outcomes of two processes to stand in one log."""
@@ -212,16 +214,23 @@ class Engine:
         pool = self.services.pool
         self.services.surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
 
-    def _add_learners(self, config: Config, space: Space, model: ChatModel | None) -> None:
-        if not config.principles:
+    def _add_learners(self, config: Config, space: Space) -> None:
+        if config.principles:
+            from nas_agent.principles.statistics import StatisticalLearner
+
+            self.services.statistics = StatisticalLearner()
+        models = self.models
+        if models is None or (models.learner is None and models.generator is None):
             return
-        from nas_agent.principles.statistics import StatisticalLearner
+        from nas_agent.agents.disguise import Disguise, Lens
+        from nas_agent.agents.generators.language_model import LanguageModelGenerator
+        from nas_agent.agents.learner import LanguageModelLearner
 
-        self.services.statistics = StatisticalLearner()
-        if model is not None:
-            from nas_agent.agents.learner import LanguageModelLearner
-
-            self.services.model_learner = LanguageModelLearner(model, space)
+        lens = Disguise(space, config.seed) if config.anonymise else Lens(space)
+        if models.learner is not None:
+            self.services.model_learner = LanguageModelLearner(models.learner, space, lens=lens)
+        if models.generator is not None:
+            self.services.model_generator = LanguageModelGenerator(models.generator, lens)
 
 
 def gather(journal: Journal, run: str | None, space: str, evaluator: str, seconds: float) -> Result:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas_agent import roles
 from nas_agent.config import Config, make_config
 from nas_agent.engine import Engine, Result, Reviewer, gather
 from nas_agent.errors import ConfigError, RunFolderError
@@ -37,7 +38,7 @@ from nas_agent.tools.run_folder import RunFolder, create, register
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
-    from nas_agent.agents.chat import ChatModel
+    from nas_agent.agents.chat import ChatModel, Models
     from nas_agent.graphs.search import Graph
 
 
@@ -80,7 +81,7 @@ class Search:
             or pass an `evaluation`).
         space: a name that the command line knows, or a Space; "auto" is the one in which the task was measured.
         evaluation: what measures, instead of the one that the configuration names.
-        model: a chat model for the language-model learner, instead of the one that `llm` names.
+        model: a chat model for every role, instead of those that `llm` names.
         memory: where to recall from and what to hand the finished search to.
         listeners: are called with each new event.
         settings: the fields of `nas_agent.config.Config`.
@@ -110,10 +111,17 @@ class Search:
         if evaluation is None:
             assert isinstance(task, Task)
             evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
+        models = roles.models(config) if model is None else roles.playing(config, model)
         self._engine = Engine(
-            config, built, evaluation, EventLog(),
-            model=model or _model(config), memory=memory, listeners=listeners, imported=_imported(config, built),
-        )  # fmt: skip
+            config,
+            built,
+            evaluation,
+            EventLog(),
+            models=roles.capped(models, config),
+            memory=memory,
+            listeners=listeners,
+            imported=_imported(config, built),
+        )
         self._asked: dict[str, Proposal] = {}
         self._graph: Graph | None = None
 
@@ -194,20 +202,21 @@ def start(
     """
     from nas_agent.tools.recollection import check_source
 
-    config = _from_anywhere(config)
+    config = roles.settled(_from_anywhere(config))
+    roles.go_offline(config)
     space = load_space(config.space)
     imported = _imported(config, space)
     given, evaluation = evaluation, evaluation or _evaluation(config, space)
     if given is None:
         config = _frozen(config, evaluation)
-    model = _model(config)
+    models = roles.models(config, prepared=True)
     check_source(config, evaluation.task, space)
     folder = create(config, __version__)
     with folder.locked():
         register(home(), folder)
         made(folder)
         log = EventLog(folder.events)
-        return _with_folder(config, folder, space, evaluation, model, log, listeners, imported, ask).run()
+        return _with_folder(config, folder, space, evaluation, models, log, listeners, imported, ask).run()
 
 
 def resume(
@@ -219,6 +228,7 @@ def resume(
 ) -> Result:
     """Go on with a run that was stopped; of a finished one, return the result."""
     config = folder.config()
+    roles.go_offline(config)
     with folder.locked():
         with _readable(folder):
             space = load_space(config.space)
@@ -231,7 +241,8 @@ def resume(
             # Once begun, the log says what the file held; it may have gone or changed since.
             begun = log.events or log.ahead("started")
             imported = None if begun else _imported(config, space)
-            engine = _with_folder(config, folder, space, evaluation, _model(config), log, listeners, imported, ask)
+            models = roles.models(config)
+            engine = _with_folder(config, folder, space, evaluation, models, log, listeners, imported, ask)
             _same_terms(folder, engine)
         if engine.journal.result is None:
             return engine.run()
@@ -323,7 +334,7 @@ def _with_folder(
     folder: RunFolder,
     space: Space,
     evaluation: Evaluation,
-    model: ChatModel | None,
+    models: Models,
     log: EventLog,
     listeners: Sequence[Listener],
     imported: Imported | None,
@@ -332,13 +343,10 @@ def _with_folder(
     from nas_agent.tools.recollection import RunMemory, open_memory
 
     memory = RunMemory(config, evaluation.task, space, folder.path, open_memory(), keep=config.memory)
-    if model is not None:
-        from nas_agent.agents.chat import RecordedModel
-
-        model = RecordedModel(model, folder.model_calls, config.max_calls)
+    models = roles.capped(models, config, folder)
     return Engine(
         config, space, evaluation, log,
-        folder=folder, model=model, memory=memory, listeners=listeners, imported=imported, ask=ask,
+        folder=folder, models=models, memory=memory, listeners=listeners, imported=imported, ask=ask,
     )  # fmt: skip
 
 
@@ -377,14 +385,6 @@ def _imported(config: Config, space: Space) -> Imported | None:
     from nas_agent.tools.principle_files import read_for
 
     return read_for(config.principles_file, space)
-
-
-def _model(config: Config) -> ChatModel | None:
-    if config.llm == "none" or not config.principles:
-        return None
-    from nas_agent.agents.models import resolve
-
-    return resolve(config.llm)
 
 
 def _evaluation(config: Config, space: Space) -> Evaluation:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.loopback import server as server  # a fixture for every test file
+from tests.tiny_model import tiny_model as tiny_model
 
 # Read when numpy is imported: more threads than cores make small matrices slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -25,6 +25,8 @@ class Said:
     delay: float = 0.0
     message: Body = field(default_factory=dict)  # fields that replace or join those of the message
     raw: bytes | None = None  # instead of a chat completion
+    cut: bool = False  # half of the body is sent, and the connection closed
+    finish: str = "stop"  # the finish_reason
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Server:
     script: list[Said | Callable[[Body], Said]]
     asked: list[Body] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    greeted: list[str] = field(default_factory=list)  # paths of GET requests: clients that look whether it is there
+    greeting: Said = field(default_factory=lambda: Said(raw=b'{"object": "list", "data": []}'))
 
 
 @pytest.fixture
@@ -42,19 +46,28 @@ def server() -> Iterator[Server]:
     state = Server("", [])
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.greeted.append(self.path)
+            self.answer(state.greeting)
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             state.asked.append(body)
             state.keys.append(self.headers["authorization"])
             said = state.script[min(len(state.asked), len(state.script)) - 1]
             said = said(body) if callable(said) else said
+            self.answer(said)
+
+        def answer(self, said: Said) -> None:
             time.sleep(said.delay)
+            body = payload(said) if said.raw is None else said.raw
             try:
                 self.send_response(said.status)
                 for name, value in {"content-type": "application/json", **said.headers}.items():
                     self.send_header(name, value)
+                self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(payload(said) if said.raw is None else said.raw)
+                self.wfile.write(body[: len(body) // 2] if said.cut else body)
             except OSError:
                 pass  # the client gave up waiting, as it should
 
@@ -75,7 +88,7 @@ def payload(said: Said) -> bytes:
     if said.status != 200:
         return json.dumps({"error": {"message": said.text, "type": "test"}}).encode()
     message = {"role": "assistant", "content": said.text, **said.message}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": said.finish}
     usage = {"prompt_tokens": 120, "completion_tokens": 30, "total_tokens": 150}
     reply = {"id": "x", "object": "chat.completion", "created": 1, "model": "tiny", "choices": [choice], "usage": usage}
     return json.dumps(reply).encode()

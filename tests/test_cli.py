@@ -108,7 +108,8 @@ def test_help_imports_nothing_heavy() -> None:
 COMMANDS = (
     "run, resume, runs, runs rm, show, principles list, principles show, principles trace, "
     "principles diff, principles export, principles import, principles review, memory stats, "
-    "memory search, memory rebuild, memory forget, data status, data import, bench, doctor"
+    "memory search, memory rebuild, memory forget, data status, data import, models list, models test, "
+    "models probe, bench, bench lapt, doctor"
 )
 
 
@@ -151,7 +152,7 @@ def test_run_prints_one_document_with_the_keys_of_the_design(place: Place) -> No
     assert DESIGN_KEYS <= set(document) <= DESIGN_KEYS | {"why"}
     assert {"id", "arch", "val", "test", "evaluation"} <= set(document["best"])
     assert set(document["principles"]) == {"active", "retired"}
-    assert set(document["llm"]) == {"calls", "input_tokens", "output_tokens", "cost_usd"}
+    assert set(document["llm"]) == {"calls", "input_tokens", "output_tokens", "cost_usd", "seconds", "roles"}
     assert document["evaluations"] == len(document["curve"]) == 6
     assert document["curve"] == sorted(document["curve"])
     assert document["best"]["val"] == document["curve"][-1]
@@ -209,6 +210,20 @@ def test_a_dry_run_writes_nothing_and_shows_the_first_prompt(place: Place, monke
     told = call("run", *place.task, "--llm", "openai:gpt-4o-mini", "--dry-run").stdout
     assert "depth" in told
     assert "sk-not-to-be-shown" not in told + json.dumps(planned)
+
+
+def test_a_dry_run_counts_the_calls_for_proposals_and_shows_the_anonymised_prompt(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-shown")
+    run = ("run", *place.task, "--llm", "openai:gpt-4o-mini", "--budget", "41", "--dry-run")
+    lessons = answer(*run)["llm"]["calls"]
+    planned = answer(*run, "--generator", "llm", "--anonymise")
+    assert planned["llm"]["calls"] == lessons + 5
+    assert "depth" not in planned["llm"]["first_prompt"].split("## How to answer")[0]
+    assert '"d1"' in planned["llm"]["first_prompt"]
+    alone = answer(*run, "--generator", "llm", "--no-principles")
+    assert alone["llm"]["calls"] == 5
 
 
 def test_paths_of_a_run_hold_from_another_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +309,11 @@ MISTAKES = [
     ("run --config {folder}/nets.py", "expected TOML"),
     ("run --llm openai:gpt-4o-mini", "set OPENAI_API_KEY"),
     ("run --llm what", "expected none, openai:MODEL"),
+    ("run --generator llm", "--generator llm needs a language model"),
+    ("run --generator llm --dry-run", "--generator llm needs a language model"),
+    ("run --generator magic", "got 'magic'"),
+    ("models probe", "--llm"),
+    ("models probe --llm none", "there is nobody to ask"),
     ("run --out {folder}/nets.csv --no-memory --evaluator embedded", "--out"),
     ("run --nope", "--nope"),
     ("walk", "No such command 'walk'"),

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from nas_agent.agents.chat import CallsSpent, RecordedModel
-from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Recalled, Shown
+from nas_agent.agents.briefing import LearnContext, RecalledArchitecture, RecalledPrinciple, Shown
+from nas_agent.agents.chat import CallsSpent, CappedModel, Purse, RecordedModel
+from nas_agent.agents.learner import LanguageModelLearner
 from nas_agent.errors import ModelError, StorageError
-from nas_agent.principles import Allowed, Change, Count, Library, Observation, When
+from nas_agent.principles import Allowed, Change, Count, Evidence, Library, Observation, Principle, When
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces.nasbench201 import NasBench201
 from tests.fakes import Scripted, ScriptedModel
@@ -85,12 +86,15 @@ def test_a_wrapped_reply_is_unwrapped(wrapped: str) -> None:
 
 
 BAD_REPLIES = {
+    "100 kB of prose": ("Convolve! " * 10_240, "more than 100,000 characters"),
+    "100 kB inside JSON": (answer(CONV, text="Convolve! " * 10_240), "more than 100,000 characters"),
+    "a name without end": (answer({**CONV, "options": ["conv" * 20_000]}), "unknown option 'convconv"),
     "prose": ("I would rather use convolutions.", "no JSON object"),
     "nothing": ("", "no JSON object"),
     "broken JSON": (answer(CONV)[:-20], "JSON is broken"),
     "another schema": ('{"answer": 42}', "information_flow: Field required"),
     "a list": ("[1, 2]", "no JSON object"),
-    "deep nesting": ('{"a":' * 30_000, "nested too deeply|JSON is broken"),
+    "deep nesting": ('{"a":' * 15_000, "nested too deeply|JSON is broken"),
     "a refusal": ("(refused) I cannot help with that.", "the model refused"),
     "an unknown operation": (answer({**CONV, "options": ["conv5x5"]}), "unknown option 'conv5x5'.*nor_conv_3x3"),
     "an unknown decision": (answer({**CONV, "decision": "edge_9_9"}), "unknown decision 'edge_9_9'.*edge_0_1"),
@@ -115,6 +119,8 @@ def test_a_bad_reply_is_sent_back_with_what_is_wrong_and_the_better_one_is_used(
     assert re.search(problem, lesson.calls[0].problem)
     assert re.search(problem, model.prompts[1].rpartition("wrong with it")[2].replace('\\"', '"'))
     assert model.prompts[0] in model.prompts[1]
+    assert len(model.prompts[1]) < len(model.prompts[0]) + 10_000  # of a long reply only the beginning is quoted
+    assert len(json.dumps([call.to_dict() for call in lesson.calls])) < 5_000
     assert lesson.calls[1].prompt.startswith("repair@")
 
 
@@ -187,10 +193,30 @@ def test_what_is_recalled_and_known_stands_in_the_prompt() -> None:
     for change in library.adopt(lesson.drafts, "planted", 0):
         library.apply(change)
     asked, model = learner(answer())
-    recalled = [Recalled("cifar10", "Do not pool.", "the task is alike")]
+    there = Evidence(("a", "b", "c"), ("d",), 2.5, 1.25, 3.75, 36, ("cifar10", "mine"))
+    from_there = Principle("P9", 1, "Do not pool.", library.active[0].constraint, "statistics", "active", there)
+    recalled = [RecalledPrinciple("cifar10", from_there, "predicted", "the task is alike")]
     asked.learn(context(principles=library.active, recalled=recalled))
     assert '"id": "P1@1", "status": "active", "text": "Convolve."' in model.prompts[0]
-    assert '{"task": "cifar10", "what": "Do not pool.", "why": "the task is alike"}' in model.prompts[0]
+    (line,) = [json.loads(line) for line in model.prompts[0].splitlines() if line.startswith('{"task": "cifar10"')]
+    assert (line["text"], line["why"], line["provenance"]) == ("Do not pool.", "the task is alike", "predicted")
+    assert (line["effect"], line["low"], line["high"]) == (2.5, 1.25, 3.75)
+    assert (line["obeying"], line["supporting"], line["others"]) == (4, 3, 36)
+    assert line["tasks"] == ["cifar10", "mine"]
+    assert line["constraint"] == from_there.constraint.to_dict()
+
+
+def test_what_this_space_does_not_have_is_not_recalled_to_the_model() -> None:
+    asked, model = learner(answer())
+    foreign = Principle("P1", 1, "Be deep.", Allowed("depth", ("8",)), "statistics", "active")
+    cell = Architecture("another-space", "depth=8", "0123456789")
+    recalled = [
+        RecalledPrinciple("elsewhere", foreign, "measured", "alike"),
+        RecalledArchitecture("elsewhere", cell, 1.0, "accuracy", "%", True, 1, 2, "measured", "alike"),
+    ]
+    asked.learn(context(recalled=recalled))
+    assert "elsewhere" not in model.prompts[0]
+    assert "Nothing was recalled" in model.prompts[0]
 
 
 # -- the oracle -----------------------------------------------------------------------------------------
@@ -270,8 +296,8 @@ def test_a_recorded_failure_fails_again_instead_of_asking(tmp_path: Path) -> Non
 
 def test_spent_calls_stop_the_model_and_the_cap_holds_over_a_resume(tmp_path: Path) -> None:
     model = ScriptedModel(["one"])
-    RecordedModel(model, tmp_path, max_calls=2).complete("a")
-    resumed = RecordedModel(model, tmp_path, max_calls=2)
+    RecordedModel(CappedModel(model, Purse(max_calls=2)), tmp_path).complete("a")
+    resumed = RecordedModel(CappedModel(model, Purse.after(tmp_path, 2, None)), tmp_path)
     resumed.complete("b")
     with pytest.raises(CallsSpent, match=r"spent \(2\); raise --max-calls"):
         resumed.complete("c")
@@ -281,8 +307,8 @@ def test_spent_calls_stop_the_model_and_the_cap_holds_over_a_resume(tmp_path: Pa
 
 def test_spent_calls_are_a_failure_of_the_lesson_only(tmp_path: Path) -> None:
     model = ScriptedModel([answer(CONV)])
-    lesson = LanguageModelLearner(RecordedModel(model, tmp_path, max_calls=0), SPACE).learn(context())
-    assert model.prompts == []
+    lesson = LanguageModelLearner(CappedModel(model, Purse(max_calls=0)), SPACE).learn(context())
+    assert (model.prompts, lesson.calls) == ([], [])
     assert "calls are spent (0)" in lesson.failures[0]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nas_agent.agents import models
-from nas_agent.agents.chat import ChatModel, RecordedModel
+from nas_agent.agents.chat import CUT, ChatModel, RecordedModel
 from nas_agent.agents.learner import LanguageModelLearner
 from nas_agent.agents.models import LangChainModel, prices, resolve
 from nas_agent.agents.replies import LessonReply, read_reply, strict_schema
@@ -32,7 +32,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def client(server: Server, waits: list[float], *, timeout: float = 10.0, name: str = "tiny") -> LangChainModel:
-    chat, wire = models._openai(name, timeout, base_url=server.url, api_key="none", use_responses_api=False)
+    chat, wire = models._openai(name, timeout, 0.0, base_url=server.url, api_key="none", use_responses_api=False)
     return LangChainModel(f"{server.url}#{name}", chat, wire, retries=2, sleep=waits.append, prices=(1.0, 10.0))
 
 
@@ -187,6 +187,24 @@ def test_500_is_tried_again_within_bounds(server: Server, waits: list[float]) ->
     assert len(server.asked) == 3
 
 
+def test_a_stream_that_breaks_off_is_tried_again(server: Server, waits: list[float]) -> None:
+    server.script = [Said(text=GOOD.text, cut=True), GOOD]
+    assert client(server, waits).complete("Hi?", LessonReply).parsed is not None
+    assert waits == [1.0]
+
+
+@pytest.mark.parametrize("works", ["json_schema", "json_mode"])
+def test_a_reply_that_was_cut_at_the_length_limit_is_told_so(server: Server, waits: list[float], works: str) -> None:
+    half = Said(text=GOOD.text[:40], finish="length")
+    server.script = [lambda body: half if asked_for(body) == works else Said(400, "not supported")]
+    reply = client(server, waits).complete("Hi?", LessonReply)
+    assert (reply.text, reply.parsed, reply.problem, reply.cut) == (GOOD.text[:40], None, CUT, True)
+    assert (reply.input_tokens, reply.output_tokens) == (120, 30)
+    whole = Said(text=GOOD.text, finish="length")  # the limit was met exactly
+    server.script = [lambda body: whole if asked_for(body) == works else Said(400, "not supported")]
+    assert client(server, waits).complete("Hi?", LessonReply).parsed is not None
+
+
 def test_a_slow_server_times_out(server: Server, waits: list[float]) -> None:
     server.script = [Said(delay=0.5, text="late")]
     with pytest.raises(ModelError, match=r"after 3 attempts: .*[Tt]imed out"):
@@ -293,8 +311,8 @@ def test_the_strict_schema_requires_every_field_and_allows_no_other() -> None:
     ("text", "words"),
     [
         ('{"a": ' + "9" * 5000 + "}", "a number that is too long"),
-        ("prose " * 50_000, "more than 200,000 characters"),
-        ("word { [ " * 12_000, "the JSON is broken"),
+        ("prose " * 50_000, "more than 100,000 characters"),
+        ("word { [ " * 10_000, "the JSON is broken"),
     ],
     ids=["digits", "prose", "brackets"],
 )

@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from nas_agent.agents.learner import Elsewhere, Failure, LanguageModelLearner, LearnContext, Recalled, Shown
+from nas_agent.agents.briefing import (
+    Elsewhere,
+    Failure,
+    LearnContext,
+    RecalledArchitecture,
+    RecalledPrinciple,
+    Shown,
+    setting,
+)
+from nas_agent.agents.disguise import Disguise, Lens
+from nas_agent.agents.generators.language_model import LanguageModelGenerator, ProposeContext
+from nas_agent.agents.learner import LanguageModelLearner
 from nas_agent.errors import PromptError
 from nas_agent.principles import Allowed, Evidence, Principle
 from nas_agent.prompts import fenced, json_lines, names, render
@@ -29,7 +40,20 @@ def context(stage: Any) -> LearnContext:
     evidence = Evidence(("a", "b"), ("c",), 4.1234567, 2.0, 6.2, 7, ("toy",))
     principle = Principle("P1", 2, "Convolve last.", Allowed("edge_2_3", ("nor_conv_3x3",)), "statistics", "active")
     task = Task("toy", "Small pictures of toys, ten classes.", "error", "%", maximise=False)
-    recalled = [Recalled("cifar10", "Do not pool first.", "the task is alike: small pictures")]
+    there = Evidence(("a", "b", "c"), ("d",), 2.5, 1.25, 3.75, 36, ("cifar10",))
+    unpooled = Allowed("edge_0_1", ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3"))
+    why = "from cifar10, the nearest task (similarity 0.91)"
+    recalled = [
+        RecalledPrinciple(
+            "cifar10",
+            Principle("P3", 1, "Do not pool first.", unpooled, "statistics", "active", there),
+            "measured",
+            why,
+        ),
+        RecalledArchitecture(
+            "cifar10", space.parse(GOOD), 94.25, "accuracy", "%", True, 2, 40, "measured", f"{why}: rank 2 of 40"
+        ),
+    ]
     if stage == "learn":  # before anything has a value here
         there = [Shown(space.parse(GOOD), 94.25, 1, 40), Shown(space.parse(BAD), 91.5, 3, 40)]
         guessed = [Shown(space.parse(BAD), 12.25, 1, 9, "predicted")]
@@ -38,27 +62,49 @@ def context(stage: Any) -> LearnContext:
             Elsewhere("speed", "latency", "ms", False, "embedded, a regressor", guessed),
         ]
         return LearnContext(task, elsewhere=elsewhere, recalled=recalled, stage=stage)
+    retired = Principle("P2", 1, "Pool first.", Allowed("edge_0_1", ("avg_pool_3x3",)), "statistics", "retired")
     return LearnContext(
         task=task,
         best=[Shown(space.parse(GOOD), 26.5066, 1, 11)],
         worst=[Shown(space.parse(BAD), 87.75, 11, 11)],
         failures=[Failure("out of memory; use fewer 3x3 convolutions", 2, space.parse(GOOD))],
-        principles=[Principle.from_dict({**principle.to_dict(), "evidence": evidence.to_dict()})],
+        principles=[Principle.from_dict({**principle.to_dict(), "evidence": evidence.to_dict()}), retired],
         recalled=recalled,
         stage=stage,
     )
 
 
+LATELY = [
+    {"choices": NasBench201().choices(NasBench201().parse(GOOD)), "became": "evaluated: value 26.5066, rank 1 of 11"},
+    {"choices": {"edge_0_1": "conv5x5"}, "became": "invalid: unknown option 'conv5x5' for 'edge_0_1'"},
+]
+
+
+def proposing(lens: Lens, *, lately: bool = True) -> ProposeContext:
+    return ProposeContext(context("improved"), LATELY if lately else [], frozenset(), None, None)
+
+
 def rendered(name: str) -> str:
-    learner = LanguageModelLearner(ScriptedModel(["{}"]), NasBench201())
+    space, model = NasBench201(), ScriptedModel(["{}"])
+    lens = Disguise(space, 7) if name.startswith("anonymised") else Lens(space)
+    name = name.removeprefix("anonymised_")
     if name == "repair":
         problems = ["principle 1: unknown option 'conv5x5'", "principle 2: 'x' forbids nothing"]
         return render("repair", question="# The question\n", reply="```\nprose\n```", problems=problems).text
+    if name == "probe":
+        return render("probe", **setting(lens, context("improved").task)).text
+    if name == "propose":
+        generator = LanguageModelGenerator(model, lens)
+        return generator.question(proposing(lens, lately=not isinstance(lens, Disguise))).text
     stages = {"learn": "learn", "adapt_improved": "improved", "adapt_stuck": "stuck"}
-    return learner.question(context(stages[name])).text
+    return LanguageModelLearner(model, space, lens=lens).question(context(stages[name])).text
 
 
-@pytest.mark.parametrize("name", ["adapt_improved", "adapt_stuck", "learn", "repair"])
+PLAIN = ["adapt_improved", "adapt_stuck", "learn", "probe", "propose", "repair"]
+ANONYMISED = [f"anonymised_{name}" for name in ("adapt_stuck", "learn", "probe", "propose")]
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *ANONYMISED])
 def test_a_prompt_is_exactly_the_golden_text(name: str) -> None:
     file = GOLDEN / f"{name}.md"
     text = rendered(name)
@@ -68,7 +114,7 @@ def test_a_prompt_is_exactly_the_golden_text(name: str) -> None:
 
 
 def test_every_prompt_has_a_golden_file() -> None:
-    assert set(names()) == {file.stem for file in GOLDEN.glob("*.md")}
+    assert set(names()) | set(ANONYMISED) == {file.stem for file in GOLDEN.glob("*.md")}
 
 
 def test_a_missing_value_is_named() -> None:
@@ -82,7 +128,7 @@ def test_an_unused_value_is_named() -> None:
 
 
 def test_a_value_without_the_field_that_the_template_reads_is_an_error() -> None:
-    names = ("space", "task", "decisions", "failures", "basis", "principles", "recalled", "most")
+    names = ("space", "task", "decisions", "code_is", "failures", "basis", "principles", "recalled", "most")
     group = {"here": True, "basis": "measured", "maximise": True, "about": {}, "worst": []}
     with pytest.raises(PromptError, match="rank"):
         render("learn", groups=[{**group, "best": [{"code": "x", "choices": {}}]}], **{name: [] for name in names})
@@ -123,7 +169,7 @@ def test_the_name_of_a_task_cannot_begin_a_line_of_the_prompt() -> None:
 
 
 def test_an_unknown_prompt_lists_those_there_are() -> None:
-    with pytest.raises(PromptError, match="no prompt 'lern'; choose from adapt_improved, adapt_stuck, learn, repair"):
+    with pytest.raises(PromptError, match="no prompt 'lern'; choose from adapt_improved, adapt_stuck, learn, probe"):
         render("lern")
 
 

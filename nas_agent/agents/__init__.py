@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from nas_agent.agents.chat import CallsSpent, ChatModel, RecordedModel, Reply
-from nas_agent.agents.learner import LanguageModelLearner, LearnContext, Lesson, ModelCall, Recalled
+from nas_agent.agents.briefing import LearnContext
+from nas_agent.agents.chat import CallsSpent, CappedModel, ChatModel, Models, Purse, RecordedModel, Reply
+from nas_agent.agents.learner import LanguageModelLearner, Lesson, ModelCall
 from nas_agent.agents.models import resolve
 
 __all__ = [
     "CallsSpent",
+    "CappedModel",
     "ChatModel",
     "LanguageModelLearner",
     "LearnContext",
     "Lesson",
     "ModelCall",
-    "Recalled",
+    "Models",
+    "Purse",
     "RecordedModel",
     "Reply",
     "resolve",

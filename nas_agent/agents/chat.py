@@ -1,4 +1,8 @@
-"""A language model is one method. Recording makes its replies part of the run folder, and resume exact."""
+"""A language model is one method. Recording makes its replies part of the run folder, and resume exact.
+
+RecordedModel(CappedModel(model, purse), folder): what is known is answered from the folder and costs nothing; what is
+not known is asked while the purse allows it, and kept.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,9 @@ from nas_agent.agents.replies import read_reply
 from nas_agent.errors import ModelError, StorageError
 from nas_agent.records import Json
 
-Method = str  # json_schema, function_calling, json_mode or text: how structure was asked for
+Method = str  # json_schema, function_calling, json_mode, constrained or text: how structure was asked for
+Prices = tuple[float, float]  # US dollars for a million tokens: input, output
+CUT = "the reply was cut off at the length limit; answer with a shorter JSON object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,13 @@ class Reply:
     method: Method = "text"
     seconds: float = 0.0
     sent: Json = field(default_factory=dict)  # what went over the wire, without the prompt and without any key
+    prices: Prices | None = None  # those that `cost_usd` was reckoned with
+    cut: bool = False  # the model was stopped at its length limit before it had finished
     recorded: bool = False  # True: read from the record, no call was made
 
 
 class CallsSpent(ModelError):
-    """The calls of this run are used up; the search goes on without the model."""
+    """The calls or the dollars of this run are used up; the search goes on without the model."""
 
 
 class ChatModel(Protocol):
@@ -52,46 +60,106 @@ class ChatModel(Protocol):
         ...
 
 
-class RecordedModel:
-    """Keeps every prompt with its reply in a folder, and answers a prompt it has seen from there.
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The language models of a run by their role; one object may have several."""
 
-    A failed call is kept as well: a resumed run must not get an answer that the first one did not get.
-    `max_calls` counts what is in the folder, so it holds over a resume too.
-    """
+    learner: ChatModel | None = None
+    generator: ChatModel | None = None
+    prices: dict[str, Prices | None] = field(default_factory=dict)  # role -> prices, of the roles that have a model
 
-    def __init__(self, model: ChatModel, folder: Path, max_calls: int | None = None) -> None:
+    def about(self) -> Json:
+        """Return the snapshot that the event log keeps: each role's model and its prices (null: not known)."""
+        roles = {"learner": self.learner, "generator": self.generator}
+        return {
+            role: {"model": model.name, "prices": self.prices.get(role)}
+            for role, model in roles.items()
+            if model is not None
+        }
+
+
+@dataclass(slots=True)
+class Purse:
+    """What one run may spend on its models; all roles pay from it."""
+
+    max_calls: int | None = None
+    max_cost: float | None = None  # US dollars; a call begins only while less than this is spent
+    calls: int = 0
+    cost_usd: float = 0.0
+
+    @classmethod
+    def after(cls, folder: Path, max_calls: int | None, max_cost: float | None) -> Purse:
+        """Return the purse of a run that has recorded calls already; caps hold over a resume."""
+        purse = cls(max_calls, max_cost)
+        for file in sorted(folder.glob("*.json")):
+            record = read_record(file) or {}
+            purse.calls += 1
+            purse.cost_usd += record.get("reply", {}).get("cost_usd") or 0.0
+        return purse
+
+    def check(self) -> None:
+        """Raise CallsSpent where no further call may begin."""
+        if self.max_calls is not None and self.calls >= self.max_calls:
+            raise CallsSpent(f"the model's calls are spent ({self.max_calls}); raise --max-calls to allow more")
+        if self.max_cost is not None and self.cost_usd >= self.max_cost:
+            raise CallsSpent(
+                f"{self.cost_usd:.4f} USD are spent on models; raise --max-cost ({self.max_cost:g}) to allow more"
+            )
+
+
+class CappedModel:
+    """Asks a model while the purse allows it; a call that fails is a call."""
+
+    def __init__(self, model: ChatModel, purse: Purse) -> None:
         self.model = model
-        self.folder = folder
-        self.max_calls = max_calls
+        self.purse = purse
 
     @property
     def name(self) -> str:
         """The name of the model behind."""
         return self.model.name
 
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+        """Ask and pay; CallsSpent where a cap is reached."""
+        self.purse.check()
+        self.purse.calls += 1
+        reply = self.model.complete(prompt, schema)
+        self.purse.cost_usd += reply.cost_usd or 0.0
+        return reply
+
+
+class RecordedModel:
+    """Keeps every prompt with its reply in a folder, and answers a prompt it has seen from there.
+
+    A failed call is kept as well: a resumed run must not get an answer that the first one did not get. That a cap
+    is reached is not kept: a resumed run may have a higher one.
+    """
+
+    def __init__(self, model: ChatModel, folder: Path) -> None:
+        self.model = model
+        self.folder = folder
+
     @property
-    def calls(self) -> int:
-        """How many calls this run has made so far."""
-        return sum(1 for _ in self.folder.glob("*.json"))
+    def name(self) -> str:
+        """The name of the model behind."""
+        return self.model.name
 
     def key(self, prompt: str, schema: type[BaseModel] | None = None) -> str:
         """Return the content hash that names the record of this question to this model."""
-        shape = None if schema is None else schema.model_json_schema()
-        content = json.dumps([self.name, prompt, shape], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:24]
+        return record_key(self.name, prompt, schema)
 
     def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
-        """Answer from the record, else ask the model and record; CallsSpent beyond `max_calls`."""
+        """Answer from the record, else ask the model and record."""
         file = self.folder / f"{self.key(prompt, schema)}.json"
-        known = _read(file)
+        known = read_record(file)
         if known is not None:
-            return _replay(known, schema)
-        if self.max_calls is not None and self.calls >= self.max_calls:
-            raise CallsSpent(f"the model's calls are spent ({self.max_calls}); raise --max-calls to allow more")
+            return replay(known, schema)
         start = time.perf_counter()
         record: Json = {"model": self.name, "prompt": prompt}
         try:
             reply = self.model.complete(prompt, schema)
+        except CallsSpent:
+            raise
         except ModelError as error:
             self._write(file, {**record, "error": str(error), "seconds": time.perf_counter() - start})
             raise
@@ -117,7 +185,15 @@ class RecordedModel:
 _NOT_KEPT = {"parsed", "problem", "recorded"}
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def record_key(model: str, prompt: str, schema: type[BaseModel] | None) -> str:
+    """Return the content hash that names the record of a question to the model of this name."""
+    shape = None if schema is None else schema.model_json_schema()
+    content = json.dumps([model, prompt, shape], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+def read_record(file: Path) -> dict[str, Any] | None:
+    """Read one record; None where there is none, StorageError where it is spoiled."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or not ("reply" in data or "error" in data):
@@ -131,7 +207,8 @@ def _read(file: Path) -> dict[str, Any] | None:
     return data
 
 
-def _replay(record: dict[str, Any], schema: type[BaseModel] | None) -> Reply:
+def replay(record: dict[str, Any], schema: type[BaseModel] | None) -> Reply:
+    """Return the reply of a record, or raise the ModelError that it holds."""
     if "error" in record:
         raise ModelError(str(record["error"]))
     try:
@@ -146,4 +223,4 @@ def structured(reply: Reply, schema: type[BaseModel] | None) -> Reply:
     if schema is None:
         return reply
     parsed, problem = read_reply(reply.text, schema)
-    return replace(reply, parsed=parsed, problem=problem)
+    return replace(reply, parsed=parsed, problem=CUT if problem and reply.cut else problem)

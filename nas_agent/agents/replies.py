@@ -8,7 +8,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 STARTS = 50  # opening braces at which an answer is looked for
-LONGEST = 200_000  # characters of a reply; a longer one is not read
+LONGEST = 100_000  # characters of a reply; a longer one is not read
+# What a constrained decoder may write at most, so that every reply ends: characters of a sentence and of an item of a
+# list, items of a list, and the largest number.
+MOST_TEXT, MOST_ITEM, MOST_ITEMS, MOST_NUMBER = 400, 60, 8, 999
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -73,6 +76,14 @@ class LessonReply(BaseModel):
     principles: list[PrincipleReply]
 
 
+class Sum(BaseModel):
+    """The answer to the one question by which a model is tried out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    answer: int = Field(description="the sum, a whole number")
+
+
 def read_reply(text: str, schema: type[Schema]) -> tuple[Schema | None, str]:
     """Find the JSON object of a reply and check it: (the parsed reply, "") or (None, what is wrong with it)."""
     if len(text) > LONGEST:
@@ -124,4 +135,28 @@ def strict_schema(schema: type[BaseModel]) -> dict[str, Any]:
 
     tighten(data)
     data.setdefault("description", schema.__doc__ or schema.__name__)
+    return data
+
+
+def bounded_schema(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return the strict schema with every string, list and number bounded: what a constrained decoder is given."""
+    data = strict_schema(schema)
+
+    def bound(node: Any, longest: int) -> None:
+        if isinstance(node, list):
+            for item in node:
+                bound(item, longest)
+        elif isinstance(node, dict):
+            match node.get("type"):
+                case "string" if "enum" not in node and "const" not in node:
+                    node.setdefault("maxLength", longest)
+                case "array":
+                    node.setdefault("maxItems", MOST_ITEMS)
+                case "integer" | "number":
+                    node.setdefault("minimum", 0)
+                    node.setdefault("maximum", MOST_NUMBER)
+            for key, item in node.items():
+                bound(item, MOST_ITEM if key == "items" else longest)
+
+    bound(data, MOST_TEXT)
     return data

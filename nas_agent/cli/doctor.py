@@ -17,7 +17,13 @@ from nas_agent.cli.output import AsJson
 Json = dict[str, Any]
 State = Literal["ok", "note", "mend"]
 PACKAGES = ("torch", "transformers", "langgraph", "langchain", "chromadb", "scikit-learn", "numpy", "pydantic", "typer")
-EXTRAS = {"langchain-openai": "openai", "nats-bench": "nasbench", "nas-bench-201": "nasbench"}
+EXTRAS = {
+    "langchain-openai": "openai",
+    "outlines": "hf",
+    "llguidance": "hf",
+    "nats-bench": "nasbench",
+    "nas-bench-201": "nasbench",
+}
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MISTRAL_API_KEY", "GOOGLE_API_KEY", "NAS_AGENT_API_KEY")
 TRACING = ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2", "LANGCHAIN_TRACING")
 TRACING_KEYS = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")

@@ -18,6 +18,7 @@ from nas_agent.cli import (
     doctor,
     inspect_commands,
     memory_commands,
+    models_commands,
     output,
     principle_commands,
     run_commands,
@@ -120,6 +121,7 @@ app.add_typer(inspect_commands.runs_app, name="runs")
 app.command("show")(inspect_commands.show)
 app.add_typer(principle_commands.principles_app, name="principles")
 app.add_typer(memory_commands.memory_app, name="memory")
+app.add_typer(models_commands.app, name="models")
 app.add_typer(bench_commands.bench_app, name="bench")
 app.add_typer(data_commands.data_app, name="data")
 app.command("doctor")(doctor.doctor)

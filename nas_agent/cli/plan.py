@@ -12,7 +12,7 @@ from nas_agent.cli.layout import Rows, heading, sections
 from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
-    from nas_agent.agents.chat import ChatModel
+    from nas_agent.agents.chat import Prices
     from nas_agent.config import Config
     from nas_agent.records import Task
     from nas_agent.spaces import Space
@@ -24,6 +24,7 @@ REPLY = 800  # tokens of a reply, roughly
 
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
+    from nas_agent import roles
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.evaluators.resolve import load_evaluation
@@ -35,6 +36,7 @@ def make(config: Config) -> Json:
     found = load_evaluation(
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )
+    config = roles.settled(config)
     check_source(config, found.task, space)
     imported = None
     if config.principles_file is not None:
@@ -61,7 +63,7 @@ def make(config: Config) -> Json:
         "imported": imported,
         "review": config.review,
         "recall": ", ".join(config.source) or config.recall,
-        "llm": _model_plan(config, space, found.task),
+        "llm": _models_plan(config, space, found.task),
         "out": str(config.out),
         "writes": "nothing: this is a dry run",
     }
@@ -104,35 +106,60 @@ def tell(planned: Json) -> list[RenderableType]:
     return parts
 
 
-def _model_plan(config: Config, space: Space, task: Task) -> Json | None:
-    if config.llm == "none" or not config.principles:
-        return None
-    from nas_agent.agents.learner import LanguageModelLearner, LearnContext
-    from nas_agent.agents.models import prices, resolve
+def _models_plan(config: Config, space: Space, task: Task) -> Json | None:
+    """Say what each role would ask: the totals, and under `roles` each one's part."""
+    from nas_agent import roles
 
-    model: ChatModel | None = resolve(config.llm)  # tells of a missing key or package; nothing is sent
-    assert model is not None
-    learner = LanguageModelLearner(model, space)
-    prompt = learner.question(LearnContext(task=task, stage="improved")).text
-    calls = (config.budget - 1) // config.adapt_every
-    if config.max_calls is not None:
-        calls = min(calls, config.max_calls)
-    provider, _, name = config.llm.partition(":")
-    price = None if provider in {"http", "https"} else prices(provider, name)
-    tokens = {"input": calls * (len(prompt) + _shown(space, task)) // LETTERS, "output": calls * REPLY}
-    cost = None if price is None else (tokens["input"] * price[0] + tokens["output"] * price[1]) / 1e6
+    # Building the models tells of a missing key, package or folder; nothing is sent and no weights are loaded.
+    prices, models = roles.prices(config), roles.models(config)
+    if not prices:
+        return None
+    from nas_agent.agents.briefing import LearnContext
+    from nas_agent.agents.disguise import Disguise, Lens
+    from nas_agent.agents.generators.language_model import REPAIRS, LanguageModelGenerator, ProposeContext
+    from nas_agent.agents.learner import LanguageModelLearner
+    from nas_agent.graphs.consult import PAUSE
+
+    lens = Disguise(space, config.seed) if config.anonymise else Lens(space)
+    known = LearnContext(task=task, stage="improved")
+    planned: dict[str, Json] = {}
+    if models.learner is not None:
+        learner = LanguageModelLearner(models.learner, space, lens=lens)
+        calls, prompt = (config.budget - 1) // config.adapt_every, learner.question(known).text
+        about = {"model": models.learner.name, "repairs": learner.repairs, "first_prompt": prompt}
+        planned["learner"] = {**about, **_expected(prices["learner"], calls, prompt, space, config.max_calls)}
+    if models.generator is not None:
+        nothing = ProposeContext(known, lately=(), measured=(), pool=None, refinement=None)
+        prompt = LanguageModelGenerator(models.generator, lens).question(nothing).text
+        about = {"model": models.generator.name, "repairs": REPAIRS, "first_prompt": prompt}
+        calls = (config.budget - 1) // PAUSE
+        planned["generator"] = {**about, **_expected(prices["generator"], calls, prompt, space, config.max_calls)}
+    parts = list(planned.values())
+    calls = sum(part["calls"] for part in parts)
+    calls = calls if config.max_calls is None else min(calls, config.max_calls)  # one purse for all roles
+    costs = [part["cost_usd"] for part in parts]
     return {
-        "model": model.name,
+        "model": ", ".join(dict.fromkeys(part["model"] for part in parts)),
         "calls": calls,
         "max_calls": config.max_calls,
-        "most_calls": calls * (learner.repairs + 1),
-        "tokens": tokens,
-        "cost_usd": cost,
-        "first_prompt": prompt,
+        "max_cost": config.max_cost,
+        "most_calls": sum(part["calls"] * (part["repairs"] + 1) for part in parts),
+        "tokens": {way: sum(part["tokens"][way] for part in parts) for way in ("input", "output")},
+        "cost_usd": None if None in costs else sum(costs),
+        "first_prompt": parts[0]["first_prompt"],
+        "roles": planned,
     }
 
 
-def _shown(space: Space, task: Task) -> int:
+def _expected(price: Prices | None, calls: int, prompt: str, space: Space, most: int | None) -> Json:
+    """Estimate calls, tokens and dollars of one role."""
+    calls = calls if most is None else min(calls, most)
+    tokens = {"input": calls * (len(prompt) + _shown(space)) // LETTERS, "output": calls * REPLY}
+    cost = None if price is None else (tokens["input"] * price[0] + tokens["output"] * price[1]) / 1e6
+    return {"calls": calls, "tokens": tokens, "cost_usd": cost}
+
+
+def _shown(space: Space) -> int:
     """Estimate the characters that the architectures add to a prompt: ten best and ten worst, as code."""
     from random import Random
 
@@ -142,6 +169,7 @@ def _shown(space: Space, task: Task) -> int:
 def _model_words(llm: Json) -> str:
     cost = "cost not known" if llm["cost_usd"] is None else f"about {llm['cost_usd']:.3f} USD"
     limit = "" if llm["max_calls"] is None else f", at most {llm['max_calls']} (--max-calls)"
+    limit += "" if llm["max_cost"] is None else f", none after {llm['max_cost']:g} USD (--max-cost)"
     tokens = llm["tokens"]
     return (
         f"{llm['model']}: about {plural(llm['calls'], 'call')}, up to {llm['most_calls']} if every reply needs repair"

@@ -62,6 +62,9 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     if story.principles:
         parts += ["", heading("Principles"), principle_list(story, story.principles.values())]
     last: Rows = [("cost", Text(_cost(story)))]
+    if story.offered:
+        counted = ", ".join(f"{count} {what}" for what, count in story.offered.items())
+        last.append(("proposals", Text(f"by the language model: {counted}")))
     if story.model_failures:
         last.append(("model", _model_failures(story)))
     return [*parts, "", sections(last), *_files(story), *_next(story)]
@@ -179,9 +182,11 @@ def _cost(story: Story) -> str:
         parts.append(f"{duration(story.simulated_seconds)} of training simulated, read from the table")
     use = story.model_use
     if use.calls:
-        price = f"{use.cost_usd:.4f} USD" if use.cost_usd else "price not known"
+        price = "price not known" if use.cost_usd is None else f"{use.cost_usd:.4f} USD"
         tokens = f"{use.input_tokens:,} tokens in, {use.output_tokens:,} out"
-        parts.append(f"{plural(use.calls, 'model call')}, {tokens}, {price}")
+        by_role = ", ".join(f"{role} {part.calls}" for role, part in sorted(use.roles.items()))
+        calls = plural(use.calls, "model call") + (f" ({by_role})" if len(use.roles) > 1 else "")
+        parts.append(f"{calls}, {tokens}, {price}")
     else:
         parts.append("no model was called")
     return "; ".join(parts)

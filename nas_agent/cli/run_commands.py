@@ -40,12 +40,27 @@ def run(
     ] = None,
     llm: Annotated[
         str | None,
-        typer.Option(help="none (the default), openai:MODEL, PROVIDER:MODEL, or http://HOST/v1#MODEL."),
+        typer.Option(
+            help="none (the default), openai:MODEL, PROVIDER:MODEL, http://HOST/v1#MODEL, hf:REPO_OR_PATH, replay:RUN."
+        ),
+    ] = None,
+    llm_learner: Annotated[str | None, typer.Option("--llm.learner", help="Another model for the principles.")] = None,
+    llm_generator: Annotated[
+        str | None, typer.Option("--llm.generator", help="Another model for the proposals (--generator llm).")
     ] = None,
     max_calls: Annotated[
         int | None, typer.Option(help="Calls after which the search goes on without the model.")
     ] = None,
-    generator: Annotated[str | None, typer.Option(help="evolve (the default) or random.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="US dollars after which the search goes on without the model.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="hf: models come from the Hugging Face cache, never from the network.")
+    ] = False,
+    generator: Annotated[str | None, typer.Option(help="evolve (the default), random, or llm (with --llm).")] = None,
+    anonymise: Annotated[
+        bool, typer.Option("--anonymise", help="Show the language model neutral labels instead of names.")
+    ] = False,
     surrogate: Annotated[str | None, typer.Option(help="auto (the default), structure, joint or none.")] = None,
     evaluator: Annotated[str | None, typer.Option(help="auto (the default), table, embedded or train.")] = None,
     epochs: Annotated[
@@ -83,11 +98,14 @@ def run(
         recall = "none"
     flags: Json = {
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
+        "llm_learner": llm_learner, "llm_generator": llm_generator, "max_cost": max_cost,
+        "offline": True if offline else None,
         "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
+        "anonymise": True if anonymise else None,
     }  # fmt: skip
     chosen = load_config(config, flags, tuple(settings or ()))
     if dry_run:

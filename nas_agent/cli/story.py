@@ -80,6 +80,7 @@ class Story:
     pending: dict[str, Change] = field(default_factory=dict)  # what waits for a person's answer
     model_use: ModelUse = field(default_factory=ModelUse)
     model_failures: list[str] = field(default_factory=list)
+    offered: dict[str, int] = field(default_factory=dict)  # architectures a model proposed: accepted, or why not
     finished: Json | None = None
 
     @classmethod
@@ -123,12 +124,12 @@ class Story:
             case "recalled":
                 self.recalled = [{**item, "kind": item["kind"], "why": item["why"]} for item in event["items"]]
             case "model_call":
-                self.model_use.calls += 1
-                self.model_use.input_tokens += event["input_tokens"]
-                self.model_use.output_tokens += event["output_tokens"]
-                self.model_use.cost_usd += event["cost_usd"] or 0.0
+                self.model_use.add(event)
             case "model_failure":
                 self.model_failures.append(str(event["why"]))
+            case "offered":
+                for what in ["accepted"] * len(event["proposals"]) + [str(item["fault"]) for item in event["refused"]]:
+                    self.offered[what] = self.offered.get(what, 0) + 1
             case "finished":
                 test = event["test"]
                 if test is not None:

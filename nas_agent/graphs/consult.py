@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
 
-from nas_agent.agents.learner import Elsewhere, Failure, LearnContext, Recalled, Shown, Stage
+from nas_agent.agents.briefing import (
+    Elsewhere,
+    Failure,
+    LearnContext,
+    Recalled,
+    RecalledArchitecture,
+    RecalledPrinciple,
+    Shown,
+    Stage,
+    one_line,
+)
+from nas_agent.agents.generators.language_model import ProposeContext
+from nas_agent.agents.learner import ModelCall
 from nas_agent.graphs.services import Services
 from nas_agent.principles.principle import Principle
-from nas_agent.records import Architecture, Json
+from nas_agent.records import Architecture, Json, Proposal
 from nas_agent.tools.journal import Journal
+
+Role = Literal["learner", "generator"]
 
 SHOWN = 10  # best and worst architectures in a prompt
 REASONS = 5  # distinct reasons of failures in a prompt
+RETIRED = 8  # refuted principles in a prompt, the latest ones
+PAUSE = 8  # evaluations between two questions for architectures: one answer is worth several rounds
+TOLD = 2  # earlier answers of which a prompt tells what became of them
 UNASKED = "not asked: nothing has a value here and nothing was recalled, so there is nothing to learn from"
 
 
@@ -27,29 +46,110 @@ def consult_model(use: Services, stage: Stage) -> None:
         journal.emit("model_failure", stage=stage, why=UNASKED)
         return
     lesson = use.model_learner.learn(context)
-    for call in lesson.calls:
+    log_calls(journal, "learner", stage, lesson.calls, lesson.failures)
+    journal.changes(journal.library.consider(lesson.drafts, journal.observations, len(journal.archive)))
+
+
+def consult_generator(use: Services) -> None:
+    """Ask the model for architectures, unless it was asked a moment ago or earlier ones still wait."""
+    assert use.model_generator is not None
+    journal, evaluations = use.journal, len(use.journal.archive)
+    if offered(use) or (journal.offers and evaluations - journal.offers[-1]["evaluations"] < PAUSE):
+        return
+    answer = use.model_generator.ask(propose_context(use))
+    log_calls(journal, "generator", "propose", answer.calls, answer.failures)
+    journal.emit(
+        "offered",
+        evaluations=evaluations,
+        author=answer.author,
+        proposals=[architecture.to_dict() for architecture in answer.accepted],
+        refused=[refused.to_dict() for refused in answer.refused],
+    )
+
+
+def offered(use: Services) -> list[Proposal]:
+    """Return what the model proposed last and may still be measured.
+
+    Once half of an answer has been measured the rest has been passed over by the surrogate, and is dropped.
+    """
+    if not use.journal.offers:
+        return []
+    offer, library = use.journal.offers[-1], use.journal.library
+    given = [Architecture.from_dict(data) for data in offer["proposals"]]
+    left = [architecture for architecture in given if architecture.id not in use.journal.archive]
+    if len(left) <= len(given) // 2:
+        return []
+    if library.active:  # they may have changed since
+        left = [architecture for architecture in left if library.refinement().allows(use.space.choices(architecture))]
+    return [Proposal(architecture, offer["author"]) for architecture in left]
+
+
+def log_calls(journal: Journal, role: Role, stage: str, calls: Sequence[ModelCall], failures: Sequence[str]) -> None:
+    """Write down what was asked and what went wrong."""
+    for call in calls:
         data = call.to_dict()
         wall = {"seconds": data.pop("seconds"), "recorded": data.pop("recorded")}
-        journal.emit("model_call", stage=stage, wall=wall, **data)
-    for failure in lesson.failures:
-        journal.emit("model_failure", stage=stage, why=failure)
-    journal.changes(journal.library.consider(lesson.drafts, journal.observations, len(journal.archive)))
+        journal.emit("model_call", role=role, stage=stage, wall=wall, **data)
+    for failure in failures:
+        journal.emit("model_failure", role=role, stage=stage, why=failure)
+
+
+def propose_context(use: Services) -> ProposeContext:
+    """Gather what the model is shown to propose from, and what its proposals are checked against."""
+    active = use.journal.library.active
+    ranked = ranking(use.journal)
+    return ProposeContext(
+        known=context_of(use, ranked[:SHOWN], [], active, "learn"),
+        lately=lately(use),
+        measured=use.journal.archive.ids,
+        pool=None if use.pool is None else {architecture.id: architecture for architecture in use.pool},
+        refinement=use.journal.library.refinement() if active else None,
+    )
+
+
+def lately(use: Services) -> list[Json]:
+    """Tell what became of the model's latest proposals, in the words in which it made them."""
+    assert use.model_generator is not None
+    lens, journal = use.model_generator.lens, use.journal
+    ranks = {shown.architecture.id: shown for shown in ranking(journal)}
+    failed = {failure.architecture.id: failure.reason for failure in journal.failures()}
+    told: list[Json] = []
+    for offer in journal.offers[-TOLD:]:
+        for data in offer["proposals"]:
+            architecture = Architecture.from_dict(data)
+            shown, reason = ranks.get(architecture.id), failed.get(architecture.id)
+            became = "not chosen by the surrogate, or shut out by a principle since"
+            if shown is not None:
+                became = f"evaluated: value {shown.value:.4f}, rank {shown.rank} of {shown.of}"
+            elif reason is not None:
+                became = f"failed: {lens.label('reason', one_line(reason))}"
+            told.append({"choices": lens.choices(architecture), "became": became})
+        told += [{"choices": item["choices"], "became": f"{item['fault']}: {item['why']}"} for item in offer["refused"]]
+    return told
 
 
 def learn_context(use: Services, stage: Stage) -> LearnContext:
     """Gather what the model is shown: this run's values where there are any, else those of other tasks."""
     journal = use.journal
-    ranked = ranking(journal)
-    elsewhere = [] if ranked else recalled_ranking(use)
+    ranked, library = ranking(journal), journal.library
+    principles = [*library.active, *library.candidates, *library.retired[-RETIRED:]]
+    return context_of(use, ranked[:SHOWN], ranked[SHOWN:][: -SHOWN - 1 : -1], principles, stage)
+
+
+def context_of(
+    use: Services, best: Sequence[Shown], worst: Sequence[Shown], principles: Sequence[Principle], stage: Stage
+) -> LearnContext:
+    """Add what failed and what was recalled; where nothing has a value here, other tasks are shown in full."""
+    elsewhere = [] if best else recalled_ranking(use)
     in_full = {shown.architecture.id for group in elsewhere for shown in group.best}
     return LearnContext(
         task=use.task,
-        best=ranked[:SHOWN],
-        worst=ranked[SHOWN:][: -SHOWN - 1 : -1],
+        best=best,
+        worst=worst,
         elsewhere=elsewhere,
-        failures=failures(journal),
-        principles=journal.library.active,
-        recalled=[told(item) for item in journal.recalled if not _is_among(item, in_full)],
+        failures=failures(use.journal),
+        principles=principles,
+        recalled=[told(item) for item in use.journal.recalled if not _is_among(item, in_full)],
         stage=stage,
     )
 
@@ -92,15 +192,21 @@ def failures(journal: Journal) -> list[Failure]:
 
 
 def told(item: Json) -> Recalled:
-    """Put a recalled item into words for the model."""
+    """Return a recalled item with the evidence that it had on its task."""
     if item["kind"] == "principle":
-        principle = Principle.from_dict(item["principle"])
-        return Recalled(item["task"], f"{principle.text} ({principle.constraint})", item["why"])
-    value = f"{item['provenance']} {item['metric']} {item['value']:.4g} {item['unit']}".rstrip()
-    better = "larger" if item["maximise"] else "smaller"
-    rank = f"rank {item['rank']} of {item['of']} on {item['task']}"
-    what = f"architecture {item['architecture']['text']}: {value} there ({better} is better), {rank}"
-    return Recalled(item["task"], what, item["why"])
+        return RecalledPrinciple(item["task"], Principle.from_dict(item["principle"]), item["provenance"], item["why"])
+    return RecalledArchitecture(
+        task=item["task"],
+        architecture=Architecture.from_dict(item["architecture"]),
+        value=item["value"],
+        metric=item["metric"],
+        unit=item["unit"],
+        maximise=item["maximise"],
+        rank=item["rank"],
+        of=item["of"],
+        provenance=item["provenance"],
+        why=item["why"],
+    )
 
 
 def _is_among(item: Json, architectures: set[str]) -> bool:

@@ -20,7 +20,7 @@ from langgraph.types import RetryPolicy
 
 from nas_agent.agents.generators import Brief
 from nas_agent.errors import InvalidArchitecture, MemoryStoreError, StorageError
-from nas_agent.graphs.consult import consult_model, recalled_ranking
+from nas_agent.graphs.consult import consult_generator, consult_model, offered, recalled_ranking
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, Update, stream, stream_name
@@ -72,6 +72,9 @@ NOTED = 0.1  # change of a source's agreement that is logged
 # An evaluator on another machine may be away for a moment. Everything else that is raised is a bug or a
 # broken machine, and trying again would hide it. (The library's default would retry a bare Exception.)
 RETRY = RetryPolicy(max_attempts=3, retry_on=(ConnectionError, TimeoutError))
+# Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
+# listed space `evolve` proposes everything, and a model's proposals joined with it would change nothing.
+MODEL_SHARE = 0.5
 
 
 def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
@@ -142,13 +145,16 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     if state["seeds"]:
         return {"round": number, "breaks": "", "events": len(use.journal.log.events)}
     active = use.journal.library.active
-    breaks = least_tested(use).reference if active and is_outside(number, use.config.outside_share) else ""
+    breaks = least_tested(use).reference if active and has_turn(number, use.config.outside_share) else ""
+    if is_models_round(use, number, breaks):
+        consult_generator(use)
     drawn = generate(use, number, breaks)
     use.journal.emit(
         "proposed",
         round=number,
         generator=use.generator.name,
         proposals=len(drawn.proposals),
+        offered=len(drawn.offered),
         breaks=breaks,
         wider=drawn.wider,
         principles=[principle.reference for principle in active],
@@ -160,7 +166,7 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Keep the few that the surrogate would measure; the rest never cost a second of training."""
     use, archive = runtime.context, runtime.context.journal.archive
-    room = min(use.config.batch, use.config.budget - len(archive))
+    room = room_left(use)
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
     chosen = [(proposal, None) for proposal in waiting[:room]] if waiting else rank(use, state, room)
     refinement = use.journal.library.refinement()
@@ -280,9 +286,14 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     """Return the proposals of a round.
 
     They are a function of what is recorded and of the round's stream, so they need no place in a checkpoint:
-    `screen` asks again, and makes them anew only in a process that was started in between.
+    `screen` asks again, and makes them anew only in a process that was started in between. In a model's round
+    its proposals come first, and the generator is asked for what they leave open.
     """
     if use.drawn is not None and use.drawn.round == number:
+        return use.drawn
+    waiting = offered(use) if is_models_round(use, number, breaks) else []
+    if waiting and len(waiting) >= room_left(use):
+        use.drawn = Drawn(number, [], "", False, waiting)
         return use.drawn
     library = use.journal.library
     refinement = library.refinement() if library.active else None
@@ -304,8 +315,20 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         name = stream_name(use.config.seed, "wider", number)
         brief = replace(brief, refinement=None, outside=False)
         found = use.generator.propose(brief, stream(use.config.seed, "wider", number))
-    use.drawn = Drawn(number, found, name, wider)
+    taken = {proposal.architecture.id for proposal in waiting}
+    found = [proposal for proposal in found if proposal.architecture.id not in taken] if taken else found
+    use.drawn = Drawn(number, found, name, wider, waiting)
     return use.drawn
+
+
+def is_models_round(use: Services, number: int, breaks: str) -> bool:
+    """Tell whether a round is the language model's: its share of those that do not test a principle."""
+    return use.model_generator is not None and not breaks and has_turn(number, MODEL_SHARE)
+
+
+def room_left(use: Services) -> int:
+    """Return how many architectures may be measured in a round."""
+    return min(use.config.batch, use.config.budget - len(use.journal.archive))
 
 
 def least_tested(use: Services) -> Principle:
@@ -318,14 +341,24 @@ def least_tested(use: Services) -> Principle:
     return min(use.journal.library.active, key=breakers)
 
 
-def is_outside(number: int, share: float) -> bool:
-    """Spread the outside share evenly over the rounds: chance could leave a wrong principle untested for long."""
+def has_turn(number: int, share: float) -> bool:
+    """Spread a share evenly over the rounds: chance could leave a wrong principle untested for long."""
     return math.floor(number * share) > math.floor((number - 1) * share)
 
 
 def rank(use: Services, state: SearchState, keep: int) -> list[tuple[Proposal, Json | None]]:
+    """Choose among what a language model offered, then among the rest."""
+    drawn = generate(use, state["round"], state["breaks"])
+    chosen = best_of(use, state, drawn.offered, keep)
+    return chosen + best_of(use, state, drawn.proposals, keep - len(chosen))
+
+
+def best_of(
+    use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int
+) -> list[tuple[Proposal, Json | None]]:
     """Let the surrogate choose; without one, take proposals by chance."""
-    proposals = generate(use, state["round"], state["breaks"]).proposals
+    if not proposals or not keep:
+        return []
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
         return [(proposal, None) for proposal in drawn]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nas_agent.agents.generators import Generator
+from nas_agent.agents.generators.language_model import LanguageModelGenerator
 from nas_agent.agents.learner import LanguageModelLearner
 from nas_agent.config import Config
 from nas_agent.principles.statistics import StatisticalLearner
@@ -37,6 +38,7 @@ class Drawn:
     proposals: list[Proposal]
     stream: str  # the random stream that makes them again
     wider: bool  # nothing was left on the wanted side of the principles, so both sides were taken
+    offered: Sequence[Proposal] = ()  # by a language model: they go first
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Services:
     surrogate: Surrogate | None = None
     statistics: StatisticalLearner | None = None
     model_learner: LanguageModelLearner | None = None
+    model_generator: LanguageModelGenerator | None = None  # beside `generator`, which fills its gaps
     memory: Recollection | None = None
     finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
     # Caches of what follows from the journal, for the process that runs the nodes:

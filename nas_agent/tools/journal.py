@@ -21,22 +21,43 @@ Listener = Callable[[Json], None]
 
 
 @dataclass(slots=True)
-class ModelUse:
-    """What the language model cost so far."""
+class Use:
+    """What calls of a model cost so far."""
 
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0  # None once a model of unknown price has answered
+    seconds: float = 0.0
+
+    def add(self, event: Json) -> None:
+        """Count a `model_call` event; one that got no answer costs nothing."""
+        self.calls += 1
+        self.input_tokens += event["input_tokens"]
+        self.output_tokens += event["output_tokens"]
+        self.seconds += event.get("wall", {}).get("seconds", 0.0)
+        cost = 0.0 if event.get("method") == "none" else event["cost_usd"]
+        self.cost_usd = None if cost is None or self.cost_usd is None else self.cost_usd + cost
 
     def to_dict(self) -> Json:
         """As plain JSON types."""
-        return {
-            "calls": self.calls,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost_usd": self.cost_usd,
-        }
+        return {name: getattr(self, name) for name in Use.__slots__}
+
+
+@dataclass(slots=True)
+class ModelUse(Use):
+    """What the language models cost so far: in total, and each role's part."""
+
+    roles: dict[str, Use] = field(default_factory=dict)
+
+    def add(self, event: Json) -> None:
+        """Count a `model_call` event; those of older logs are the learner's."""
+        Use.add(self, event)
+        self.roles.setdefault(event.get("role", "learner"), Use()).add(event)
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {**Use.to_dict(self), "roles": {role: use.to_dict() for role, use in sorted(self.roles.items())}}
 
 
 @dataclass(slots=True)
@@ -52,6 +73,7 @@ class Journal:
     sources: list[Json] = field(default_factory=list)  # recalled for the surrogate to learn from
     imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
     agreement: dict[str, float] = field(default_factory=dict)  # of each source that is used, as last logged
+    offers: list[Json] = field(default_factory=list)  # what a language model proposed, one item for each question
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
@@ -123,11 +145,10 @@ class Journal:
                 self.sources = [item for item in event["items"] if item["kind"] == "source"]
             case "sources":
                 self.agreement = dict(event["agreement"])
+            case "offered":
+                self.offers.append({key: value for key, value in event.items() if key not in {"type", "wall"}})
             case "model_call":
-                self.model_use.calls += 1
-                self.model_use.input_tokens += event["input_tokens"]
-                self.model_use.output_tokens += event["output_tokens"]
-                self.model_use.cost_usd += event["cost_usd"] or 0.0
+                self.model_use.add(event)
             case "finished":
                 self.result = {key: value for key, value in event.items() if key not in {"type", "wall"}}
 

@@ -1,0 +1,293 @@
+"""`hf:REPO_OR_PATH`: a Hugging Face chat model in this process, whose structured replies cannot but fit the schema.
+
+Constrained decoding by outlines with the llguidance backend: at every step the tokens that would leave the schema get
+no probability. llguidance computes these masks as it goes. (outlines' own backend builds an automaton of schema and
+vocabulary first: not done after 80 s for 32,000 tokens and the schema of a lesson, where this one takes 0.8 s; measured
+by benchmarks/constrained_decoding.py.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from nas_agent.agents.chat import Reply, structured
+from nas_agent.agents.replies import bounded_schema
+from nas_agent.config import Config
+from nas_agent.errors import MissingExtra, ModelError
+from nas_agent.records import Json
+
+HUB_TIMEOUT = 10.0  # seconds
+LEAST_ROOM = 64  # tokens that must be left for a reply in the model's context
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class LocalModel:
+    """A causal language model with a chat template. Making it reads the tokenizer; `prepare` loads the weights."""
+
+    def __init__(self, spec: str, config: Config) -> None:
+        self._spec, self._config = spec, config
+        self._source = _source(spec)
+        for package in ("outlines", "llguidance"):
+            if find_spec(package) is None:
+                raise MissingExtra(package, "hf", f"the model '{spec}'")
+        if config.hf_quantise != "none" and find_spec("bitsandbytes") is None:
+            raise MissingExtra("bitsandbytes", "quantise", f"hf_quantise = {config.hf_quantise}")
+        self._device = _device(spec, config.hf_device)
+        self._cache_only = _why_cache_only(spec, self._source, config)
+        self._tokenizer = self._read_tokenizer()
+        self._model: Any = None
+        self._constraints: dict[str, Any] = {}  # JSON schema -> logits processor
+
+    @property
+    def name(self) -> str:
+        """What the user typed."""
+        return self._spec
+
+    def prepare(self) -> None:
+        """Load the weights, once; ModelError where they are not there, do not fit, or are of another kind."""
+        if self._model is not None:
+            return
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        config = self._config
+        # On a CPU half precision is emulated, and slower than single.
+        kind: Any = "auto" if config.hf_dtype == "auto" else getattr(torch, config.hf_dtype)
+        options: dict[str, Any] = {"dtype": torch.float32 if kind == "auto" and self._device == "cpu" else kind}
+        if config.hf_quantise != "none":
+            from transformers import BitsAndBytesConfig
+
+            bits = {"load_in_8bit": True} if config.hf_quantise == "8bit" else {"load_in_4bit": True}
+            options.update(quantization_config=BitsAndBytesConfig(**bits), device_map={"": self._device})
+        with self._told("cannot be loaded"):
+            # Never a pickle: loading one runs whatever it holds.
+            model = AutoModelForCausalLM.from_pretrained(
+                self._source, **self._where(), use_safetensors=True, trust_remote_code=False, **options
+            )
+            self._model = (model if config.hf_quantise != "none" else model.to(self._device)).eval()
+
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+        """Answer a prompt, by the schema if there is one; ModelError where the prompt or its reply does not fit."""
+        self.prepare()
+        start = time.perf_counter()
+        inputs = self._inputs(prompt, thinking=schema is None)
+        asked = int(inputs["input_ids"].shape[1])
+        room = self._room(asked)
+        with self._told("gave no answer"):
+            tokens = self._generate(inputs, prompt, room, None if schema is None else self._constraint(schema))
+        ends = self._ends()
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        reply = Reply(
+            text=text.encode("utf-8", "replace").decode("utf-8"),
+            input_tokens=asked,
+            output_tokens=len(tokens),
+            cost_usd=0.0,
+            method="text" if schema is None else "constrained",
+            seconds=time.perf_counter() - start,
+            sent=self._sent(room, schema),
+            prices=(0.0, 0.0),
+            cut=len(tokens) == room and tokens[-1] not in ends,
+        )
+        return structured(reply, schema)
+
+    # -- loading ------------------------------------------------------------------------------------------
+
+    def _where(self) -> Json:
+        return {"revision": self._config.hf_revision, "local_files_only": bool(self._cache_only)}
+
+    def _read_tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        folder = Path(self._source)
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise ModelError(f"--llm {self._spec}: expected a model folder, got one without config.json")
+            if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+                raise ModelError(f"--llm {self._spec}: the model folder has no tokenizer; save it there as well")
+        with self._told("has a tokenizer that cannot be read"):
+            tokenizer = AutoTokenizer.from_pretrained(self._source, **self._where(), trust_remote_code=False)
+        if not tokenizer.chat_template:
+            raise ModelError(
+                f"--llm {self._spec}: its tokenizer has no chat template; choose a chat (instruction-tuned) model"
+            )
+        if tokenizer.eos_token_id is None or not tokenizer.is_fast:
+            raise ModelError(
+                f"--llm {self._spec}: constrained decoding needs a fast tokenizer (tokenizer.json) with an end token"
+            )
+        return tokenizer
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn what goes wrong with weights and memory into one line; a bug of ours stays one."""
+        from jinja2 import TemplateError
+        from safetensors import SafetensorError
+
+        try:
+            yield
+        except MemoryError as error:
+            raise self._out_of_memory(what) from error
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; without a GPU it is a plain one
+            if "memory" not in str(error).lower() and type(error).__name__ != "OutOfMemoryError":
+                raise ModelError(f"{self._spec} {what}: {_line(error)}") from error
+            raise self._out_of_memory(what) from error
+        except (OSError, ValueError, KeyError, SafetensorError, TemplateError) as error:
+            if self._cache_only:
+                raise ModelError(
+                    f"{self._spec} {what}: {self._cache_only}, and the Hugging Face cache does not hold it as a whole "
+                    f"(revision {self._config.hf_revision or 'main'}); download it first: hf download {self._source}"
+                ) from error
+            raise ModelError(f"{self._spec} {what}: {_line(error)}") from error
+
+    def _out_of_memory(self, what: str) -> ModelError:
+        return ModelError(
+            f"{self._spec} {what}: out of memory on {self._device}; choose a smaller model, --set hf_dtype=bfloat16, "
+            "--set hf_quantise=4bit (CUDA), or a server (--llm http://HOST/v1#MODEL)"
+        )
+
+    # -- generating ---------------------------------------------------------------------------------------
+
+    def _inputs(self, prompt: str, *, thinking: bool) -> Any:
+        """Tokenise by the chat template; a reply by a schema leaves no place for thinking aloud."""
+        with self._told("has a chat template that cannot be used"):
+            return self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}],
+                add_generation_prompt=True,
+                enable_thinking=thinking,  # templates that do not know it ignore it
+                return_tensors="pt",
+                return_dict=True,
+            ).to(self._device)
+
+    def _room(self, asked: int) -> int:
+        """Return how many tokens the reply may have."""
+        most = getattr(self._model.config, "max_position_embeddings", None)
+        room = self._config.hf_max_tokens if most is None else min(self._config.hf_max_tokens, most - asked)
+        if room < min(LEAST_ROOM, self._config.hf_max_tokens):
+            raise ModelError(
+                f"{self._spec} gave no answer: the prompt has {asked:,} tokens and the model reads {most:,} at most; "
+                "choose a model with a longer context"
+            )
+        return room
+
+    def _ends(self) -> list[int]:
+        """Return the tokens that end a reply: the tokenizer's, and those of the model (a list in some)."""
+        own = self._model.generation_config.eos_token_id
+        return sorted({self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [] if own is None else [own])})
+
+    def _constraint(self, schema: type[BaseModel]) -> Any:
+        """Return the compiled schema: built once, begun anew for every reply."""
+        import outlines
+        from outlines.backends import get_json_schema_logits_processor
+
+        # Without blanks between the parts: a small model could write nothing else until it is cut off.
+        shape = json.dumps({**bounded_schema(schema), "x-guidance": {"whitespace_flexible": False}})
+        if shape not in self._constraints:
+            steered = outlines.from_transformers(self._model, self._tokenizer)
+            self._constraints[shape] = get_json_schema_logits_processor("llguidance", steered, shape, None)
+        self._constraints[shape].reset()
+        return self._constraints[shape]
+
+    def _generate(self, inputs: Any, prompt: str, room: int, constraint: Any) -> list[int]:
+        """Return the new tokens. Chance, if there is any, follows from seed and prompt alone."""
+        import torch
+
+        warm = self._config.temperature > 0.0
+        seed = int.from_bytes(hashlib.sha256(f"{self._config.seed}/{prompt}".encode()).digest()[:8])
+        ends = self._ends()
+        pad = self._tokenizer.pad_token_id
+        devices = [torch.cuda.current_device()] if self._device == "cuda" else []
+        # The mask's kernel is marked for torch.compile: 20 s before the first token, and a compiler must be there.
+        with torch.compiler.set_stance("force_eager"), torch.inference_mode(), torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            out = self._model.generate(
+                **inputs,
+                max_new_tokens=room,
+                do_sample=warm,
+                temperature=self._config.temperature if warm else None,
+                top_p=None,
+                top_k=None,
+                eos_token_id=ends,
+                pad_token_id=ends[0] if pad is None else pad,
+                logits_processor=[] if constraint is None else [constraint],
+            )
+        return [int(token) for token in out[0, inputs["input_ids"].shape[1] :]]
+
+    def _sent(self, room: int, schema: type[BaseModel] | None) -> Json:
+        return {
+            "max_new_tokens": room,
+            "temperature": self._config.temperature,
+            "device": self._device,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "quantise": self._config.hf_quantise,
+            "revision": self._config.hf_revision,
+            "schema": None if schema is None else bounded_schema(schema),
+        }
+
+
+def _source(spec: str) -> str:
+    """Return the folder or the repository that a spec names."""
+    text = spec.removeprefix("hf:")
+    expected = f"--llm {spec}: expected hf:FOLDER or hf:NAME/REPOSITORY"
+    try:
+        path = Path(text).expanduser()
+        if text and path.is_dir():
+            return str(path)
+        there = path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{expected}, got a path that cannot be used ({error})") from error
+    if there:
+        raise ModelError(f"{expected}, got a file; name the folder that holds config.json")
+    if not _REPOSITORY.fullmatch(text) or text.startswith("."):
+        raise ModelError(f"{expected}; there is no folder '{text}'")
+    return text
+
+
+def _why_cache_only(spec: str, source: str, config: Config) -> str:
+    """Return why only the cache is used, "" where the hub is there; ModelError where it refuses the repository.
+
+    Asked once and first: from then on the hub's own client would try each file five times, in over a minute.
+    """
+    if Path(source).is_dir():
+        return ""
+    if config.offline:
+        return "no network is asked (--offline)"
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(source, revision=config.hf_revision, timeout=HUB_TIMEOUT)
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", 500)
+        if status < 500 and status != 429:
+            raise ModelError(f"--llm {spec}: the Hugging Face hub refuses it: {_line(error)}") from error
+        return f"the Hugging Face hub is out of order ({status})"
+    # The hub's HTTP library, and with it the classes of its errors, has changed with major versions.
+    except Exception as error:
+        return f"the Hugging Face hub cannot be reached ({_line(error)})"
+    return ""
+
+
+def _device(spec: str, wanted: str) -> str:
+    """Return the torch device; ModelError where this machine has none of the kind."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, present in there.items() if present)
+    if not there[wanted]:
+        raise ModelError(f"--llm {spec}: torch sees no {wanted} device here; use --set hf_device=auto")
+    return wanted
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

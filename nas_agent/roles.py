@@ -1,0 +1,113 @@
+"""Which language model plays which role in a run, what it may spend, and where its words are kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from nas_agent.config import Config
+from nas_agent.errors import ConfigError
+from nas_agent.tools.home import home
+from nas_agent.tools.run_folder import RunFolder, find
+
+if TYPE_CHECKING:
+    from nas_agent.agents.chat import ChatModel, Models, Prices
+
+
+def go_offline(config: Config) -> None:
+    """Keep huggingface_hub off the network; it reads this when it is first imported, so before anything else."""
+    if config.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def settled(config: Config) -> Config:
+    """Name the models so that the run can be resumed later and from another folder."""
+    given = {name: getattr(config, name) for name in ("llm", "llm_learner", "llm_generator")}
+    return config.model_copy(update={name: absolute(spec) for name, spec in given.items() if spec is not None})
+
+
+def absolute(spec: str) -> str:
+    """Replace the name of a replayed run, and the path of a model folder, by what they mean here and now."""
+    if spec.startswith("replay:"):
+        return f"replay:{find(home(), spec.removeprefix('replay:')).path}"
+    path = os.path.expanduser(spec.removeprefix("hf:"))
+    return f"hf:{os.path.abspath(path)}" if spec.startswith("hf:") and os.path.isdir(path) else spec
+
+
+def specs(config: Config) -> dict[str, str]:
+    """Return the roles that ask a model in this run, and which one each asks."""
+    proposes = config.generator == "llm"
+    if config.llm_generator not in {None, "none"} and not proposes:
+        raise ConfigError(
+            f"--llm.generator {config.llm_generator}: expected --generator llm beside it, got {config.generator}, "
+            "which asks no model; change one of the two"
+        )
+    named: dict[str, str | None] = {}
+    if config.principles:
+        named["learner"] = config.llm_learner
+    if proposes:
+        named["generator"] = config.llm_generator
+    found = {role: config.llm if spec is None else spec for role, spec in named.items()}
+    if found.get("generator") == "none":
+        raise ConfigError("--generator llm needs a language model, got --llm none; name one, e.g. --llm openai:gpt-4o")
+    return {role: spec for role, spec in found.items() if spec != "none"}
+
+
+def prices(config: Config) -> dict[str, Prices | None]:
+    """Return each role's prices (None: not known); ConfigError where `max_cost` could not be kept for want of one."""
+    from nas_agent.agents.models import price_of
+
+    wanted = specs(config)
+    found = {role: price_of(spec) for role, spec in wanted.items()}
+    for role, price in found.items():
+        if config.max_cost is not None and price is None:
+            raise ConfigError(
+                f"--max-cost {config.max_cost:g} cannot be kept: the price of {wanted[role]} is not known; "
+                "use --max-calls instead"
+            )
+    return found
+
+
+def models(config: Config, *, prepared: bool = False) -> Models:
+    """Build the models of all roles, one object where two name the same; `prepared` sees that each can answer."""
+    from nas_agent.agents.chat import Models
+
+    wanted = specs(config)
+    if not wanted:
+        return Models()
+    from nas_agent.agents.models import resolve
+
+    priced = prices(config)
+    built = {spec: resolve(spec, config) for spec in sorted(set(wanted.values()))}
+    for model in built.values():
+        if prepared and model is not None and config.max_calls != 0:
+            model.prepare()
+    by_role: dict[str, Any] = {role: built[spec] for role, spec in wanted.items()}
+    return Models(**by_role, prices=priced)
+
+
+def playing(config: Config, model: ChatModel) -> Models:
+    """Let a model of the caller play every role."""
+    from nas_agent.agents.chat import Models
+
+    return Models(learner=model if config.principles else None, generator=model if config.generator == "llm" else None)
+
+
+def capped(models: Models, config: Config, folder: RunFolder | None = None) -> Models:
+    """Let all roles pay from one purse and, where there is a run folder, keep what is said in it."""
+    from nas_agent.agents.chat import CappedModel, Purse, RecordedModel
+
+    if models.learner is None and models.generator is None:
+        return models
+    purse = Purse(config.max_calls, config.max_cost)
+    if folder is not None:
+        purse = Purse.after(folder.model_calls, config.max_calls, config.max_cost)
+
+    def wrapped(model: ChatModel | None) -> ChatModel | None:
+        if model is None:
+            return None
+        asked = CappedModel(model, purse)
+        return asked if folder is None else RecordedModel(asked, folder.model_calls)
+
+    return replace(models, learner=wrapped(models.learner), generator=wrapped(models.generator))
