@@ -176,6 +176,18 @@ def test_proposals_of_the_model_are_measured_in_its_rounds_and_evolve_has_the_ot
     assert all(event["surrogate"] for event in by_model)  # the surrogate chose among them
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_rounds_that_test_a_principle_do_not_take_the_models_turns(share: float) -> None:
+    search, _ = run(fresh, principles=True, budget=90, adapt_every=5, outside_share=share)
+    proposed = events(search, "proposed")
+    inside = {event["round"] for event in proposed if event["principles"] and not event["breaks"]}
+    assert len(inside) >= 8
+    by_model = [e for e in events(search, "proposal") if e["proposal"]["author"].startswith("language model")]
+    assert any(event["round"] in inside for event in by_model)
+    breaking = {event["round"] for event in proposed if event["breaks"]}
+    assert not any(event["round"] in breaking for event in by_model)
+
+
 def test_one_call_is_worth_several_rounds() -> None:
     search, model = run(fresh, budget=50)
     offers = events(search, "offered")

@@ -108,7 +108,7 @@ def propose_context(use: Services) -> ProposeContext:
 
 
 def lately(use: Services) -> list[Json]:
-    """Tell what became of the model's latest proposals, in the words in which it made them."""
+    """Tell what became of the model's latest proposals, in the words of its prompts."""
     assert use.model_generator is not None
     lens, journal = use.model_generator.lens, use.journal
     ranks = {shown.architecture.id: shown for shown in ranking(journal)}

@@ -323,7 +323,10 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
 
 def is_models_round(use: Services, number: int, breaks: str) -> bool:
     """Tell whether a round is the language model's: its share of those that do not test a principle."""
-    return use.model_generator is not None and not breaks and has_turn(number, MODEL_SHARE)
+    if use.model_generator is None or breaks:
+        return False
+    tests = math.floor(number * use.config.outside_share) if use.journal.library.active else 0
+    return has_turn(number - tests, MODEL_SHARE)
 
 
 def room_left(use: Services) -> int:
