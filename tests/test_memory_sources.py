@@ -186,5 +186,7 @@ def test_an_earlier_run_can_be_named_as_the_source(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^--from nowhere: expected a task .*, found none of that name for space 'toy'; [^\n]*$"):
+    with pytest.raises(
+        ConfigError, match=r"^--from nowhere: expected a task .*, found none of that name for space 'toy'; [^\n]*$"
+    ):
         start(config(tmp_path / "runs", source=("nowhere",)), evaluation=evaluation())
