@@ -197,7 +197,7 @@ def test_a_source_of_random_scores_agrees_less_and_less(listed: bool) -> None:
     for architecture in draws(Toy(), 60):
         surrogate.observe(architecture, worth(architecture))
         course.append(surrogate.agreement["random"])
-    assert course[20] < 0.65
+    assert course[20] < 0.75
     assert course[-1] < 0.5
     # What it says counts so little that the surrogate is as good as one that was never told.
     plain = surrogate_of(Toy(), listed)
