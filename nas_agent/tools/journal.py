@@ -49,7 +49,7 @@ class Journal:
     library: Library
     recalled: list[Json] = field(default_factory=list)  # architectures and principles
     sources: list[Json] = field(default_factory=list)  # recalled for the surrogate to learn from
-    agreement: dict[str, float] = field(default_factory=dict)  # of each source that is used, as last logged
+    agreement: dict[str, float] | None = None  # of each source that is used, as last logged; None: not yet
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
