@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas_agent.agents.disguise import Lens
-from nas_agent.principles.principle import Principle
+from nas_agent.principles.principle import Principle, one_line
 from nas_agent.records import Architecture, Json, Provenance, Task
 
 Stage = Literal["learn", "improved", "stuck"]
-SENTENCE = 300  # characters of a principle's text, or of a failure's reason, that are kept
 PROBLEM = 1000  # characters of what is wrong with a reply: it may quote the reply
 
 
@@ -111,12 +110,6 @@ def evidence(lens: Lens, context: LearnContext) -> dict[str, Any]:
         "principles": [line for line in (_known(lens, p) for p in context.principles) if line],
         "recalled": [line for line in (_recalled(lens, r) for r in context.recalled) if line],
     }
-
-
-def one_line(text: str, longest: int = SENTENCE) -> str:
-    """Make one printable line of bounded length of what a model or an evaluator wrote."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _groups(lens: Lens, context: LearnContext) -> list[Json]:

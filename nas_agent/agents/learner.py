@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nas_agent.agents.briefing import PROBLEM, LearnContext, Stage, evidence, one_line
+from nas_agent.agents.briefing import PROBLEM, LearnContext, Stage, evidence
 from nas_agent.agents.chat import CallsSpent, ChatModel, Reply
 from nas_agent.agents.disguise import Lens
 from nas_agent.agents.replies import LessonReply, PrincipleReply
 from nas_agent.errors import ModelError, PrincipleError
 from nas_agent.principles.constraint import Constraint, constraint_from_dict
-from nas_agent.principles.principle import Draft
+from nas_agent.principles.principle import Draft, one_line
 from nas_agent.principles.refinement import forbids, satisfiable
 from nas_agent.prompts import Rendered, render
 from nas_agent.records import Json

@@ -376,11 +376,11 @@ def best_of(
 
 def inform(use: Services) -> None:
     """Tell the surrogate what other tasks found: once in each process, before the first outcome."""
-    if use.surrogate is None or use.informed:
+    if use.surrogate is None or use.informed is not None:
         return
     sources = recalled_sources(use)
     use.surrogate.inform([Source(s.name, tuple(row.architecture for row in s.rows), targets(s)) for s in sources])
-    use.informed = True
+    use.informed = tuple(use.surrogate.agreement)
 
 
 def why_wait(use: Services, item: Json, principle: Principle) -> str:
@@ -423,8 +423,10 @@ def note_agreement(use: Services) -> None:
     if use.surrogate is None or not use.informed:
         return
     now, before = use.surrogate.agreement, use.journal.agreement
+    if before is None:  # one may be dropped by the outcomes of the initial design, before anything was logged of it
+        before = dict.fromkeys(use.informed, math.inf)
     dropped = [name for name in before if name not in now]
-    if dropped or any(abs(now[name] - before.get(name, -1.0)) >= NOTED for name in now):
+    if dropped or any(abs(now[name] - before[name]) >= NOTED for name in now):
         why = f"agreed less than {DROPPED:g} with the outcomes of this task" if dropped else ""
         use.journal.emit("sources", agreement=now, dropped=dropped, why=why, evaluations=len(use.journal.archive))
 

@@ -62,4 +62,4 @@ class Services:
     # Caches of what follows from the journal, for the process that runs the nodes:
     observed: int = 0  # outcomes that the surrogate knows
     drawn: Drawn | None = None  # the proposals of the present round
-    informed: bool = False  # whether the surrogate knows the recalled sources
+    informed: tuple[str, ...] | None = None  # names of the sources that the surrogate was told of; None: not yet

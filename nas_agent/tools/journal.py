@@ -72,7 +72,7 @@ class Journal:
     recalled: list[Json] = field(default_factory=list)  # architectures and principles
     sources: list[Json] = field(default_factory=list)  # recalled for the surrogate to learn from
     imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
-    agreement: dict[str, float] = field(default_factory=dict)  # of each source that is used, as last logged
+    agreement: dict[str, float] | None = None  # of each source that is used, as last logged; None: not yet
     offers: list[Json] = field(default_factory=list)  # what a language model proposed, one item for each question
     model_use: ModelUse = field(default_factory=ModelUse)
     result: Json | None = None  # the data of the `finished` event

@@ -90,7 +90,13 @@ def _from_table(name: str, target: Target) -> list[Json]:
         raise ConfigError(f"--from {name}: this is the task itself; a search would look its answer up, not find it")
     space = (here or spaces)[0]
     evaluation = load_evaluation(task_name, space, "auto", data=target.data, epochs=None)
-    return table_items(evaluation, space, target)
+    items = table_items(evaluation, space, target)
+    if not items:
+        raise ConfigError(
+            f"--from {name}: nothing that its best in space '{space.name}' have in common can be said in space "
+            f"'{target.space.name}'; leave it out"
+        )
+    return items
 
 
 def table_items(evaluation: Evaluation, space: Space, target: Target) -> list[Json]:

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from nas_agent.agents.briefing import PROBLEM, LearnContext, evidence, one_line
+from nas_agent.agents.briefing import PROBLEM, LearnContext, evidence
 from nas_agent.agents.chat import CallsSpent, ChatModel, Reply
 from nas_agent.agents.choices_reply import built, choices_schema, said
 from nas_agent.agents.disguise import Lens
 from nas_agent.agents.learner import QUOTED, ModelCall, called
 from nas_agent.errors import InvalidArchitecture, ModelError
+from nas_agent.principles.principle import one_line
 from nas_agent.principles.refinement import Refinement
 from nas_agent.prompts import Rendered, render
 from nas_agent.records import Architecture, Json

@@ -56,14 +56,19 @@ class Relations:
         return np.where(same, signal + self._constant, signal * np.outer(loading, loading))
 
     def learn(self, signal: Floats, noise: float, tasks: Tasks, residuals: Floats) -> None:
-        """Move each agreement to its posterior mean, given the others and the noise variance."""
-        eye = noise * np.eye(len(tasks))
+        """Move each agreement to its posterior mean, given the noise variance.
+
+        Each source is compared with the task at hand alone: given the others, one that contradicts it could cost a
+        source that agrees its place, and which of the two goes would depend on their order.
+        """
         for source in range(len(self.agreement)):
+            both = np.flatnonzero((tasks == 0) | (tasks == source + 1))
+            between, of, eye = signal[np.ix_(both, both)], tasks[both], noise * np.eye(len(both))
             logs = PRIOR.copy()
             for place, value in enumerate(GRID):
                 self.agreement[source] = value
-                lower = np.linalg.cholesky(self.among(signal, tasks) + eye)
-                half = np.linalg.solve(lower, residuals)
+                lower = np.linalg.cholesky(self.among(between, of) + eye)
+                half = np.linalg.solve(lower, residuals[both])
                 logs[place] -= 0.5 * float(half @ half) + float(np.log(np.diag(lower)).sum())
             weights = np.exp(logs - logs.max())
             self.agreement[source] = float(weights @ GRID / weights.sum())
