@@ -260,7 +260,9 @@ def test_the_models_proposals_obey_the_principles_of_the_moment() -> None:
     assert "against the principles" in faults
 
 
-@pytest.mark.parametrize("settings", [{"batch": 6}, {"surrogate": "none"}, {"space": LargeToy()}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"batch": 6}, {"surrogate": "none"}, {"space": LargeToy()}], ids=["batch", "no surrogate", "unlisted"]
+)
 def test_it_works_in_batches_without_a_surrogate_and_where_nothing_can_be_listed(settings: Json) -> None:
     def answer(prompt: str) -> str:
         return reply(*draws(8, len(prompt), settings.get("space")))

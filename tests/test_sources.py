@@ -223,7 +223,7 @@ class Mine(NasBench201):
 
 
 def test_the_task_itself_is_no_source_in_a_users_variant_of_the_space_either(data: Path) -> None:
-    with pytest.raises(ConfigError, match="^--from cifar100: this is the task itself"):
+    with pytest.raises(ConfigError, match=r"^--from cifar100: this is the task itself"):
         asked(data, "cifar100", space=Mine())
     kinds = {item["kind"] for item in asked(data, "cifar10", space=Mine())}
     assert kinds == {"principle"}  # rows of another space are no rows of this one
@@ -354,7 +354,7 @@ def test_memory_gives_sources_only_where_rows_are_asked_for(tmp_path: Path) -> N
     assert "RecalledSource" not in kinds
     found = memory.recall(TASK, "toy", 5, 5, "others", k_rows=8)
     assert [type(item).__name__ for item in found][:2] == ["RecalledSource", "RecalledArchitecture"]
-    assert len([item for item in found if isinstance(item, RecalledSource)][0].rows) == 8
+    assert len(next(item for item in found if isinstance(item, RecalledSource)).rows) == 8
     assert memory.recall(TASK, "toy", 5, 5, "none", k_rows=8) == []
 
 

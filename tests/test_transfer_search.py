@@ -314,7 +314,7 @@ def test_a_table_is_read_before_the_search_and_never_again(tmp_path: Path, monke
     settings = config(tmp_path / "runs", "nb201", source=("cifar10",), data=tmp_path / "data", budget=8)
     given = Evaluation(TASK, Cells(), NoTestSplit(), "made up")
     whole = events_of(RunFolder(Path(start(settings, evaluation=given).run or "")))
-    assert [event["agreement"].keys() for event in whole if event["type"] == "sources"][0] == {"cifar10"}
+    assert next(event["agreement"].keys() for event in whole if event["type"] == "sources") == {"cifar10"}
 
     def kill(event: Json) -> None:
         if event["type"] == "outcome":

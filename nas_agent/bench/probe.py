@@ -18,11 +18,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from nas_agent.agents.briefing import one_line, setting
+from nas_agent.agents.briefing import setting
 from nas_agent.agents.chat import ChatModel
 from nas_agent.agents.choices_reply import built, choices_schema, said
 from nas_agent.agents.disguise import Disguise, Lens
 from nas_agent.errors import ConfigError, InvalidArchitecture, ModelError
+from nas_agent.principles.principle import one_line
 from nas_agent.prompts import render
 from nas_agent.records import Architecture, Json, Measured, Task
 from nas_agent.spaces.base import Space

@@ -15,12 +15,11 @@ from nas_agent.agents.briefing import (
     RecalledPrinciple,
     Shown,
     Stage,
-    one_line,
 )
 from nas_agent.agents.generators.language_model import ProposeContext
 from nas_agent.agents.learner import ModelCall
 from nas_agent.graphs.services import Services
-from nas_agent.principles.principle import Principle
+from nas_agent.principles.principle import Principle, one_line
 from nas_agent.records import Architecture, Json, Proposal
 from nas_agent.tools.journal import Journal
 
