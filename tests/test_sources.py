@@ -354,7 +354,7 @@ def test_memory_gives_sources_only_where_rows_are_asked_for(tmp_path: Path) -> N
     assert "RecalledSource" not in kinds
     found = memory.recall(TASK, "toy", 5, 5, "others", k_rows=8)
     assert [type(item).__name__ for item in found][:2] == ["RecalledSource", "RecalledArchitecture"]
-    assert len([item for item in found if isinstance(item, RecalledSource)][0].rows) == 8
+    assert len(next(item for item in found if isinstance(item, RecalledSource)).rows) == 8
     assert memory.recall(TASK, "toy", 5, 5, "none", k_rows=8) == []
 
 

@@ -16,8 +16,8 @@ from nas_agent.records import Architecture, Json, Measured, Outcome, Provenance,
 from nas_agent.run import NoTestSplit, resume, start
 from nas_agent.spaces import CategoricalSpace
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.event_log import deterministic
 from nas_agent.tools.evaluators.base import Evaluation
+from nas_agent.tools.event_log import deterministic
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.remembered import RecalledSource, SourceRow
 from nas_agent.tools.run_folder import RunFolder
@@ -314,7 +314,7 @@ def test_a_table_is_read_before_the_search_and_never_again(tmp_path: Path, monke
     settings = config(tmp_path / "runs", "nb201", source=("cifar10",), data=tmp_path / "data", budget=8)
     given = Evaluation(TASK, Cells(), NoTestSplit(), "made up")
     whole = events_of(RunFolder(Path(start(settings, evaluation=given).run or "")))
-    assert [event["agreement"].keys() for event in whole if event["type"] == "sources"][0] == {"cifar10"}
+    assert next(event["agreement"].keys() for event in whole if event["type"] == "sources") == {"cifar10"}
 
     def kill(event: Json) -> None:
         if event["type"] == "outcome":
