@@ -223,7 +223,7 @@ class Mine(NasBench201):
 
 
 def test_the_task_itself_is_no_source_in_a_users_variant_of_the_space_either(data: Path) -> None:
-    with pytest.raises(ConfigError, match="^--from cifar100: this is the task itself"):
+    with pytest.raises(ConfigError, match=r"^--from cifar100: this is the task itself"):
         asked(data, "cifar100", space=Mine())
     kinds = {item["kind"] for item in asked(data, "cifar10", space=Mine())}
     assert kinds == {"principle"}  # rows of another space are no rows of this one
