@@ -86,8 +86,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Family:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAS_AGENT_HOME", str(out / "home"))
         first = searched(out / "runs", OTHER)
-        second = searched(out / "runs", TASK, source=(str(first.path),))
-        third = searched(out / "runs", THIRD, source=(str(second.path),))
+        # Without a surrogate, which would know the outcomes behind them, recalled principles rule at once.
+        second = searched(out / "runs", TASK, source=(str(first.path),), surrogate="none")
+        third = searched(out / "runs", THIRD, source=(str(second.path),), surrogate="none")
     return Family(out, first, second, third)
 
 

@@ -34,8 +34,9 @@ class _Dictionary:
 
     def __init__(self, source: Space, target: Space) -> None:
         self._source, self._target = source, target
-        self._there = {operation.name: operation for operation in source.operations}
-        self._same = {name: _nearest(operation, target.operations) for name, operation in self._there.items()}
+        offered = {option for decision in target.decisions for option in decision.options}
+        here = [operation for operation in target.operations if operation.name in offered]
+        self._same = {operation.name: _nearest(operation, here) for operation in source.operations}
         self._judged = {name for names in self._same.values() for name in names}
 
     def constraint(self, constraint: Constraint) -> Constraint | None:
