@@ -156,8 +156,16 @@ def test_an_operation_that_no_decision_offers_is_no_counterpart() -> None:
     offered = tuple(Decision(f"edge_{n}", ("id", "c3"), role="operation") for n in range(6))
     bare = Made("bare", SAME.operations, offered)
     assert told(Count(("pool_3",), at_most=0), FROM, bare) is None
-    # The nearest of those that can be chosen stands for the kind.
-    assert told(Count(("conv_1",), at_least=2), FROM, bare) == Count(("c3",), at_least=2)
+    # The 3x3 convolution that is left has a nearer counterpart than this one.
+    assert told(Count(("conv_1",), at_least=2), FROM, bare) is None
+    assert told(Count(("conv_1", "conv_3"), at_least=2), FROM, bare) == Count(("c3",), at_least=2)  # a whole kind
+
+
+def test_a_principle_is_never_turned_round_where_kernels_coincide() -> None:
+    large = made("large", (Operation("skip", "identity", kernel=1), Operation("c3", "conv", kernel=3)), 6)
+    assert told(Count(("conv_1",), at_most=0), FROM, large) is None
+    assert told(Count(("pool_3", "conv_3"), at_least=3), FROM, large) is None  # three poolings would do
+    assert told(Count(("pool_3", "conv_3"), at_most=3), FROM, large) == Count(("c3",), at_most=3)
 
 
 def test_a_space_without_operations_shares_none() -> None:
