@@ -15,6 +15,7 @@ from nas_agent.principles.constraint import Allowed, Constraint, Count, When
 from nas_agent.principles.principle import Draft
 from nas_agent.principles.refinement import forbids, satisfiable
 from nas_agent.principles.statistics import sentence
+from nas_agent.principles.verdict import is_valid
 from nas_agent.spaces.base import Decision, Space
 from nas_agent.spaces.cell_graph import Operation
 
@@ -25,7 +26,9 @@ def translate(draft: Draft, source: Space, target: Space) -> Draft | None:
     if constraint is None:
         return None
     decisions = target.decisions
-    if not satisfiable(decisions, [constraint]) or not forbids(constraint, decisions):
+    if not is_valid(constraint, decisions) or not satisfiable(decisions, [constraint]):
+        return None
+    if not forbids(constraint, decisions):
         return None
     return Draft(sentence(constraint, decisions), constraint, f"{draft.author}, translated from {source.name}")
 
