@@ -12,18 +12,17 @@ for proposal in search.ask():
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas_agent import roles
 from nas_agent.config import Config, make_config
-from nas_agent.engine import Engine, Result, Reviewer, gather
-from nas_agent.errors import ConfigError, RunFolderError
+from nas_agent.continuation import events_in_checkpoint, finished_result, readable, refuse_other_terms
+from nas_agent.engine import Engine, Result, Reviewer
+from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
+from nas_agent.preparation import evaluation_of, from_anywhere, frozen, imported_principles
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
@@ -104,7 +103,7 @@ class Search:
         config = make_config({"task": name, "space": space_name, **settings})
         built = load_space(space_name) if isinstance(space, str) else space
         if evaluation is None and isinstance(task, str):
-            evaluation = _evaluation(config, built)
+            evaluation = evaluation_of(config, built)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
         self._told = Told(pool)
         self._measures_itself = evaluation is not None
@@ -120,7 +119,7 @@ class Search:
             models=roles.capped(models, config),
             memory=memory,
             listeners=listeners,
-            imported=_imported(config, built),
+            imported=imported_principles(config, built),
         )
         self._asked: dict[str, Proposal] = {}
         self._graph: Graph | None = None
@@ -202,13 +201,13 @@ def start(
     """
     from nas_agent.tools.recollection import check_source
 
-    config = roles.settled(_from_anywhere(config))
+    config = roles.settled(from_anywhere(config))
     roles.go_offline(config)
     space = load_space(config.space)
-    imported = _imported(config, space)
-    given, evaluation = evaluation, evaluation or _evaluation(config, space)
+    imported = imported_principles(config, space)
+    given, evaluation = evaluation, evaluation or evaluation_of(config, space)
     if given is None:
-        config = _frozen(config, evaluation)
+        config = frozen(config, evaluation)
     models = roles.models(config, prepared=True)
     check_source(config, evaluation.task, space)
     folder = create(config, __version__)
@@ -230,20 +229,20 @@ def resume(
     config = folder.config()
     roles.go_offline(config)
     with folder.locked():
-        with _readable(folder):
+        with readable(folder):
             space = load_space(config.space)
-            finished = _finished(folder, config, space) if folder.best_json.exists() else None
+            finished = finished_result(folder, config, space) if folder.best_json.exists() else None
             if finished is not None:
                 return finished
-            evaluation = evaluation or _evaluation(config, space)
-            known = _events_in_checkpoint(folder)
+            evaluation = evaluation or evaluation_of(config, space)
+            known = events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
             # Once begun, the log says what the file held; it may have gone or changed since.
             begun = log.events or log.ahead("started")
-            imported = None if begun else _imported(config, space)
+            imported = None if begun else imported_principles(config, space)
             models = roles.models(config)
             engine = _with_folder(config, folder, space, evaluation, models, log, listeners, imported, ask)
-            _same_terms(folder, engine)
+            refuse_other_terms(folder, engine)
         if engine.journal.result is None:
             return engine.run()
         engine.write_result(engine.journal)
@@ -252,7 +251,7 @@ def resume(
 
 def answer(folder: RunFolder, answers: Mapping[str, Answer]) -> tuple[Change, ...]:
     """Say something to the principles that wait in a stopped run; return those that still wait. `resume` goes on."""
-    with folder.locked(), _readable(folder):
+    with folder.locked(), readable(folder):
         space = load_space(folder.config().space)
         events = read_events(folder.events)[0] if folder.events.exists() else []
         log = EventLog.reopen(folder.events, len(events)) if events else EventLog()
@@ -266,67 +265,6 @@ def answer(folder: RunFolder, answers: Mapping[str, Answer]) -> tuple[Change, ..
         journal.settle(answers)
         log.close()
         return tuple(journal.pending.values())
-
-
-@contextmanager
-def _readable(folder: RunFolder) -> Iterator[None]:
-    """Turn what a spoiled log does to the code that reads it into one line."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunFolderError(
-            f"{folder.events}: an event is not as this version writes it ({type(error).__name__}: {error}); "
-            "mend the log, or start a new run"
-        ) from error
-
-
-def _finished(folder: RunFolder, config: Config, space: Space) -> Result | None:
-    """Return the result of a finished run from its log alone: the table may be gone by now."""
-    events = read_events(folder.events)[0] if folder.events.exists() else []
-    if not any(event["type"] == "finished" for event in events):
-        return None
-    log = EventLog()
-    log.events = events
-    journal = Journal.begin(Task.from_dict(events[0]["task"]), space, log)
-    return gather(journal, str(folder.path), config.space, events[0]["evaluator"], 0.0)
-
-
-def _events_in_checkpoint(folder: RunFolder) -> int:
-    """Return how many events the last checkpoint has seen.
-
-    A log that is shorter than that has lost lines (a power cut): the checkpoints are removed, and the
-    search is taken from its beginning, with every outcome that the log still has.
-    """
-    from nas_agent.graphs.checkpoints import events_seen
-
-    logged = len(read_events(folder.events)[0]) if folder.events.exists() else 0
-    seen = events_seen(folder.checkpoints)
-    if seen is not None and seen <= logged:
-        return seen
-    for path in folder.path.glob(f"{folder.checkpoints.name}*"):
-        path.unlink()
-    return 0
-
-
-def _frozen(config: Config, evaluation: Evaluation) -> Config:
-    """Write down what `auto` found, so that a resumed run measures as it began or not at all."""
-    from nas_agent.tools.evaluators.table import TableEvaluator
-
-    evaluator = evaluation.evaluator
-    data = config.data
-    if isinstance(evaluator, TableEvaluator) and not config.task.startswith("table:"):
-        data = evaluator.source.parent
-    return config.model_copy(update={"evaluator": evaluator.name, "data": data})
-
-
-def _same_terms(folder: RunFolder, engine: Engine) -> None:
-    """Refuse to go on under other terms: values could not be compared with those in the log."""
-    events = read_events(folder.events)[0] if folder.events.exists() else []
-    for event in events[:1]:
-        now = engine.terms()
-        other = [f"{key} was {event[key]}, is {now[key]}" for key in now if event[key] != now[key]]
-        if other:
-            raise ConfigError(f"{folder.path.name} began under other terms: {'; '.join(other)}; restore them to resume")
 
 
 def _with_folder(
@@ -348,48 +286,3 @@ def _with_folder(
         config, space, evaluation, log,
         folder=folder, models=models, memory=memory, listeners=listeners, imported=imported, ask=ask,
     )  # fmt: skip
-
-
-def _from_anywhere(config: Config) -> Config:
-    """Make the paths absolute and name the space, so that the run can be resumed from another folder."""
-    changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
-    changes["space"] = named_space(config.space, config.task)
-    if config.task.startswith("table:"):
-        changes["task"] = f"table:{_absolute(config.task.removeprefix('table:'), '--task')}"
-    path, colon, name = config.space.rpartition(":")
-    if colon and path.endswith(".py"):
-        changes["space"] = f"{_absolute(path, '--space')}:{name}"
-    changes["source"] = tuple(
-        str(_absolute(source, "--from")) if os.path.isfile(os.path.join(source, "run.json")) else source
-        for source in config.source
-    )
-    if config.principles_file is not None:
-        changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
-    return config.model_copy(update=changes)
-
-
-def _absolute(path: str, flag: str) -> Path:
-    try:
-        return Path(path).expanduser().resolve()
-    except (RuntimeError, ValueError, OSError) as error:  # an unknown ~user, a NUL, a name that is too long
-        raise ConfigError(f"{flag} {path[:200]!r}: expected a path, got one that cannot be used ({error})") from error
-
-
-def _imported(config: Config, space: Space) -> Imported | None:
-    if config.principles_file is None:
-        return None
-    if not config.principles:
-        raise ConfigError(
-            "--principles FILE starts from principles and --no-principles has none; leave out one of them"
-        )
-    from nas_agent.tools.principle_files import read_for
-
-    return read_for(config.principles_file, space)
-
-
-def _evaluation(config: Config, space: Space) -> Evaluation:
-    from nas_agent.tools.evaluators.resolve import load_evaluation
-
-    return load_evaluation(
-        config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
-    )

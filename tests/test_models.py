@@ -12,8 +12,9 @@ import pytest
 
 from nas_agent.agents import models
 from nas_agent.agents.chat import CUT, ChatModel, RecordedModel
+from nas_agent.agents.langchain_model import LangChainModel
 from nas_agent.agents.learner import LanguageModelLearner
-from nas_agent.agents.models import LangChainModel, prices, resolve
+from nas_agent.agents.models import prices, resolve
 from nas_agent.agents.replies import LessonReply, read_reply, strict_schema
 from nas_agent.errors import MissingExtra, ModelError
 from nas_agent.spaces.nasbench201 import NasBench201

@@ -2,7 +2,7 @@
 
 What it says is checked here: only architectures that can be measured, are new and obey the active principles are
 accepted. The others are counted by kind and told back with the next question. The search decides when to ask and
-which of the accepted ones are measured (graphs/search.py).
+which of the accepted ones are measured (graphs/rounds.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,72 @@
+"""What a configuration becomes before a search begins: paths that hold anywhere, an evaluation, a file's principles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from nas_agent.config import Config
+from nas_agent.errors import ConfigError
+from nas_agent.spaces import Space
+from nas_agent.tools.benchmarks.registry import named_space
+from nas_agent.tools.evaluators.base import Evaluation
+from nas_agent.tools.principle_files import Imported
+
+
+def from_anywhere(config: Config) -> Config:
+    """Make the paths absolute and name the space, so that the run can be resumed from another folder."""
+    changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
+    changes["space"] = named_space(config.space, config.task)
+    if config.task.startswith("table:"):
+        changes["task"] = f"table:{_absolute(config.task.removeprefix('table:'), '--task')}"
+    path, colon, name = config.space.rpartition(":")
+    if colon and path.endswith(".py"):
+        changes["space"] = f"{_absolute(path, '--space')}:{name}"
+    changes["source"] = tuple(
+        str(_absolute(source, "--from")) if os.path.isfile(os.path.join(source, "run.json")) else source
+        for source in config.source
+    )
+    if config.principles_file is not None:
+        changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
+    return config.model_copy(update=changes)
+
+
+def _absolute(path: str, flag: str) -> Path:
+    try:
+        return Path(path).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:  # an unknown ~user, a NUL, a name that is too long
+        raise ConfigError(f"{flag} {path[:200]!r}: expected a path, got one that cannot be used ({error})") from error
+
+
+def frozen(config: Config, evaluation: Evaluation) -> Config:
+    """Write down what `auto` found, so that a resumed run measures as it began or not at all."""
+    from nas_agent.tools.evaluators.table import TableEvaluator
+
+    evaluator = evaluation.evaluator
+    data = config.data
+    if isinstance(evaluator, TableEvaluator) and not config.task.startswith("table:"):
+        data = evaluator.source.parent
+    return config.model_copy(update={"evaluator": evaluator.name, "data": data})
+
+
+def imported_principles(config: Config, space: Space) -> Imported | None:
+    """Read the file that `--principles` names, checked against the space; ConfigError under `--no-principles`."""
+    if config.principles_file is None:
+        return None
+    if not config.principles:
+        raise ConfigError(
+            "--principles FILE starts from principles and --no-principles has none; leave out one of them"
+        )
+    from nas_agent.tools.principle_files import read_for
+
+    return read_for(config.principles_file, space)
+
+
+def evaluation_of(config: Config, space: Space) -> Evaluation:
+    """Load what measures the configured task."""
+    from nas_agent.tools.evaluators.resolve import load_evaluation
+
+    return load_evaluation(
+        config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
+    )
