@@ -12,7 +12,6 @@ for proposal in search.ask():
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +81,8 @@ class Search:
         space: a name that the command line knows, or a Space; "auto" is the one in which the task was measured.
         evaluation: what measures, instead of the one that the configuration names.
         model: a chat model for every role, instead of those that `llm` names.
-        memory: where to recall from and what to hand the finished search to.
+        memory: where to recall from and what to hand the finished search to; with one, it decides what is
+            recalled, and `source` must be empty.
         listeners: are called with each new event.
         settings: the fields of `nas_agent.config.Config`.
 
@@ -111,6 +111,7 @@ class Search:
         if evaluation is None:
             assert isinstance(task, Task)
             evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
+        memory = _recollection(config, evaluation.task, built, memory)
         models = roles.models(config) if model is None else roles.playing(config, model)
         self._engine = Engine(
             config,
@@ -350,8 +351,19 @@ def _with_folder(
     )  # fmt: skip
 
 
+def _recollection(config: Config, task: Task, space: Space, memory: Recollection | None) -> Recollection | None:
+    """Return what a search in memory recalls from: the caller's memory, or the sources that are named."""
+    if not config.source:
+        return memory
+    if memory is not None:
+        raise ConfigError("source and memory: a memory decides itself what is recalled; leave out one of the two")
+    from nas_agent.tools.recollection import without_memory
+
+    return without_memory(config, task, space)
+
+
 def _from_anywhere(config: Config) -> Config:
-    """Make the paths absolute and name the space, so that the run can be resumed from another folder."""
+    """Make the paths absolute, name the space and the runs, so that the run can be resumed later, from elsewhere."""
     changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
     changes["space"] = named_space(config.space, config.task)
     if config.task.startswith("table:"):
@@ -359,10 +371,10 @@ def _from_anywhere(config: Config) -> Config:
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
-    changes["source"] = tuple(
-        str(_absolute(source, "--from")) if os.path.isfile(os.path.join(source, "run.json")) else source
-        for source in config.source
-    )
+    if config.source:
+        from nas_agent.tools.sources import pinned
+
+        changes["source"] = tuple(pinned(source) for source in config.source)
     if config.principles_file is not None:
         changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)
