@@ -83,7 +83,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
             f"{first} - {second}": {
                 goal: difference.to_dict() | {"decided": difference.decided}
                 for goal, value in goals.items()
-                if (difference := _sooner(task, value, *(comparison.traces[a] for a in (first, second)), budget))
+                if (difference := _sooner(task, value, comparison.traces[first], comparison.traces[second], budget))
             }
             for first, second in CONTRASTS
             if first in comparison.traces and second in comparison.traces
