@@ -102,7 +102,7 @@ class Store:
         self.delete([run for run, about in self.runs().items() if not about["complete"]])
 
     def elites(self, runs: Mapping[str, Json], most: int | None = None) -> list[Elite]:
-        """Return the `most` best of each of these runs, for each way of obtaining values; None: all, the bad ones too."""
+        """Return the `most` best of each of these runs, for each way of obtaining values; None: all of them."""
         held = {run: about["measured"] + about["predicted"] for run, about in runs.items()}
         wanted = {run: held[run] if most is None else most * about["groups"] for run, about in runs.items()}
         ids = [f"{run}/a{place}" for run, number in wanted.items() for place in range(number)]

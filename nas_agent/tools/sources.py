@@ -105,7 +105,9 @@ def table_items(evaluation: Evaluation, space: Space, target: Target) -> list[Js
     task, evaluator = evaluation.task, evaluation.evaluator
     same_space = space.name == target.space.name
     label = task.name if same_space else f"{space.name}:{task.name}"
-    read = f"from {label}: the best {len(best)} of {of:,} ({evaluator.name}, {evaluator.fidelity}), no other row read"
+    read = (
+        f"from {label}: the best {len(best)} of {of:,} rows ({evaluator.name}, {evaluator.fidelity}), no other row read"
+    )
     refused = _sense(space, evaluator.pool(), [measured.architecture for measured in best])
     source = RecalledSource(
         name=label,
@@ -125,9 +127,11 @@ def table_items(evaluation: Evaluation, space: Space, target: Target) -> list[Js
     )
     if refused:
         return [source.to_dict()]
-    shown = [_shown(source, row) for row in source.rows[:SHOWN] if same_space]
-    items = [*shown, *_common_principles(evaluation, space, best, target, label)]
-    return [source.to_dict(), *(item.to_dict() for item in items)]
+    return [
+        source.to_dict(),
+        *(_shown(source, row).to_dict() for row in source.rows[:SHOWN] if same_space),
+        *(item.to_dict() for item in _common_principles(evaluation, space, best, target, label)),
+    ]
 
 
 def best_of(evaluation: Evaluation, number: int) -> tuple[list[Measured], int]:
