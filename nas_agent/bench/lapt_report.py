@@ -10,7 +10,7 @@ import numpy as np
 
 from nas_agent.bench.compare import Comparison
 from nas_agent.bench.document import RULES
-from nas_agent.bench.lapt import ARMS, REFERENCE, Pair
+from nas_agent.bench.lapt import ARMS, MODEL_ARMS, REFERENCE, Pair
 from nas_agent.bench.methods import Trace
 from nas_agent.bench.report import Sheet
 from nas_agent.bench.statistics import (
@@ -33,7 +33,7 @@ TOP = 0.001  # share of the cells that counts as the top
 BEST = 0.01
 
 
-def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
+def pair_document(pair: Pair, comparison: Comparison, rows: int, llm: str = "none") -> Json:
     """Compute every figure of one pair."""
     evaluation = comparison.evaluation
     task, values = evaluation.task, _values(evaluation)
@@ -43,6 +43,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
     return {
         "pair": pair.name,
         "rows": rows,
+        "llm": llm,
         "of": len(values),
         "budget": comparison.budget,
         "seeds": len(comparison.seeds),
@@ -58,6 +59,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
                 },
                 "value": {str(p): _spread(_best_at(task, runs, p)) for p in points},
                 "rank": {str(p): _spread(_ranks(task, cells, _best_at(task, runs, p))) for p in points},
+                "model": _asked(runs),
             }
             for name, runs in comparison.traces.items()
         },
@@ -72,6 +74,18 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
             if name != reference
         },
         "seconds": comparison.seconds,
+    }
+
+
+def _asked(runs: Sequence[Trace]) -> Json:
+    """Return what a language model was asked in all runs of an arm, and what that cost."""
+    costs = [trace.cost_usd for trace in runs]
+    known = [cost for cost in costs if cost is not None]
+    return {
+        "calls": sum(trace.model_calls for trace in runs),
+        "failures": sum(trace.model_failures for trace in runs),
+        "tokens": sum(trace.tokens for trace in runs),
+        "cost_usd": sum(known) if len(known) == len(costs) else None,
     }
 
 
@@ -161,13 +175,20 @@ def verdicts(documents: Sequence[Json]) -> list[str]:
             found[what].append(f"{doc['pair']} ({interval})")
         told = "; ".join(f"{what} on {len(pairs)}: {', '.join(pairs)}" for what, pairs in found.items() if pairs)
         lines.append(f"{documents[0]['reference']} against {arm}, evaluations to the optimum: {told}")
+    for doc in documents:
+        asked = {arm: doc["arms"][arm]["model"] for arm in MODEL_ARMS if arm in doc["arms"]}
+        lines += [
+            f"{arm} on {doc['pair']}: {model['failures']:,} questions to the model came to nothing"
+            for arm, model in asked.items()
+            if model["failures"] or not model["calls"]
+        ]
     return lines
 
 
 def sheets(documents: Sequence[Json], *, wide: bool = False) -> list[Sheet]:
     """One table for each goal and each point: a row an arm, a column a pair; `wide` gives intervals."""
     found = []
-    arms = [name for name in ARMS if any(name in doc["arms"] for doc in documents)]
+    arms = [name for name in (*ARMS, *MODEL_ARMS) if any(name in doc["arms"] for doc in documents)]
     header = ("arm", *(doc["pair"] for doc in documents))
     for goal in dict.fromkeys(goal for doc in documents for goal in doc["goals"]):
         rows = [(arm, *(_needed(doc, arm, goal) for doc in documents)) for arm in arms]
@@ -180,7 +201,19 @@ def sheets(documents: Sequence[Json], *, wide: bool = False) -> list[Sheet]:
     for quantity in ("evaluations to best 1 %", "evaluations to optimum", "value at 20", "rank at 50"):
         rows = [(f"- {arm}", *(_difference(doc, arm, quantity, wide) for doc in documents)) for arm in others]
         found.append(Sheet(f"{documents[0]['reference']} minus another arm, paired: {quantity}", header, tuple(rows)))
+    asking = [arm for arm in arms if arm in MODEL_ARMS]
+    if asking:
+        rows = [(arm, *(_spent(doc, arm) for doc in documents)) for arm in asking]
+        found.append(Sheet("Language model: calls, tokens and US dollars in all runs", header, tuple(rows)))
     return found
+
+
+def _spent(doc: Json, arm: str) -> str:
+    if arm not in doc["arms"]:
+        return "-"
+    model = doc["arms"][arm]["model"]
+    cost = "price not known" if model["cost_usd"] is None else f"{model['cost_usd']:.4f} USD"
+    return f"{model['calls']:,}, {model['tokens']:,}, {cost}"
 
 
 def _named(goal: str) -> str:
@@ -218,7 +251,8 @@ def _difference(doc: Json, arm: str, quantity: str, wide: bool) -> str:
 def markdown(documents: Sequence[Json], command: str) -> str:
     """Write the section of `docs/results.md`."""
     lines = ["```", command, "```", "", _heading(documents), ""]
-    lines += [f"- **{arm}**: {about}" for arm, about in ARMS.items() if any(arm in d["arms"] for d in documents)]
+    about = {**ARMS, **MODEL_ARMS}
+    lines += [f"- **{arm}**: {what}" for arm, what in about.items() if any(arm in d["arms"] for d in documents)]
     lines += [f"- {name}: {RULES[name]}" for name in ("duplicates", "censoring", "intervals")]
     for sheet in sheets(documents, wide=True):
         lines += ["", f"**{sheet.title}**", "", _row(sheet.header), _row(["---"] * len(sheet.header))]
@@ -231,7 +265,8 @@ def _heading(documents: Sequence[Json]) -> str:
     first = documents[0]
     return (
         f"{len(documents)} transfers, {first['seeds']} seeds, {first['budget']} evaluations; k = {first['rows']}: no "
-        f"arm reads more than the best {first['rows']} rows of a source; no language model; "
+        f"arm reads more than the best {first['rows']} rows of a source; "
+        f"{'no language model' if first['llm'] == 'none' else 'language model ' + first['llm']}; "
         f"values are {first['provenance']}."
     )
 
