@@ -119,7 +119,7 @@ def test_the_report_fits_the_terminal_and_tells_sources_principles_and_why_they_
 def test_a_principle_that_stands_is_not_said_to_wait(run: str) -> None:
     listed = answer("principles", "list", run)["principles"]
     waiting = [p for p in listed if p["status"] == "candidate" and p["author"].startswith("statistics (best 50 of ")]
-    assert 0 < len(waiting)
+    assert waiting
     assert call("principles", "list", run).stdout.count("waits: ") == len(waiting)
 
 

@@ -178,7 +178,8 @@ def verdicts(documents: Sequence[Json]) -> list[str]:
     for doc in documents:
         asked = {arm: doc["arms"][arm]["model"] for arm in MODEL_ARMS if arm in doc["arms"]}
         lines += [
-            f"{arm} on {doc['pair']}: {model['failures']:,} questions to the model came to nothing"
+            f"{arm} on {doc['pair']}: model calls {model['calls']:,}; "
+            f"questions that came to nothing {model['failures']:,}"
             for arm, model in asked.items()
             if model["failures"] or not model["calls"]
         ]

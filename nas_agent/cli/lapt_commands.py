@@ -101,7 +101,10 @@ def _ready(llm: str, made: list[dict[str, Callable[..., Method]]], budget: int, 
     config = make_config({"llm": roles.absolute(llm)})
     roles.models(config, prepared=True)
     calls = asking * (1 + (budget - 1) // config.adapt_every)
-    output.say(f"{llm}: {asking:,} runs ask it about {calls:,} times, more where replies need repair, less where the optimum is found")
+    output.say(
+        f"{llm}: {asking:,} runs ask it about {calls:,} times, more where replies need repair, "
+        "less where the optimum is found"
+    )
     return config.llm
 
 
