@@ -21,6 +21,7 @@ from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder
+from nas_agent.tools.source_story import told_sources
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ class Result:
     llm: Json
     why: str  # why the search ended
     seconds: float
+    sources: tuple[Json, ...] = ()  # what was read of each source, and what became of it
     pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `pending` is there only where something waits."""
+        """As plain JSON types; `sources` and `pending` are there only where there are some."""
         best: Json | None = None
         if self.best is not None:
             best = {
@@ -77,6 +79,7 @@ class Result:
             "llm": self.llm,
             "why": self.why,
             "seconds": self.seconds,
+            **({"sources": list(self.sources)} if self.sources else {}),
             **({"pending": list(self.pending)} if self.pending else {}),
         }
 
@@ -259,5 +262,6 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         llm=journal.model_use.to_dict(),
         why=str(finished.get("why", WAITING if waiting else "")),
         seconds=seconds,
+        sources=tuple(told_sources(journal.log.events)),
         pending=waiting,
     )

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from nas_agent.cli.main import app
 from nas_agent.cli.progress import Progress
+from nas_agent.tools.benchmarks.registry import BENCHMARKS
 
 Json = dict[str, Any]
 
@@ -708,6 +709,24 @@ def test_doctor_names_keys_without_their_values(place: Place, monkeypatch: pytes
     assert {"python", "torch", "device", "data", "memory", "model keys", "tracing"} <= {
         check["name"] for check in document["checks"]
     }
+
+
+def test_doctor_tells_of_every_benchmark_and_a_broken_table_is_to_be_mended(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    checks = {check["name"]: check for check in answer("doctor")["checks"]}
+    for benchmark in BENCHMARKS:
+        assert checks[benchmark.title]["state"] == "note"
+        assert checks[benchmark.title]["detail"].startswith(f"no {benchmark.file}: ")
+    assert checks["data"]["detail"].startswith(f"0 of {len(BENCHMARKS)} benchmark tables in ")
+    (tmp_path / "nb101_20k.npz").write_text("no archive")
+    monkeypatch.setenv("NAS_AGENT_DATA", str(tmp_path))
+    result = call("doctor", "--json")
+    assert result.exit_code == 2
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert (checks["data"]["state"], checks["NAS-Bench-101"]["state"]) == ("ok", "mend")
+    assert "nb101_20k.npz cannot be used" in checks["NAS-Bench-101"]["detail"]
+    assert "NAS-Bench-101" in result.stderr
 
 
 def test_doctor_says_what_to_mend_and_exits_2(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 from nas_agent.errors import ConfigError
-from nas_agent.records import Failed, Task
+from nas_agent.records import Failed, Measured, Task
 from nas_agent.tools.embedding import CachedEmbedder, MiniLM
 from nas_agent.tools.memory import Memory
-from nas_agent.tools.recall import embed_notation, share
+from nas_agent.tools.recall import agreement_of, embed_notation, rank_outcomes, share
 from nas_agent.tools.remembered import (
+    Agreement,
+    RecalledSource,
     Remembered,
     RunRecord,
     recalled_from_dict,
@@ -96,6 +99,87 @@ def test_all_returns_the_same_task_first(memory: Memory) -> None:
     found = memory.recall(C100, "tiny", 1, 1, "all")
     assert [item.task for item in found] == ["cifar100", "cifar100"]
     assert found[0].why.startswith("from cifar100, the same task (similarity 1.00): rank 1 of 10 measured")
+
+
+def ranked_by(scores: Sequence[int]) -> list[Measured]:
+    return [measured(number, 50.0 + score) for number, score in enumerate(scores)]
+
+
+UP, DOWN = range(12), range(12, 0, -1)
+NEAR = Task("near", "natural colour images 32x32 of 10 kinds")  # by its words the nearest to cifar10
+FAR = Task("far", "grey handwritten letters 8x8")
+
+
+def near_and_far(tmp_path: Path, own: bool) -> Memory:
+    """The task whose words are near ranks architectures as cifar10 does not, the other one as it does."""
+    memory = Memory(tmp_path / "memory", Words())
+    memory.remember(record("near", NEAR, ranked_by(DOWN)))
+    memory.remember(record("far", FAR, ranked_by(UP)))
+    if own:
+        memory.remember(record("own", C10, ranked_by(UP)))
+    return memory
+
+
+def names(found: Sequence[object]) -> list[str]:
+    return list(dict.fromkeys(item.task for item in architectures(found)))
+
+
+def test_earlier_outcomes_of_the_task_order_the_others_where_they_may_and_why_says_so(tmp_path: Path) -> None:
+    memory = near_and_far(tmp_path, own=True)
+    judged = memory.recall(C10, "tiny", 6, 0, "others", judge_by_own=True)
+    assert names(judged) == ["far", "near"]
+    first, last = architectures(judged)[0].why, architectures(judged)[-1].why
+    assert first.startswith("from far, the nearest task (similarity ")
+    assert ", tau 1.00 with this task over 12 shared architectures): rank 1 of 12" in first
+    assert ", tau -1.00 with this task over 12 shared architectures)" in last
+    assert names(memory.recall(C10, "tiny", 9, 0, "all")) == ["cifar10", "far", "near"]
+
+
+def test_a_cold_search_learns_nothing_of_earlier_outcomes_of_its_task(tmp_path: Path) -> None:
+    with_own, without = near_and_far(tmp_path / "one", own=True), near_and_far(tmp_path / "two", own=False)
+    cold = with_own.recall(C10, "tiny", 6, 6, "others", k_rows=12)
+    assert cold == without.recall(C10, "tiny", 6, 6, "others", k_rows=12)
+    assert names(cold) == ["near", "far"]  # by description alone, and by how the two agree with each other
+    assert ", tau -1.00 with near over 12 shared architectures)" in architectures(cold)[-1].why
+
+
+def test_too_few_shared_architectures_or_ties_alone_tell_nothing(tmp_path: Path) -> None:
+    def agreement(here: Sequence[int], there: Sequence[int]) -> Agreement | None:
+        found = [rank_outcomes(record(name, C10, ranked_by(scores))) for name, scores in (("a", here), ("b", there))]
+        return agreement_of("cifar10", *found)
+
+    assert agreement(range(4), range(12)) is None
+    assert agreement([1] * 12, UP) is None
+    assert agreement(range(5), range(12)) == Agreement("cifar10", pytest.approx(1.0), 5)  # type: ignore[arg-type]
+
+
+def test_agreement_compares_scores_so_that_a_loss_and_an_accuracy_can_agree(tmp_path: Path) -> None:
+    loss = Task("loss", "a loss", "loss", "nats", maximise=False)
+    found = agreement_of(
+        "x", rank_outcomes(record("a", C10, ranked_by(UP))), rank_outcomes(record("b", loss, ranked_by(DOWN)))
+    )
+    assert found is not None
+    assert found.tau == pytest.approx(1.0)
+
+
+def test_of_many_tasks_those_that_rank_like_the_nearest_one_are_recalled(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory", Words())
+    memory.remember(record("n", NEAR, ranked_by(UP)))
+    for key, scores in {"a": DOWN, "b": DOWN, "c": UP, "d": UP}.items():
+        memory.remember(record(key, Task(key, "grey handwritten letters 8x8"), ranked_by(scores)))
+    assert names(memory.recall(C10, "tiny", 12, 0)) == ["near", "c", "d"]
+
+
+def test_a_source_from_memory_has_good_and_bad_rows_with_their_ranks_over_all_its_runs(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory", Words())
+    memory.remember(record("a", C100, [measured(n, 50.0 + n) for n in range(0, 60)]))
+    memory.remember(record("b", C100, [measured(n, 50.0 + n) for n in range(60, 90)]))
+    (source,) = [s for s in memory.recall(C10, "tiny", 5, 0, k_rows=10) if isinstance(s, RecalledSource)]
+    assert [row.rank for row in source.rows] == [1, 2, 3, 4, 5, 6, 27, 48, 69, 90]
+    assert [row.value for row in source.rows] == [140.0 - row.rank for row in source.rows]
+    assert (source.of, source.best_only) == (90, False)
+    (small,) = [s for s in memory.recall(C10, "tiny", 5, 0, k_rows=50) if isinstance(s, RecalledSource)]
+    assert len(small.rows) == 50
 
 
 def test_none_an_empty_memory_and_a_memory_of_the_same_task_only_ask_no_model(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -180,6 +181,21 @@ def test_the_command_ranks_an_answer_among_the_embedded_benchmark(served: Server
     assert code == 0
     assert f"{document['rank']:,} of 6,466" in out
     assert "with no evidence: " in out
+
+
+def test_the_command_takes_the_settings_of_a_model(served: Server, tmp_path: Path) -> None:
+    llm = f"{served.url}#tiny"
+    assert call("--llm", llm, "--evaluator", "embedded", "--set", "temperature=0.5", "--json")[0] == 0
+    assert served.asked[-1]["temperature"] == 0.5
+    code, _, error = call("--llm", f"hf:{tmp_path}", "--evaluator", "embedded", "--set", "hf_dtype=float8")
+    assert (code, len(error.strip().splitlines())) == (2, 1)
+    assert "hf_dtype" in error
+
+
+def test_the_command_asks_no_network_when_it_is_offline(monkeypatch: pytest.MonkeyPatch, served: Server) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert call("--llm", f"{served.url}#tiny", "--evaluator", "embedded", "--offline", "--json")[0] == 0
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
 @pytest.mark.parametrize(("task", "rank"), [("cifar100", 1), ("cifar10", 3), ("ImageNet16-120", 12)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from nas_agent import Search
 from nas_agent.config import load_config, make_config, to_toml
 from nas_agent.errors import ConfigError
 from nas_agent.principles.constraint import constraint_from_dict
@@ -20,10 +22,12 @@ from nas_agent.spaces import CategoricalSpace, Decision
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator
+from nas_agent.tools.home import home
 from nas_agent.tools.memory import Memory
-from nas_agent.tools.recollection import RunMemory, check_source
+from nas_agent.tools.recollection import Frozen, RunMemory, check_source
 from nas_agent.tools.remembered import RecalledSource, recalled_from_dict
-from nas_agent.tools.sources import Target, best_of, read_sources, table_items, target_of
+from nas_agent.tools.run_folder import RunFolder, register
+from nas_agent.tools.sources import Target, best_of, pinned, read_sources, table_items, target_of
 from nas_agent.tools.table_files import Columns
 from nas_agent.tools.tables import BenchmarkTable
 from tests.memories import Words
@@ -101,7 +105,7 @@ def test_no_more_rows_of_a_table_are_read_than_allowed_and_why_says_how_many(row
     assert [row.rank for row in source.rows] == list(range(1, rows + 1))
     assert named_in(items) <= {row.architecture.id for row in source.rows}
     assert (source.of, source.best_only, source.refused) == (600, True, "")
-    assert source.why == f"from other-toy: the best {rows} of 600 (table, 9 epochs), no other row read"
+    assert source.why == f"from other-toy: the best {rows} of 600 rows (table, 9 epochs), no other row read"
     shown = [item for item in items if item["kind"] == "architecture"]
     assert [item["rank"] for item in shown] == list(range(1, min(rows, 10) + 1))
     assert [item["why"] for item in shown[:1]] == [f"{source.why}; this is its rank 1"]
@@ -142,11 +146,28 @@ def test_a_table_whose_labels_make_no_sense_is_refused_and_teaches_nothing() -> 
     assert senseless[0][0]["why"].endswith("no other row read")
 
 
+class Corner(Diary):
+    """Values without sense for a corner of the space, whose architectures resemble each other all the same."""
+
+    def pool(self) -> Sequence[Architecture] | None:
+        return [a for a in Toy().enumerate() or () if a.text.startswith("layer_0=wide,layer_1=wide,")]
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+        return Measured(architecture, Random(architecture.id).uniform(0, 100), "made up", 0.0, seed, self.name)
+
+
+def test_the_best_are_compared_with_what_is_listed_not_with_the_whole_space() -> None:
+    found = replace(evaluation(Corner()), task=OTHER)
+    (source,) = [item for item in table_items(found, Toy(), target(rows=20)) if item["kind"] == "source"]
+    assert source["of"] == 64
+    assert "no more in common than random ones" in source["refused"]
+
+
 def test_of_a_table_of_another_space_only_translated_principles_are_taken() -> None:
     found, _ = tabled(Elsewhere())
     items = table_items(found, Elsewhere(), target())
-    # These decisions are on nothing that two spaces could share.
-    assert items == []
+    # These decisions are on nothing that two spaces could share; what was read is told all the same.
+    assert [(item["kind"], item["space"], len(item["rows"])) for item in items] == [("source", "elsewhere", 50)]
 
 
 def test_an_evaluator_that_cannot_list_its_architectures_is_refused_in_one_line() -> None:
@@ -225,8 +246,9 @@ class Mine(NasBench201):
 def test_the_task_itself_is_no_source_in_a_users_variant_of_the_space_either(data: Path) -> None:
     with pytest.raises(ConfigError, match=r"^--from cifar100: this is the task itself"):
         asked(data, "cifar100", space=Mine())
-    kinds = {item["kind"] for item in asked(data, "cifar10", space=Mine())}
-    assert kinds == {"principle"}  # rows of another space are no rows of this one
+    items = asked(data, "cifar10", space=Mine())
+    assert {item["kind"] for item in items} == {"source", "principle"}
+    assert items[0]["space"] == "nb201"  # rows of another space are no rows of this one
 
 
 MEANINGS = tuple(replace(operation, name=f"my_{operation.name}") for operation in NasBench201.operations)
@@ -243,8 +265,9 @@ class Cells(CategoricalSpace):
 
 def test_a_task_of_the_same_name_in_another_space_is_another_task(data: Path) -> None:
     items = asked(data, "cifar100", space=Cells())
-    assert {item["kind"] for item in items} == {"principle"}
-    for item in items:
+    assert (items[0]["kind"], items[0]["space"], items[0]["name"]) == ("source", "nb201", "nb201:cifar100")
+    assert {item["kind"] for item in items[1:]} == {"principle"}
+    for item in items[1:]:
         constraint_from_dict(item["principle"]["constraint"]).check(Cells().decisions)
         assert item["why"].startswith("translated from '")
         assert "of space nb201: " in item["why"]
@@ -312,6 +335,55 @@ def test_sources_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert {source.task for source in sources_of(items)} == {"other-toy"}
 
 
+def test_a_run_that_is_named_is_written_down_by_its_path_and_last_means_then_what_it_meant_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = finished(tmp_path, budget=12)
+    settings = config(tmp_path / "runs", budget=4, source=("last", Path(first).name, Path(first).name[-6:]))
+    asking = RunFolder(Path(start(settings, evaluation=evaluation()).run or ""))
+    assert asking.config().source == (first, first, first)
+    finished(tmp_path, budget=20)
+    again = RunMemory(asking.config(), TASK, Toy(), asking.path, Memory(tmp_path / "none", Words())).recall()
+    assert [source.of for source in sources_of(again)] == [12]
+
+
+def test_a_task_that_is_named_stays_a_task(data: Path, tmp_path: Path) -> None:
+    assert [pinned(name) for name in ("cifar10", "nb201:cifar10", "memory")] == ["cifar10", "nb201:cifar10", "memory"]
+
+
+def test_a_name_of_several_runs_is_one_line(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        folder = tmp_path / place / "20260101-000000-toy-abcdef"
+        shutil.copytree(finished(tmp_path, budget=3), folder)
+        register(home(), RunFolder(folder))
+    with pytest.raises(ConfigError, match=r"^--from abcdef: 'abcdef' means several runs: [^\n]*$"):
+        start(config(tmp_path / "runs", source=("abcdef",)), evaluation=evaluation())
+
+
+def test_a_search_in_memory_uses_the_runs_and_tasks_that_are_named(tmp_path: Path) -> None:
+    run = finished(tmp_path, budget=30)
+    search = Search(TASK, space=Toy(), evaluation=evaluation(), budget=4, source=(run,))
+    search.run()
+    begun = [event["proposal"]["author"] for event in search.journal.log.events if event["type"] == "proposal"]
+    assert begun[:3] == ["best of other-toy"] * 3
+    told = search.result().to_dict()["sources"]
+    assert [(each["name"], each["rows"], each["of"]) for each in told] == [("other-toy", 30, 30)]
+    asking = Search(TASK, space=Toy(), budget=4, source=(run,))  # by ask and tell as well
+    assert {proposal.author for proposal in asking.ask()} == {"best of other-toy"}
+
+
+def test_a_search_in_memory_refuses_sources_that_it_cannot_use(tmp_path: Path) -> None:
+    def search(**settings: object) -> Search:
+        return Search(TASK, space=Toy(), evaluation=evaluation(), **settings)  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigError, match=r"^--from nowhere: expected a task [^\n]*$"):
+        search(source="nowhere")
+    with pytest.raises(ConfigError, match=r"^source 'memory': this search has none; [^\n]*$"):
+        search(source="memory")
+    with pytest.raises(ConfigError, match=r"^source and memory: [^\n]*; leave out one of the two$"):
+        search(source="nowhere", memory=Frozen([]))
+
+
 def test_a_run_is_never_its_own_source(tmp_path: Path) -> None:
     run = Path(finished(tmp_path, task=TASK))
     memory = Memory(tmp_path / "no memory", Words())
@@ -323,8 +395,6 @@ def test_a_run_is_never_its_own_source(tmp_path: Path) -> None:
 def remembering(tmp_path: Path) -> Memory:
     memory = Memory(tmp_path / "memory", Words())
     settings = config(tmp_path, budget=20)
-    from nas_agent import Search
-
     writer = RunMemory(settings, OTHER, Toy(), tmp_path / "earlier", memory)
     Search(OTHER, space=Toy(), evaluation=replace(evaluation(), task=OTHER), budget=20, memory=writer).run()
     return memory
@@ -338,8 +408,11 @@ def test_memory_is_asked_by_name_beside_other_sources_and_only_then(tmp_path: Pa
     assert [source.of for source in sources_of(alone)] == [20]
     assert alone == recalled(tmp_path, memory=memory, recall="others")  # which is what happens without --from
     assert [source.of for source in sources_of(recalled(tmp_path, run, memory=memory, recall="others"))] == [12]
-    few = recalled(tmp_path, "memory", memory=memory, recall="others", source_rows=4)
-    assert [len(source.rows) for source in sources_of(few)] == [4]
+    (few,) = sources_of(recalled(tmp_path, "memory", memory=memory, recall="others", source_rows=4))
+    assert [row.rank for row in few.rows[:2]] == [1, 2]
+    assert (len(few.rows), few.rows[-1].rank, few.of) == (4, 20, 20)  # good and bad, as of a run
+    assert few.why.startswith("from other-toy, the nearest task (similarity ")
+    assert few.why.endswith("): 4 of 20 architectures measured on other-toy")
 
 
 def test_memory_by_name_and_switched_off_contradict_each_other(tmp_path: Path) -> None:

@@ -16,15 +16,17 @@ from nas_agent.run import NoTestSplit, Search
 from nas_agent.tools.evaluators.base import Evaluation
 
 if TYPE_CHECKING:
+    from nas_agent.agents.chat import ChatModel
     from nas_agent.tools.embedding import Embedder
     from nas_agent.tools.memory import Memory
 
 
 @dataclass(frozen=True)
 class Agent:
-    """`nas_agent.Search` without a run folder; `settings` are fields of the configuration."""
+    """`nas_agent.Search` without a run folder; `settings` are fields of the configuration, `llm` names its model."""
 
     settings: tuple[tuple[str, Any], ...] = ()
+    llm: str = "none"
 
     def run(self, problem: Problem, seed: int, budget: int) -> Trace:
         """Search once, from a cold start."""
@@ -38,6 +40,7 @@ class Agent:
             problem.task,
             space=problem.space,
             evaluation=evaluation,
+            model=_model(self.llm),
             memory=memory,
             budget=budget,
             seed=seed,
@@ -46,7 +49,20 @@ class Agent:
         with suppress(BudgetSpent):  # the run was to end at the optimum
             search.run()
         use = search.journal.model_use
-        return meter.trace(model_calls=use.calls, tokens=use.input_tokens + use.output_tokens)
+        return meter.trace(
+            model_calls=use.calls,
+            model_failures=sum(event["type"] == "model_failure" for event in search.journal.log.events),
+            tokens=use.input_tokens + use.output_tokens,
+            cost_usd=use.cost_usd,
+        )
+
+
+@lru_cache(maxsize=1)
+def _model(llm: str) -> ChatModel | None:
+    """One model a worker: weights are loaded once, not for each run."""
+    from nas_agent.agents.models import resolve
+
+    return resolve(llm)
 
 
 @lru_cache(maxsize=1)

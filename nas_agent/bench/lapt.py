@@ -166,12 +166,20 @@ ARMS: dict[str, str] = {
     "evolution": "regularised evolution",
     "random": "random search",
 }
+MODEL_ARMS: dict[str, str] = {
+    "transfer, model": "transfer, and a language model that learns principles",
+    "transfer, model, anonymised": "the same, where the model sees neutral labels instead of names",
+    "agent, model": "no source, and the language model",
+}
 REFERENCE = "transfer"
 
 
-def arms(pair: Pair, rows: int, names: Sequence[str] | None = None) -> dict[str, Callable[..., Method]]:
+def arms(
+    pair: Pair, rows: int, names: Sequence[str] | None = None, llm: str = "none"
+) -> dict[str, Callable[..., Method]]:
     """Return what each arm is made by; across spaces those that need shared architectures are left out."""
     source = pair.source
+    _check_names(names or (), llm)
     made: dict[str, Callable[..., Method]] = {
         "transfer": _Make(Transfer(source=source, rows=rows)),
         "principles only": _Make(Transfer(source=source, rows=rows, take="principles")),
@@ -189,10 +197,22 @@ def arms(pair: Pair, rows: int, names: Sequence[str] | None = None) -> dict[str,
     if pair.source.space != pair.target.space:
         shared = ("principles only", "outcomes only", "counting agent", "shuffled principles", "replay + evolution")
         made = {name: make for name, make in made.items() if name not in (*shared, "counting + evolution")}
-    unknown = [name for name in names or () if name not in ARMS]
-    if unknown:
-        raise ConfigError(f"--arms: expected some of {', '.join(ARMS)}, got {', '.join(unknown)}")
+    if llm != "none":
+        hidden = (("anonymise", True),)
+        made["transfer, model"] = _Make(Transfer(source=source, rows=rows, llm=llm))
+        made["transfer, model, anonymised"] = _Make(Transfer(source=source, rows=rows, llm=llm, settings=hidden))
+        made["agent, model"] = _Make(Agent(llm=llm))
     return {name: make for name, make in made.items() if not names or name in names}
+
+
+def _check_names(names: Sequence[str], llm: str) -> None:
+    unknown = [name for name in names if name not in ARMS and name not in MODEL_ARMS]
+    if unknown:
+        known = "; ".join([*ARMS, *MODEL_ARMS])
+        raise ConfigError(f"--arms: expected some of these, with ';' between them: {known}; got {'; '.join(unknown)}")
+    asking = [name for name in names if name in MODEL_ARMS]
+    if asking and llm == "none":
+        raise ConfigError(f"--arms {asking[0]}: needs a language model; add e.g. --llm openai:gpt-4o-mini")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nas_agent.bench.compare import Comparison
 from nas_agent.bench.document import RULES
-from nas_agent.bench.lapt import ARMS, REFERENCE, Pair
+from nas_agent.bench.lapt import ARMS, MODEL_ARMS, REFERENCE, Pair
 from nas_agent.bench.methods import Trace
 from nas_agent.bench.report import Sheet
 from nas_agent.bench.statistics import (
@@ -41,7 +41,7 @@ TOP = 0.001  # share of the cells that counts as the top
 BEST = 0.01
 
 
-def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
+def pair_document(pair: Pair, comparison: Comparison, rows: int, llm: str = "none") -> Json:
     """Compute every figure of one pair."""
     evaluation = comparison.evaluation
     task, values = evaluation.task, _values(evaluation)
@@ -51,6 +51,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
     return {
         "pair": pair.name,
         "rows": rows,
+        "llm": llm,
         "of": len(values),
         "budget": comparison.budget,
         "seeds": len(comparison.seeds),
@@ -66,6 +67,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
                 },
                 "value": {str(p): _spread(_best_at(task, runs, p)) for p in points},
                 "rank": {str(p): _spread(_ranks(task, cells, _best_at(task, runs, p))) for p in points},
+                "model": _asked(runs),
             }
             for name, runs in comparison.traces.items()
         },
@@ -89,6 +91,18 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
             if first in comparison.traces and second in comparison.traces
         },
         "seconds": comparison.seconds,
+    }
+
+
+def _asked(runs: Sequence[Trace]) -> Json:
+    """Return what a language model was asked in all runs of an arm, and what that cost."""
+    costs = [trace.cost_usd for trace in runs]
+    known = [cost for cost in costs if cost is not None]
+    return {
+        "calls": sum(trace.model_calls for trace in runs),
+        "failures": sum(trace.model_failures for trace in runs),
+        "tokens": sum(trace.tokens for trace in runs),
+        "cost_usd": sum(known) if len(known) == len(costs) else None,
     }
 
 
@@ -193,13 +207,21 @@ def verdicts(documents: Sequence[Json]) -> list[str]:
         lines.append(
             f"{name}: saves on {len(saved)}, no measurable gain on {rest}, COSTS on {len(cost)} of {len(rows)}"
         )
+    for doc in documents:
+        asked = {arm: doc["arms"][arm]["model"] for arm in MODEL_ARMS if arm in doc["arms"]}
+        lines += [
+            f"{arm} on {doc['pair']}: model calls {model['calls']:,}; "
+            f"questions that came to nothing {model['failures']:,}"
+            for arm, model in asked.items()
+            if model["failures"] or not model["calls"]
+        ]
     return lines
 
 
 def sheets(documents: Sequence[Json], *, wide: bool = False) -> list[Sheet]:
     """One table for each goal and each point: a row an arm, a column a pair; `wide` gives intervals."""
     found = []
-    arms = [name for name in ARMS if any(name in doc["arms"] for doc in documents)]
+    arms = [name for name in (*ARMS, *MODEL_ARMS) if any(name in doc["arms"] for doc in documents)]
     header = ("arm", *(doc["pair"] for doc in documents))
     for goal in dict.fromkeys(goal for doc in documents for goal in doc["goals"]):
         rows = [(arm, *(_needed(doc, arm, goal) for doc in documents)) for arm in arms]
@@ -216,11 +238,23 @@ def sheets(documents: Sequence[Json], *, wide: bool = False) -> list[Sheet]:
     if named:
         rows = [(name, *(_contrast(doc, name, wide) for doc in documents)) for name in named]
         found.append(Sheet("Other arms, paired: evaluations to the optimum", header, tuple(rows)))
+    asking = [arm for arm in arms if arm in MODEL_ARMS]
+    if asking:
+        rows = [(arm, *(_spent(doc, arm) for doc in documents)) for arm in asking]
+        found.append(Sheet("Language model: calls, tokens and US dollars in all runs", header, tuple(rows)))
     return found
 
 
 def _contrast(doc: Json, name: str, wide: bool) -> str:
     return _effect(doc["contrasts"].get(name, {}).get("optimum"), 1, wide)
+
+
+def _spent(doc: Json, arm: str) -> str:
+    if arm not in doc["arms"]:
+        return "-"
+    model = doc["arms"][arm]["model"]
+    cost = "price not known" if model["cost_usd"] is None else f"{model['cost_usd']:.4f} USD"
+    return f"{model['calls']:,}, {model['tokens']:,}, {cost}"
 
 
 def _named(goal: str) -> str:
@@ -261,7 +295,8 @@ def _effect(row: Json | None, digits: int, wide: bool) -> str:
 def markdown(documents: Sequence[Json], command: str) -> str:
     """Write the section of `docs/results.md`."""
     lines = ["```", command, "```", "", _heading(documents), ""]
-    lines += [f"- **{arm}**: {about}" for arm, about in ARMS.items() if any(arm in d["arms"] for d in documents)]
+    about = {**ARMS, **MODEL_ARMS}
+    lines += [f"- **{arm}**: {what}" for arm, what in about.items() if any(arm in d["arms"] for d in documents)]
     lines += [f"- {name}: {RULES[name]}" for name in ("duplicates", "censoring", "intervals")]
     for sheet in sheets(documents, wide=True):
         lines += ["", f"**{sheet.title}**", "", _row(sheet.header), _row(["---"] * len(sheet.header))]
@@ -274,7 +309,8 @@ def _heading(documents: Sequence[Json]) -> str:
     first = documents[0]
     return (
         f"{len(documents)} transfers, {first['seeds']} seeds, {first['budget']} evaluations; k = {first['rows']}: no "
-        f"arm reads more than the best {first['rows']} rows of a source; no language model; "
+        f"arm reads more than the best {first['rows']} rows of a source; "
+        f"{'no language model' if first['llm'] == 'none' else 'language model ' + first['llm']}; "
         f"values are {first['provenance']}."
     )
 

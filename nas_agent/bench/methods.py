@@ -45,7 +45,9 @@ class Trace:
     stopped: Stopped
     repeats: int = 0  # proposals that were known already: free, and not among `values`
     model_calls: int = 0  # calls of a language model
+    model_failures: int = 0  # questions to it that came to nothing
     tokens: int = 0  # read and written by it
+    cost_usd: float | None = 0.0  # None where its price is not known
     evaluation_seconds: float = field(default=0.0, compare=False)  # cost of the evaluations (a table's is simulated)
     wall_seconds: float = field(default=0.0, compare=False)  # spent in the method itself
     cpu_seconds: float = field(default=0.0, compare=False)  # likewise, of this process
@@ -148,7 +150,9 @@ class Meter:
         """Measure it; more is better, and minus infinity is a failed evaluation."""
         return self._score_of(self.evaluate(architecture, seed=self._seed))
 
-    def trace(self, *, model_calls: int = 0, tokens: int = 0) -> Trace:
+    def trace(
+        self, *, model_calls: int = 0, model_failures: int = 0, tokens: int = 0, cost_usd: float | None = 0.0
+    ) -> Trace:
         """Everything that was measured so far, and what the method itself cost."""
         outcomes = self.outcomes()
         stopped: Stopped = "optimum" if self._reached else "budget" if self.finished else "exhausted"
@@ -160,7 +164,9 @@ class Meter:
             stopped=stopped,
             repeats=self._repeats,
             model_calls=model_calls,
+            model_failures=model_failures,
             tokens=tokens,
+            cost_usd=cost_usd,
             evaluation_seconds=sum(outcome.seconds for outcome in outcomes),
             wall_seconds=time.perf_counter() - self._wall - self._outside_wall,
             cpu_seconds=time.process_time() - self._cpu - self._outside_cpu,

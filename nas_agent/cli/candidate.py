@@ -11,6 +11,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from nas_agent.cli.layout import Rows, effect, heading, picture, sections
+from nas_agent.cli.transfer_report import taken_from, taken_words
 from nas_agent.cli.wording import duration, number, plural, signed
 from nas_agent.records import Failed, Outcome
 
@@ -37,6 +38,7 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
         "arch": architecture.text,
         "evaluation": place,
         "author": proposal.get("author"),
+        "taken_from": taken_from(story, proposal.get("author"), architecture.id),
         "parents": [_parent(story, parent) for parent in proposal.get("parents", [])],
         "outside": proposal.get("outside"),
         "principles": [{"reference": ref, "text": story.version(ref).text} for ref in proposal.get("principles", [])],
@@ -85,6 +87,8 @@ def _parent(story: Story, identity: str) -> Json:
 
 def _proposed(data: Json, story: Story) -> str:
     lines = [f"by {data['author']}" if data["author"] else "by a process whose log was lost"]
+    if data["taken_from"] is not None:
+        lines = [taken_words(data["taken_from"])]
     if data["outside"]:
         lines[0] += ", in the outside share: it breaks a principle on purpose, so that a wrong one shows"
     for parent in data["parents"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from nas_agent.cli.output import AsJson
 
 if TYPE_CHECKING:
     from nas_agent.bench.lapt import Pair
+    from nas_agent.bench.methods import Method
 
 SPACES_APART = ("trans101-micro:class_scene", "trans101-micro:class_object", "trans101-micro:jigsaw", "nb101:cifar10")
 SCENES = ("class_scene", "class_object", "room_layout", "segmentsemantic", "normal", "autoencoder")
@@ -43,6 +45,10 @@ def lapt(
         str | None, typer.Option(metavar="A;B;...", help="Which arms (default: all); a wrong name lists them.")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, max=50, help="Rows that any arm reads of a source's table.")] = 50,
+    llm: Annotated[
+        str,
+        typer.Option(metavar="SPEC", help="Adds arms that ask this model, named as for run; a hf: one on each core."),
+    ] = "none",
     budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm: seeds 0, 1, ...")] = 50,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each core).")] = None,
@@ -61,17 +67,19 @@ def lapt(
     wanted = None if arms is None else [name.strip() for name in arms.split(";") if name.strip()]
     documents = []
     with output.quiet_stdout():
-        for pair in _pairs(suite, transfer, data):
+        pairs = _pairs(suite, transfer, data)
+        llm = _ready(llm, [make_arms(pair, rows, wanted, llm) for pair in pairs], budget, seeds)
+        for pair in pairs:
 
             def progress(step: Progress, name: str = pair.name) -> None:
                 if 4 * step.done // step.total > 4 * (step.done - 1) // step.total:
                     output.say(f"{name}: {step.done}/{step.total} runs done")
 
-            made = make_arms(pair, rows, wanted)
+            made = make_arms(pair, rows, wanted, llm)
             comparison = compare(
                 made, pair.target, seeds=range(seeds), budget=budget, jobs=jobs, stop_at_optimum=True, progress=progress
             )
-            documents.append(report.pair_document(pair, comparison, rows))
+            documents.append(report.pair_document(pair, comparison, rows, llm))
     command = shlex.join(["nas-agent", *sys.argv[1:]])
     if markdown is not None:
         write_text("--markdown", markdown, report.markdown(documents, command))
@@ -79,6 +87,25 @@ def lapt(
         output.document({"command": command, "transfers": documents, "verdicts": report.verdicts(documents)})
     else:
         output.answer(report.rich_report(documents))
+
+
+def _ready(llm: str, made: list[dict[str, Callable[..., Method]]], budget: int, seeds: int) -> str:
+    """See that the model can answer before hours of runs, and say about how often it will be asked."""
+    from nas_agent import roles
+    from nas_agent.bench.lapt import MODEL_ARMS
+    from nas_agent.config import make_config
+
+    asking = seeds * sum(name in MODEL_ARMS for arms in made for name in arms)
+    if llm == "none" or not asking:
+        return llm
+    config = make_config({"llm": roles.absolute(llm)})
+    roles.models(config, prepared=True)
+    calls = asking * (1 + (budget - 1) // config.adapt_every)
+    output.say(
+        f"{llm}: {asking:,} runs ask it about {calls:,} times, more where replies need repair, "
+        "less where the optimum is found"
+    )
+    return config.llm
 
 
 def _pairs(suite: str, transfers: list[str] | None, data: Path | None) -> list[Pair]:

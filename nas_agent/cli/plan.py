@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from nas_agent.cli.layout import Rows, heading, sections
+from nas_agent.cli.transfer_report import announced
 from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 LETTERS = 4  # characters of a prompt in a token, roughly, for English and code
+RECALL = {
+    "others": "from memory: what was found on the nearest other tasks",
+    "all": "from memory: what was found on the nearest tasks, this one included",
+    "none": "nothing",
+}
 REPLY = 800  # tokens of a reply, roughly
 
 
@@ -29,6 +35,8 @@ def make(config: Config) -> Json:
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.evaluators.resolve import load_evaluation
     from nas_agent.tools.recollection import check_source
+    from nas_agent.tools.source_story import read_of
+    from nas_agent.tools.sources import MEMORY
     from nas_agent.tools.surrogates import make_surrogate
 
     config = config.model_copy(update={"space": named_space(config.space, config.task)})
@@ -37,7 +45,7 @@ def make(config: Config) -> Json:
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )
     config = roles.settled(config)
-    check_source(config, found.task, space)
+    read = [item for item in check_source(config, found.task, space) if item["kind"] == "source"]
     imported = None
     if config.principles_file is not None:
         from nas_agent.tools.principle_files import read_for
@@ -63,6 +71,8 @@ def make(config: Config) -> Json:
         "imported": imported,
         "review": config.review,
         "recall": ", ".join(config.source) or config.recall,
+        "memory": None if config.source and MEMORY not in config.source else config.recall,
+        "sources": [read_of(item, space.name, found.evaluator.provenance) for item in read],
         "llm": _models_plan(config, space, found.task),
         "out": str(config.out),
         "writes": "nothing: this is a dry run",
@@ -85,13 +95,13 @@ def tell(planned: Json) -> list[RenderableType]:
         ),
         (
             "evaluations",
-            Text(f"{planned['evaluations']}, the first {planned['initial']} before the surrogate is asked"),
+            Text(f"{planned['evaluations']}, {_first(planned)} before the surrogate is asked"),
         ),
         ("candidates", Text(candidates)),
         ("generator", Text(planned["generator"])),
         ("surrogate", Text(planned["surrogate"] or "none: proposals are drawn by chance")),
         ("principles", Text(learns)),
-        ("recall", Text(planned["recall"])),
+        ("recall", Text(_recall_words(planned))),
         ("model", Text("none" if llm is None else _model_words(llm))),
         ("run folder", Text(f"would be made in {planned['out']}; this dry run writes nothing")),
     ]
@@ -104,6 +114,17 @@ def tell(planned: Json) -> list[RenderableType]:
         parts += ["", heading("The first prompt, with no outcomes to show yet")]
         parts += [Padding(Text(llm["first_prompt"], overflow="fold"), (0, 2))]
     return parts
+
+
+def _first(planned: Json) -> str:
+    used = [source for source in planned["sources"] if not source["refused"] and not source["unused"]]
+    return "the best few of the sources" if used else f"the first {planned['initial']}"
+
+
+def _recall_words(planned: Json) -> str:
+    """Say what would be read of each source, and whether memory would be asked."""
+    lines = [announced(source) for source in planned["sources"]]
+    return "\n".join([*lines, *([] if planned["memory"] is None else [RECALL[planned["memory"]]])])
 
 
 def _models_plan(config: Config, space: Space, task: Task) -> Json | None:

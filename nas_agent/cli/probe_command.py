@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def probe(
     llm: Annotated[
         str,
-        typer.Option(help="The model, as for run: openai:MODEL, PROVIDER:MODEL, http://HOST/v1#MODEL, hf:PATH."),
+        typer.Option(
+            help="The model, as for run: openai:MODEL, PROVIDER:MODEL, http://HOST/v1#MODEL, hf:REPO_OR_PATH."
+        ),
     ],
     space: Annotated[str, typer.Option(help="nb201, FILE.py:CLASS, or an installed space.")] = "nb201",
     task: Annotated[str, typer.Option(help="cifar100, cifar10, ImageNet16-120, or table:FILE.npz|csv.")] = "cifar100",

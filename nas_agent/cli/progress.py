@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from nas_agent.cli.wording import duration, number
+from nas_agent.cli.transfer_report import announced, left
+from nas_agent.cli.wording import duration, number, plural
+from nas_agent.tools.source_story import follow
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,7 +36,9 @@ class Progress:
         self._shown = True  # False once nobody reads stderr any more
         self._begun: float | None = None  # when this process had its first outcome
         self._past = 0  # evaluations that an earlier process made
+        self.started: Json = {}
         self.task: Json = {}
+        self.sources: dict[str, Json] = {}
         self.header = "starting"
         self.budget = 0
         self.done = 0
@@ -63,8 +67,11 @@ class Progress:
             self._print(self.header)
             self._print(event["note"])
             self._tell_imported(event.get("imported"))
-        elif event["type"] == "recalled" and event["items"]:
-            self._print(f"recalled {len(event['items'])} items; nas-agent show says which and why")
+        elif event["type"] == "recalled":
+            self._tell_recalled(event)
+        elif event["type"] == "sources":
+            for name in event["dropped"]:
+                self._print(left(name, event["why"], event["evaluations"]))
         if self._live is not None:
             return  # redrawn by its own clock
         if event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
@@ -77,6 +84,16 @@ class Progress:
         for note in imported["notes"]:
             self._print(f"note: {note}")
 
+    def _tell_recalled(self, event: Json) -> None:
+        for source in self.sources.values():
+            self._print(announced(source))
+        kinds = [item["kind"] for item in event["items"]]
+        counted = [plural(kinds.count(kind), kind) for kind in ("architecture", "principle") if kind in kinds]
+        if counted:
+            self._print(f"recalled {' and '.join(counted)}; nas-agent show says which and why")
+        if event["problem"]:
+            self._print(f"nothing was recalled: {event['problem']}")
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Take the panel away while somebody is asked."""
@@ -88,7 +105,10 @@ class Progress:
 
     def _take(self, event: Json) -> bool:
         match event["type"]:
+            case "recalled" | "sources":
+                follow(self.sources, event, self.started)
             case "started":
+                self.started = event
                 self.task, self.budget = event["task"], event["budget"]
                 self.header = (
                     f"{self.task['name']} on {event['space_name']}: {event['budget']} evaluations, "
@@ -149,6 +169,16 @@ class Progress:
         counts = [f"{statuses.count(s)} {s}" for s in ("active", "candidate", "retired") if s in statuses]
         return ", ".join(counts) or "none yet"
 
+    def _agreement(self) -> str:
+        """Say how far each source agrees with this task's outcomes, where that is known; 1 is as far as can be."""
+        told = []
+        for source in self.sources.values():
+            if source["refused"] or source["dropped"] is not None:
+                told.append(f"{source['name']} {'refused' if source['refused'] else 'dropped'}")
+            elif source["agreement"] is not None:
+                told.append(f"{source['name']} agrees {source['agreement']:.2f}")
+        return ", ".join(told)
+
     def _model(self) -> str:
         text = f"{self.calls} calls, {self.tokens:,} tokens"
         if self.cost:
@@ -189,7 +219,8 @@ class Progress:
             Text(f"{self.done}/{self.budget}", style="bold"),
             Text(self._left(), style="dim"),
         )
-        rows = [("best", self._best()), ("surrogate", self.surrogate), ("principles", self._counts())]
+        rows = [("best", self._best()), ("surrogate", self.surrogate), ("sources", self._agreement())]
+        rows.append(("principles", self._counts()))
         rows.append(("", self.last_change))
         if self.calls or self.model_failures:
             rows.append(("model", self._model()))

@@ -15,7 +15,9 @@ from rich.text import Text
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.output import short
 from nas_agent.cli.run_document import TOP, handle, resume_command
+from nas_agent.cli.transfer_report import recalled_text, sources_text
 from nas_agent.cli.wording import duration, number, plural, sparkline
+from nas_agent.principles.library import SO_IT_WAITS
 
 if TYPE_CHECKING:
     from nas_agent.cli.story import Story
@@ -30,7 +32,8 @@ DIFFERENCES = 3  # decisions in which an architecture may differ from the best a
 
 def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     """Return the report that follows a search: the best cell, what led to it, where it lies, what to do next."""
-    rows: Rows = [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
+    rows: Rows = [("sources", sources_text(list(story.sources.values())))] if story.sources else []
+    rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),
         "",
@@ -52,8 +55,10 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     parts += ["", *_best(story, space, console)]
     rows = _best_rows(story)
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
+    if story.sources:
+        rows.append(("sources", sources_text(list(story.sources.values()))))
     if story.recalled:
-        rows.append(("recalled", _recalled(story)))
+        rows.append(("recalled", recalled_text(story.recalled)))
     parts.append(sections(rows))
     if story.archive.measured:
         parts += ["", heading("Best architectures"), top_table(story, space)]
@@ -81,8 +86,17 @@ def principle_list(story: Story, principles: Iterable[Principle]) -> Table:
         style = {"active": "green", "retired": "dim"}.get(principle.status, "")
         grid.add_row(principle.reference, Text(principle.status, style=style), Text(principle.text))
         evidence = f"{effect(principle.evidence, story.task.unit)}; {counts(principle.evidence)}"
-        grid.add_row("", "", Text(evidence, style="dim"))
+        waits = _waits(story, principle)
+        grid.add_row("", "", Text(evidence + (f"\nwaits: {waits}" if waits else ""), style="dim"))
     return grid
+
+
+def _waits(story: Story, principle: Principle) -> str:
+    """Say why a principle that was taken over waits as a candidate; "" where none does."""
+    created = next((c for c in story.changes if c.principle.id == principle.id and c.action == "created"), None)
+    if principle.status != "candidate" or created is None or not created.why.endswith(SO_IT_WAITS):
+        return ""
+    return created.why.removesuffix(SO_IT_WAITS).rpartition("; ")[2]
 
 
 def top_table(story: Story, space: Space | None) -> Table:
@@ -255,12 +269,6 @@ def _curve(story: Story, width: int, unicode: bool) -> Text:
     shown = steps if len(steps) <= 6 else [steps[0], *steps[-5:]]
     reached = ", ".join(f"{number(curve[i], story.task.unit)} at {i + 1}" for i in shown)
     return Text(f"{drawn}\n{reached}")
-
-
-def _recalled(story: Story) -> Text:
-    kinds = [item["kind"] for item in story.recalled]
-    head = f"{plural(kinds.count('architecture'), 'architecture')}, {plural(kinds.count('principle'), 'principle')}"
-    return Text("\n".join([head, *(f"- {item['why']}" for item in story.recalled[:5])]))
 
 
 def _failures(story: Story) -> Parts:

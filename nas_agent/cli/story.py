@@ -12,6 +12,7 @@ from nas_agent.tools.archive import Archive
 from nas_agent.tools.event_log import read_events
 from nas_agent.tools.journal import ModelUse
 from nas_agent.tools.run_folder import RunFolder
+from nas_agent.tools.source_story import follow
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, PrincipleError)
 
@@ -76,7 +77,9 @@ class Story:
     places: dict[str, int] = field(default_factory=dict)  # architecture id -> its evaluation, from 1
     principles: dict[str, Principle] = field(default_factory=dict)  # the latest version of each
     changes: list[Change] = field(default_factory=list)
-    recalled: list[Json] = field(default_factory=list)
+    recalled: list[Json] = field(default_factory=list)  # architectures and principles
+    recalled_sources: list[Json] = field(default_factory=list)
+    sources: dict[str, Json] = field(default_factory=dict)  # what became of each source, by its name
     pending: dict[str, Change] = field(default_factory=dict)  # what waits for a person's answer
     model_use: ModelUse = field(default_factory=ModelUse)
     model_failures: list[str] = field(default_factory=list)
@@ -122,7 +125,12 @@ class Story:
                 for reference in dict(event["answers"]):
                     self.pending.pop(reference, None)
             case "recalled":
-                self.recalled = [{**item, "kind": item["kind"], "why": item["why"]} for item in event["items"]]
+                items = [{**item, "kind": item["kind"], "why": item["why"]} for item in event["items"]]
+                self.recalled = [item for item in items if item["kind"] != "source"]
+                self.recalled_sources = [item for item in items if item["kind"] == "source"]
+                follow(self.sources, event, self.started)
+            case "sources":
+                follow(self.sources, event, self.started)
             case "model_call":
                 self.model_use.add(event)
             case "model_failure":

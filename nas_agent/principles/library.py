@@ -21,6 +21,7 @@ from nas_agent.spaces.base import Decision
 
 ROOM = 64  # architectures that learned principles must leave together (LAPT's two options on six edges: 64)
 PERSON = "person"  # the author of principles that somebody planted
+SO_IT_WAITS = ", so it waits"  # ends why a principle that was taken over is a candidate
 CANDIDATE_LIFE = 40  # evaluations within which a candidate must find support
 
 
@@ -101,10 +102,10 @@ class Library:
             origin = given.origin if isinstance(given, Principle) else None
             principle = Principle(f"P{number}", 1, given.text, given.constraint, given.author, origin=origin)
             if doubt:
-                changes.append(Change("created", principle, f"{why}; {doubt}, so it waits", evaluations))
+                changes.append(Change("created", principle, f"{why}; {doubt}{SO_IT_WAITS}", evaluations))
                 continue
             if not satisfiable(self.decisions, [*constraints, given.constraint]):
-                waits = f"{why}; no architecture obeys it together with the active principles, so it waits"
+                waits = f"{why}; no architecture obeys it together with the active principles{SO_IT_WAITS}"
                 changes.append(Change("created", principle, waits, evaluations))
                 continue
             constraints.append(given.constraint)

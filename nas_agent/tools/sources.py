@@ -105,7 +105,9 @@ def table_items(evaluation: Evaluation, space: Space, target: Target) -> list[Js
     task, evaluator = evaluation.task, evaluation.evaluator
     same_space = space.name == target.space.name
     label = task.name if same_space else f"{space.name}:{task.name}"
-    read = f"from {label}: the best {len(best)} of {of:,} ({evaluator.name}, {evaluator.fidelity}), no other row read"
+    read = (
+        f"from {label}: the best {len(best)} of {of:,} rows ({evaluator.name}, {evaluator.fidelity}), no other row read"
+    )
     refused = _sense(space, evaluator.pool(), [measured.architecture for measured in best])
     source = RecalledSource(
         name=label,
