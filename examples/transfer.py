@@ -3,8 +3,8 @@
     python examples/transfer.py
 
 Without benchmark tables the values are those of the embedded benchmark, and predicted; with NAS_AGENT_DATA set they
-are measured. The second run is what `nas-agent run --task cifar100 --from cifar10` does: it leaves a run folder in `runs/`, and
-nothing in memory.
+are measured. The second run is what `nas-agent run --task cifar100 --from cifar10 --set memory=false` does: it leaves
+a run folder in `runs/`, and nothing in memory.
 """
 
 from __future__ import annotations
