@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ def from_anywhere(config: Config) -> Config:
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
-    changes["source"] = tuple(
-        str(_absolute(source, "--from")) if os.path.isfile(os.path.join(source, "run.json")) else source
-        for source in config.source
-    )
+    if config.source:
+        from nas_agent.tools.sources import pinned
+
+        changes["source"] = tuple(pinned(source) for source in config.source)
     if config.principles_file is not None:
         changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)

@@ -81,7 +81,8 @@ class Search:
         space: a name that the command line knows, or a Space; "auto" is the one in which the task was measured.
         evaluation: what measures, instead of the one that the configuration names.
         model: a chat model for every role, instead of those that `llm` names.
-        memory: where to recall from and what to hand the finished search to.
+        memory: where to recall from and what to hand the finished search to; with one, it decides what is
+            recalled, and `source` must be empty.
         listeners: are called with each new event.
         settings: the fields of `nas_agent.config.Config`.
 
@@ -110,6 +111,7 @@ class Search:
         if evaluation is None:
             assert isinstance(task, Task)
             evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
+        memory = _recollection(config, evaluation.task, built, memory)
         models = roles.models(config) if model is None else roles.playing(config, model)
         self._engine = Engine(
             config,
@@ -286,3 +288,14 @@ def _with_folder(
         config, space, evaluation, log,
         folder=folder, models=models, memory=memory, listeners=listeners, imported=imported, ask=ask,
     )  # fmt: skip
+
+
+def _recollection(config: Config, task: Task, space: Space, memory: Recollection | None) -> Recollection | None:
+    """Return what a search in memory recalls from: the caller's memory, or the sources that are named."""
+    if not config.source:
+        return memory
+    if memory is not None:
+        raise ConfigError("source and memory: a memory decides itself what is recalled; leave out one of the two")
+    from nas_agent.tools.recollection import without_memory
+
+    return without_memory(config, task, space)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints every figure of docs/results.md anew, into docs/results/ (needs NAS_AGENT_DATA; about an hour on two cores).
+# Prints every figure of docs/results.md anew, into docs/results/ (needs NAS_AGENT_DATA; about three hours on two cores).
 set -eu
-: "${NAS_AGENT_DATA:?set it to the folder that holds nb201.npz}"
+: "${NAS_AGENT_DATA:?set it to the folder that holds nb201.npz and the other tables}"
 mkdir -p docs/results docs/images
 for task in cifar100 cifar10 ImageNet16-120; do
     nas-agent bench --task "$task" --budget 200 --seeds 50 \
@@ -11,8 +11,12 @@ for task in cifar100 cifar10 ImageNet16-120; do
         --methods agent,agent-no-principles,agent-no-surrogate --markdown "docs/results/$task-ablations.md"
     nas-agent bench --task "$task" --budget 100 --seeds 200 --stop-at-optimum \
         --methods agent,agent-memory --markdown "docs/results/$task-memory.md"
+    python benchmarks/wrong_principles.py --task "$task" --seeds 50 | tee "docs/results/wrong-principles-$task.md"
+done
+for suite in nb201 trans101 spaces; do
+    nas-agent bench lapt --suite "$suite" --seeds 50 --markdown "docs/results/lapt-$suite.md"
 done
 python benchmarks/planted_principles.py --seeds 30 | tee docs/results/planted_principles.md
-python benchmarks/other_spaces.py --seeds 10 --spaces trans101-micro | tee docs/results/trans101-micro.md
+python benchmarks/other_spaces.py --seeds 50 | tee docs/results/other-spaces.md
 python benchmarks/surrogate_variants.py --seeds 50 | tee docs/results/surrogate_variants.md
 python benchmarks/overhead.py | tee docs/results/overhead.txt

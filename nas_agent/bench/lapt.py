@@ -24,7 +24,7 @@ from nas_agent.principles.principle import Evidence, Principle
 from nas_agent.records import Architecture, Json, Measured, Outcome, Provenance
 from nas_agent.spaces import Space
 from nas_agent.tools.evaluators.base import Evaluation, Evaluator
-from nas_agent.tools.journal import Journal
+from nas_agent.tools.recollection import Frozen
 from nas_agent.tools.remembered import RecalledPrinciple
 from nas_agent.tools.sources import Target, best_of, table_items
 
@@ -48,21 +48,6 @@ class Pair:
         if self.source.space == self.target.space:
             return f"{self.source.task} -> {self.target.task}"
         return f"{self.source.space}:{self.source.task} -> {self.target.space}:{self.target.task}"
-
-
-class Frozen:
-    """A memory that says one thing and keeps nothing."""
-
-    def __init__(self, items: list[Json]) -> None:
-        self._items = items
-
-    def recall(self) -> list[Json]:
-        """Return the items."""
-        return self._items
-
-    def remember(self, journal: Journal) -> str:
-        """Forget."""
-        return ""
 
 
 class Shuffled:

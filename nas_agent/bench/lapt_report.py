@@ -29,6 +29,14 @@ from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator
 
 POINTS = (20, 50)  # evaluations at which values and ranks are stated
+# What else is compared: principles alone, their controls, and what a source without sense costs.
+CONTRASTS = (
+    ("principles only", "agent"),
+    ("counting agent", "agent"),
+    ("shuffled principles", "agent"),
+    ("shuffled source", "agent"),
+    ("agent", "agent, no principles"),
+)
 TOP = 0.001  # share of the cells that counts as the top
 BEST = 0.01
 
@@ -37,7 +45,7 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
     """Compute every figure of one pair."""
     evaluation = comparison.evaluation
     task, values = evaluation.task, _values(evaluation)
-    goals, cells = _goals(evaluation, values), _cells(evaluation)
+    goals, cells, budget = _goals(evaluation, values), _cells(evaluation), comparison.budget
     reference = REFERENCE if REFERENCE in comparison.traces else next(iter(comparison.traces))
     points = [point for point in POINTS if point <= comparison.budget]
     return {
@@ -70,6 +78,15 @@ def pair_document(pair: Pair, comparison: Comparison, rows: int) -> Json:
             }
             for name, runs in comparison.traces.items()
             if name != reference
+        },
+        "contrasts": {
+            f"{first} - {second}": {
+                goal: difference.to_dict() | {"decided": difference.decided}
+                for goal, value in goals.items()
+                if (difference := _sooner(task, value, comparison.traces[first], comparison.traces[second], budget))
+            }
+            for first, second in CONTRASTS
+            if first in comparison.traces and second in comparison.traces
         },
         "seconds": comparison.seconds,
     }
@@ -134,14 +151,21 @@ def _differences(
     """Reference minus another arm, paired by seed."""
     found: dict[str, Difference | None] = {}
     for goal, value in goals.items():
-        columns = [[min(evaluations_to(task, run, value), budget + 1.0) for run in runs] for runs in (first, second)]
-        found[f"evaluations to {goal}"] = paired(goal, *columns, maximise=False)
+        found[f"evaluations to {goal}"] = _sooner(task, value, first, second, budget)
     for point in points:
         best = [_best_at(task, runs, point) for runs in (first, second)]
         found[f"value at {point}"] = paired(f"value at {point}", *best, maximise=task.maximise)
         ranks = [_ranks(task, values, column) for column in best]
         found[f"rank at {point}"] = paired(f"rank at {point}", *ranks, maximise=False)
     return {name: difference for name, difference in found.items() if difference is not None}
+
+
+def _sooner(
+    task: Task, value: float, first: Sequence[Trace], second: Sequence[Trace], budget: int
+) -> Difference | None:
+    """Return the first arm's evaluations to a value minus the second's; never reached counts as budget + 1."""
+    columns = [[min(evaluations_to(task, run, value), budget + 1.0) for run in runs] for runs in (first, second)]
+    return paired("evaluations", *columns, maximise=False)
 
 
 # -- in words ----------------------------------------------------------------------------------------------
@@ -161,6 +185,14 @@ def verdicts(documents: Sequence[Json]) -> list[str]:
             found[what].append(f"{doc['pair']} ({interval})")
         told = "; ".join(f"{what} on {len(pairs)}: {', '.join(pairs)}" for what, pairs in found.items() if pairs)
         lines.append(f"{documents[0]['reference']} against {arm}, evaluations to the optimum: {told}")
+    for name in dict.fromkeys(name for doc in documents for name in doc["contrasts"]):
+        rows = [(doc["pair"], doc["contrasts"][name]["optimum"]) for doc in documents if name in doc["contrasts"]]
+        saved = [pair for pair, row in rows if row["decided"] and row["value"] < 0]
+        cost = [pair for pair, row in rows if row["decided"] and row["value"] > 0]
+        rest = len(rows) - len(saved) - len(cost)
+        lines.append(
+            f"{name}: saves on {len(saved)}, no measurable gain on {rest}, COSTS on {len(cost)} of {len(rows)}"
+        )
     return lines
 
 
@@ -180,7 +212,15 @@ def sheets(documents: Sequence[Json], *, wide: bool = False) -> list[Sheet]:
     for quantity in ("evaluations to best 1 %", "evaluations to optimum", "value at 20", "rank at 50"):
         rows = [(f"- {arm}", *(_difference(doc, arm, quantity, wide) for doc in documents)) for arm in others]
         found.append(Sheet(f"{documents[0]['reference']} minus another arm, paired: {quantity}", header, tuple(rows)))
+    named = dict.fromkeys(name for doc in documents for name in doc["contrasts"])
+    if named:
+        rows = [(name, *(_contrast(doc, name, wide) for doc in documents)) for name in named]
+        found.append(Sheet("Other arms, paired: evaluations to the optimum", header, tuple(rows)))
     return found
+
+
+def _contrast(doc: Json, name: str, wide: bool) -> str:
+    return _effect(doc["contrasts"].get(name, {}).get("optimum"), 1, wide)
 
 
 def _named(goal: str) -> str:
@@ -206,10 +246,13 @@ def _number(doc: Json, arm: str, what: str, point: int, wide: bool) -> str:
 
 
 def _difference(doc: Json, arm: str, quantity: str, wide: bool) -> str:
-    row = doc["differences"].get(arm, {}).get(quantity)
+    digits = 2 if quantity.startswith("value") else 1
+    return _effect(doc["differences"].get(arm, {}).get(quantity), digits, wide)
+
+
+def _effect(row: Json | None, digits: int, wide: bool) -> str:
     if row is None:
         return "-"
-    digits = 2 if quantity.startswith("value") else 1
     star = "*" if row["decided"] else ""
     interval = f" ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" if wide else ""
     return f"{row['value']:+.{digits}f}{star}{interval}"

@@ -7,12 +7,17 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nas_agent.tools.benchmarks.base import Benchmark
 
 Json = dict[str, Any]
 State = Literal["ok", "note", "mend"]
@@ -123,25 +128,33 @@ def _embedding_model() -> list[Check]:
 
 
 def _data() -> list[Check]:
-    from nas_agent.errors import NasAgentError
-    from nas_agent.spaces.nasbench201 import NasBench201
-    from nas_agent.tools.benchmarks.nb201 import BENCHMARKS, FILE, load_nb201
+    from nas_agent.tools.benchmarks.registry import BENCHMARKS
     from nas_agent.tools.tables import data_folders, find_table
 
     named = os.environ.get("NAS_AGENT_DATA")
-    path = find_table(None, FILE)
     if named and not os.path.isdir(named):
         return [Check("data", "mend", f"NAS_AGENT_DATA={named} is no folder", "correct or unset NAS_AGENT_DATA")]
+    found = [(benchmark, find_table(None, benchmark.file)) for benchmark in BENCHMARKS]
+    held = sum(path is not None for _, path in found)
+    looked = ", ".join(str(place.folder) for place in data_folders(None))
+    places = Check("data", "ok" if held else "note", f"{held} of {len(found)} benchmark tables in {looked}")
+    return [places, *(_table(benchmark, path) for benchmark, path in found)]
+
+
+def _table(benchmark: Benchmark, path: Path | None) -> Check:
+    """Read one task of a benchmark; all of them are checked by `data status`."""
+    from nas_agent.errors import NasAgentError
+    from nas_agent.spaces import load_space
+
+    task = benchmark.tasks[0]
     if path is None:
-        looked = ", ".join(str(place.folder) for place in data_folders(None))
-        detail = f"no table in {looked}: values are predicted by the embedded benchmark, not measured"
-        return [Check("data", "note", detail)]
-    task = next(task for task in BENCHMARKS[0].tasks if task.name == "cifar100")
+        without = "its values are predicted, not measured" if benchmark.embedded else "its tasks cannot be looked up"
+        return Check(benchmark.title, "note", f"no {benchmark.file}: {without}")
     try:
-        table = load_nb201(path, task, NasBench201())
+        table = benchmark.load(path, task, load_space(benchmark.space), None)
     except NasAgentError as error:
-        return [Check("data", "mend", f"{path} cannot be used", str(error))]
-    return [Check("data", "ok", f"{path}: {table.rows:,} rows for cifar100")]
+        return Check(benchmark.title, "mend", f"{path} cannot be used", str(error))
+    return Check(benchmark.title, "ok", f"{path}: {table.rows:,} rows for {task.name}")
 
 
 def _folders() -> list[Check]:

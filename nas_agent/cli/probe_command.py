@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def probe(
     llm: Annotated[
-        str, typer.Option(help="The model, as for run: openai:MODEL, PROVIDER:MODEL, http://HOST/v1#MODEL.")
+        str,
+        typer.Option(help="The model, as for run: openai:MODEL, PROVIDER:MODEL, http://HOST/v1#MODEL, hf:PATH."),
     ],
     space: Annotated[str, typer.Option(help="nb201, FILE.py:CLASS, or an installed space.")] = "nb201",
     task: Annotated[str, typer.Option(help="cifar100, cifar10, ImageNet16-120, or table:FILE.npz|csv.")] = "cifar100",
@@ -27,22 +28,29 @@ def probe(
     evaluator: Annotated[str, typer.Option(help="What knows the values: auto, table or embedded.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Training epochs of the table's column.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="hf: models come from the cache.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for run, e.g. hf_dtype=bfloat16.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model for the best architecture with no evidence, and rank its answer to see what it knows by heart.
 
     Example: nas-agent models probe --llm openai:gpt-4o-mini --task cifar100 --samples 5
     """
+    from nas_agent import roles
     from nas_agent.agents.models import resolve
     from nas_agent.bench.probe import probe as ask
-    from nas_agent.config import make_config
+    from nas_agent.config import load_config
     from nas_agent.errors import ConfigError
     from nas_agent.spaces import load_space
     from nas_agent.tools.evaluators.resolve import load_evaluation
 
     with output.quiet_stdout():
-        config = make_config({"evaluator": evaluator, "epochs": epochs})
-        model = resolve(llm)
+        flags = {"evaluator": evaluator, "epochs": epochs, "offline": True if offline else None}
+        config = load_config(None, flags, tuple(settings or ()))
+        roles.go_offline(config)
+        model = resolve(roles.absolute(llm), config)
         if model is None:
             raise ConfigError("--llm none: there is nobody to ask; name a model, e.g. --llm openai:gpt-4o-mini")
         built = load_space(space)

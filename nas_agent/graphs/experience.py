@@ -21,7 +21,8 @@ from nas_agent.spaces.base import Space
 from nas_agent.tools.remembered import RecalledSource
 from nas_agent.tools.surrogates.transfer import DROPPED, Source, normal_scores
 
-REPLAYED = 3  # best architectures of sources that are measured first (measured: docs/log.md)
+REPLAYED = 3  # architectures of sources that are measured first (measured: docs/log.md)
+EXPECTED = 2  # of them by what the surrogate expects; the others as the sources rank them
 NOTED = 0.1  # change of a source's agreement that is logged
 LEAVES_FEW = "together with the active ones it leaves fewer candidates than there are evaluations to spend"
 
@@ -45,7 +46,10 @@ def fits(space: Space, architecture: Json) -> bool:
 
 
 def first_of_sources(use: Services) -> list[Proposal]:
-    """Return the best few of the sources in turn: what replaying them would measure first."""
+    """Return what is measured first: what the sources as a whole speak for most, then the best of each in turn.
+
+    The best value of a table owes something to luck; the surrogate's mean over all rows of the sources does not.
+    """
     ranked = (
         [
             Proposal(best, f"best of {source.name}")
@@ -53,11 +57,22 @@ def first_of_sources(use: Services) -> list[Proposal]:
         ]
         for source in recalled_sources(use)
     )
-    found: dict[str, Proposal] = {}
+    in_turn: dict[str, Proposal] = {}
     for proposal in filter(None, chain.from_iterable(zip_longest(*ranked))):
-        if len(found) < REPLAYED:
-            found.setdefault(proposal.architecture.id, proposal)
-    return list(found.values())
+        in_turn.setdefault(proposal.architecture.id, proposal)
+    expected = most_expected(use, list(in_turn.values()))[:EXPECTED]
+    first = {proposal.architecture.id: proposal for proposal in (*expected, *in_turn.values())}
+    return list(first.values())[:REPLAYED]
+
+
+def most_expected(use: Services, proposals: Sequence[Proposal]) -> list[Proposal]:
+    """Order proposals by what the surrogate expects of them from the sources alone; nothing without a surrogate."""
+    if use.surrogate is None:
+        return []
+    inform(use)
+    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], len(proposals))
+    known = [item for item in ranked if item.mean is not None]
+    return [proposals[item.index] for item in sorted(known, key=lambda item: (-(item.mean or 0.0), item.index))]
 
 
 def recalled_elites(use: Services) -> list[Proposal]:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 from nas_agent.errors import ConfigError, MemoryStoreError, StorageError
@@ -23,6 +23,7 @@ from nas_agent.records import Json, Task
 from nas_agent.tools.embedding import Embedder, Vectors
 from nas_agent.tools.memory_store import Store, session
 from nas_agent.tools.recall import (
+    alike_tasks,
     best_architectures,
     best_principles,
     embed_notation,
@@ -44,6 +45,8 @@ from nas_agent.tools.remembered import (
     Stats,
 )
 
+COMPARED = 6  # tasks, the most alike by description, whose ranks are compared
+LATEST = 10  # runs of a task that are read whole: reading an outcome takes 0.1 ms
 _COUNTED = ("measured", "predicted", "principles", "active")
 
 
@@ -127,45 +130,48 @@ class Memory:
         scope: Scope = "others",
         *,
         k_rows: int = 0,
+        judge_by_own: bool = False,
     ) -> list[Recalled]:
         """Return what the nearest tasks of the same space have to offer: sources, architectures, principles.
 
-        A source is at most `k_rows` outcomes of one task, for the surrogate to learn from.
+        A source is at most `k_rows` outcomes of one task, good and bad, for the surrogate to learn from.
 
         `others` leaves out everything that was learned on a task of the same name, also a principle that has
-        evidence from it or was once taken over from it. The embedder is asked for one text, and for none where there
-        is nothing to recall.
+        evidence from it or was once taken over from it; under it, earlier outcomes of this task say which tasks are
+        near only where `judge_by_own`. The embedder is asked for one text, and for none where there is nothing to
+        recall.
         """
         if scope == "none" or not self._stores():
             return []
         with self._open() as store:
             runs, vectors = store.runs(), store.descriptions()
-        known = {
-            run: about
-            for run, about in sorted(runs.items())
-            if about["complete"] and about["space"] == space and (scope == "all" or about["task_name"] != task.name)
-        }
+        here = {run: about for run, about in sorted(runs.items()) if about["complete"] and about["space"] == space}
+        own = {run: about for run, about in here.items() if about["task_name"] == task.name}
+        known = here if scope == "all" else {run: about for run, about in here.items() if run not in own}
         if not known:
             return []
         tasks = [(Task.from_dict(json.loads(about["task"])), vectors[run]) for run, about in known.items()]
-        near = nearest_tasks(self._embedder.embed([task.description])[0], tasks)
-        names = {item.task.name for item in near}
-        chosen = {run: about for run, about in known.items() if about["task_name"] in names}
+        alike = alike_tasks(self._embedder.embed([task.description])[0], tasks)[:COMPARED]
+        candidates = _latest({item.task.name for item in alike}, known)
+        if scope == "all" or judge_by_own:
+            candidates |= _latest({task.name}, own)
         with self._open() as store:
-            elites = store.elites(chosen, max(k_architectures, k_rows))
+            outcomes = _by_task(store.elites(candidates))
+            near = nearest_tasks(alike, task.name, outcomes)
+            names = {item.task.name for item in near}
+            chosen = {run: about for run, about in known.items() if about["task_name"] in names}
+            best = _by_task(store.elites(chosen, k_architectures))
             lessons = store.lessons(chosen) if k_principles else []
         if scope == "others":
             lessons = [lesson for lesson in lessons if task.name not in lesson.principle.tasks]
-        architectures = [
-            best_architectures(item, [e for e in elites if e.task == item.task.name], task.name) for item in near
-        ]
+        architectures = [best_architectures(item, best.get(item.task.name, ()), task.name) for item in near]
         principles = [
             best_principles(item, [e for e in lessons if e.task == item.task.name], task.name) for item in near
         ]
         sources = [
-            source_of(item, space, found, k_rows)
-            for item, found in zip(near, architectures, strict=True)
-            if found and k_rows
+            source_of(item, space, found, k_rows, f"{item.phrase(task.name)}: ")
+            for item in near
+            if k_rows and (found := best_architectures(item, outcomes.get(item.task.name, ()), task.name))
         ]
         return [
             *sources,
@@ -280,6 +286,22 @@ class Memory:
             yield
         except OSError as error:
             raise StorageError(f"memory {self.folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _latest(tasks: Set[str], runs: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the newest few runs of each of these tasks: names of run folders begin with the time."""
+    chosen: dict[str, Json] = {}
+    for task in tasks:
+        of_task = sorted(run for run, about in runs.items() if about["task_name"] == task)
+        chosen |= {run: runs[run] for run in of_task[-LATEST:]}
+    return dict(sorted(chosen.items()))
+
+
+def _by_task(elites: Iterable[Elite]) -> dict[str, list[Elite]]:
+    found: dict[str, list[Elite]] = {}
+    for elite in elites:
+        found.setdefault(elite.task, []).append(elite)
+    return found
 
 
 def _digest(record: RunRecord) -> str:

@@ -101,12 +101,13 @@ class Store:
         """Remove what a killed process has left incomplete."""
         self.delete([run for run, about in self.runs().items() if not about["complete"]])
 
-    def elites(self, runs: Mapping[str, Json], most: int) -> list[Elite]:
-        """Return the `most` best of each of these runs, for each way of obtaining values."""
-        ids = [f"{run}/a{place}" for run, about in runs.items() for place in range(most * about["groups"])]
-        return [
-            elite for data in self._items("architectures", ids) if (elite := Elite.from_metadata(data)).rank <= most
-        ]
+    def elites(self, runs: Mapping[str, Json], most: int | None = None) -> list[Elite]:
+        """Return the `most` best of each of these runs, for each way of obtaining values; None: all of them."""
+        held = {run: about["measured"] + about["predicted"] for run, about in runs.items()}
+        wanted = {run: held[run] if most is None else most * about["groups"] for run, about in runs.items()}
+        ids = [f"{run}/a{place}" for run, number in wanted.items() for place in range(number)]
+        found = map(Elite.from_metadata, self._items("architectures", ids))
+        return [elite for elite in found if most is None or elite.rank <= most]
 
     def lessons(self, runs: Mapping[str, Json]) -> list[Lesson]:
         """Return the active principles of these runs."""

@@ -8,9 +8,11 @@ by rank, since values of different tasks, fidelities or evaluators do not compar
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from nas_agent.records import Measured, Provenance, Task
 from nas_agent.tools.embedding import Vectors
 from nas_agent.tools.remembered import (
+    Agreement,
     Elite,
     Lesson,
     NearTask,
@@ -30,6 +33,8 @@ from nas_agent.tools.remembered import (
 
 T = TypeVar("T")
 NEAREST = 3  # tasks that are recalled from
+SHARED = 5  # architectures without which two tasks' ranks are not compared
+DESCRIBED = 10  # shared architectures that the likeness of two descriptions counts for
 NOTATION_DIMENSION = 128
 
 
@@ -88,7 +93,7 @@ def embed_notation(texts: Sequence[str]) -> Vectors:
 # -- giving back -------------------------------------------------------------------------------------
 
 
-def nearest_tasks(wanted: Vectors, known: Sequence[tuple[Task, Vectors]]) -> list[NearTask]:
+def alike_tasks(wanted: Vectors, known: Sequence[tuple[Task, Vectors]]) -> list[NearTask]:
     """Order remembered tasks by the likeness of their descriptions; `known` holds one entry per run."""
     best: dict[str, tuple[float, Task]] = {}
     for task, vector in known:
@@ -96,8 +101,56 @@ def nearest_tasks(wanted: Vectors, known: Sequence[tuple[Task, Vectors]]) -> lis
         similarity = float(wanted @ vector) / length if length else 0.0
         if task.name not in best or similarity > best[task.name][0]:
             best[task.name] = (similarity, task)
-    order = sorted(best.values(), key=lambda item: (-round(item[0], 6), item[1].name))[:NEAREST]
+    order = sorted(best.values(), key=lambda item: (-round(item[0], 6), item[1].name))
     return [NearTask(task, similarity, place) for place, (similarity, task) in enumerate(order, start=1)]
+
+
+def nearest_tasks(alike: Sequence[NearTask], wanted: str, elites: Mapping[str, Sequence[Elite]]) -> list[NearTask]:
+    """Choose the nearest by description and by rank agreement of shared architectures (ours).
+
+    `elites` are of each task that may be judged by. Where earlier outcomes of the wanted task are among them, tasks
+    are compared with it; else with the one that is most alike, which stays the first: what agrees with it counts as
+    near the wanted task as the product of the two.
+    """
+    if not alike:
+        return []
+    reference, likeness = (wanted, 1.0) if elites.get(wanted) else (alike[0].task.name, alike[0].similarity)
+    found = []
+    for near in alike:
+        agreement = None
+        if near.task.name != reference:
+            agreement = agreement_of(reference, elites.get(reference, ()), elites.get(near.task.name, ()))
+        nearness = near.similarity
+        if agreement is not None:
+            by_ranks = agreement.shared * agreement.tau * likeness
+            nearness = (DESCRIBED * near.similarity + by_ranks) / (DESCRIBED + agreement.shared)
+        found.append((nearness, replace(near, agreement=agreement)))
+    found.sort(key=lambda item: (-round(item[0], 6), item[1].place))
+    return [replace(near, place=place) for place, (_, near) in enumerate(found[:NEAREST], start=1)]
+
+
+def agreement_of(task: str, here: Sequence[Elite], there: Sequence[Elite]) -> Agreement | None:
+    """Compare how two tasks rank what both have; None where that is too little to tell."""
+    from scipy.stats import kendalltau
+
+    first, second = _scores(here), _scores(there)
+    shared = sorted(first.keys() & second.keys())
+    if len(shared) < SHARED:
+        return None
+    tau = float(kendalltau([first[key] for key in shared], [second[key] for key in shared]).statistic)
+    return None if math.isnan(tau) else Agreement(task, tau, len(shared))  # nan: one of them ranks all alike
+
+
+def _scores(elites: Sequence[Elite]) -> dict[str, float]:
+    """Return the mean score of each architecture, of the one way of obtaining values that tells most."""
+    groups: dict[tuple[Provenance, str, str], dict[str, list[float]]] = {}
+    for elite in elites:
+        group = groups.setdefault((elite.provenance, elite.evaluator, elite.fidelity), {})
+        group.setdefault(elite.architecture.id, []).append(elite.score)
+    if not groups:
+        return {}
+    way = min(groups, key=lambda way: (way[0] != "measured", -len(groups[way]), way))
+    return {key: float(np.mean(scores)) for key, scores in groups[way].items()}
 
 
 def best_architectures(near: NearTask, elites: Iterable[Elite], wanted: str) -> list[RecalledArchitecture]:
@@ -158,8 +211,13 @@ def best_principles(near: NearTask, lessons: Iterable[Lesson], wanted: str) -> l
     return found
 
 
-def source_of(near: NearTask, space: str, recalled: Sequence[RecalledArchitecture], rows: int) -> RecalledSource:
-    """Gather what was obtained in one way on a task, measured before predicted, into a source."""
+def source_of(
+    near: NearTask, space: str, recalled: Sequence[RecalledArchitecture], rows: int, origin: str = ""
+) -> RecalledSource:
+    """Gather what was obtained in one way on a task, measured before predicted, into a source.
+
+    `origin` says why this task, where memory chose it.
+    """
     first = recalled[0]
     way = first.provenance, first.evaluator, first.fidelity
     same = [item for item in recalled if (item.provenance, item.evaluator, item.fidelity) == way]
@@ -178,7 +236,7 @@ def source_of(near: NearTask, space: str, recalled: Sequence[RecalledArchitectur
         of=first.of,
         best_only=False,
         rows=tuple(SourceRow(item.architecture, item.value, item.rank) for item in kept),
-        why=f"{len(kept)} of {first.of} architectures {first.provenance} on {near.task.name}",
+        why=f"{origin}{len(kept)} of {first.of} architectures {first.provenance} on {near.task.name}",
     )
 
 

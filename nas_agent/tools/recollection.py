@@ -31,12 +31,34 @@ def open_memory() -> Memory:
     return Memory(folder / "memory", CachedEmbedder(MiniLM(), folder / "cache"))
 
 
-def check_source(config: Config, task: Task, space: Space) -> None:
-    """Raise ConfigError where `--from` names nothing that this search can recall from; before a folder is made."""
+def check_source(config: Config, task: Task, space: Space) -> list[Json]:
+    """Read the named sources; ConfigError where this search cannot recall from one, before a folder is made."""
     named = [name for name in config.source if name != MEMORY]
     if MEMORY in config.source and config.recall == "none":
         raise ConfigError("--from memory: memory is switched off; leave out --no-memory or --recall none")
-    read_sources(named, target_of(config, task, space, None))
+    return named_apart(read_sources(named, target_of(config, task, space, None)))
+
+
+class Frozen:
+    """A memory that says one thing and keeps nothing."""
+
+    def __init__(self, items: list[Json]) -> None:
+        self._items = items
+
+    def recall(self) -> list[Json]:
+        """Return the items."""
+        return self._items
+
+    def remember(self, journal: Journal) -> str:
+        """Forget."""
+        return ""
+
+
+def without_memory(config: Config, task: Task, space: Space) -> Frozen | None:
+    """Return what the named sources tell a search that has no memory; None where none is named."""
+    if MEMORY in config.source:
+        raise ConfigError("source 'memory': this search has none; pass `memory`, or name tasks and runs")
+    return Frozen(check_source(config, task, space)) if config.source else None
 
 
 def named_apart(items: Sequence[Json]) -> list[Json]:
@@ -69,7 +91,13 @@ class RunMemory:
         if config.recall == "none" or (config.source and MEMORY not in config.source):
             return named_apart(items)
         recalled = self._memory.recall(
-            self._task, self._space.name, ARCHITECTURES, PRINCIPLES, config.recall, k_rows=config.source_rows
+            self._task,
+            self._space.name,
+            ARCHITECTURES,
+            PRINCIPLES,
+            config.recall,
+            k_rows=config.source_rows,
+            judge_by_own=MEMORY in config.source,  # who asks for memory by name does not search cold
         )
         return named_apart([*items, *(item.to_dict() for item in recalled)])
 

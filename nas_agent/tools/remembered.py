@@ -132,12 +132,22 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How alike two tasks rank the architectures that were obtained on both."""
+
+    task: str  # the one that is compared with
+    tau: float  # Kendall's
+    shared: int  # architectures
+
+
+@dataclass(frozen=True, slots=True)
 class NearTask:
-    """A remembered task and how alike its description is."""
+    """A remembered task and how near it is."""
 
     task: Task
     similarity: float  # cosine of the description embeddings
     place: int  # 1 is the nearest
+    agreement: Agreement | None = None  # where enough architectures are shared to know
 
     def phrase(self, wanted: str) -> str:
         """Name the task and its nearness, for people."""
@@ -145,7 +155,11 @@ class NearTask:
             near = "the same task"
         else:
             near = "the nearest task" if self.place == 1 else f"task {self.place} by nearness"
-        return f"from {self.task.name}, {near} (similarity {self.similarity:.2f})"
+        known = f"similarity {self.similarity:.2f}"
+        if self.agreement is not None:
+            other = "this task" if self.agreement.task == wanted else self.agreement.task
+            known += f", tau {self.agreement.tau:.2f} with {other} over {self.agreement.shared} shared architectures"
+        return f"from {self.task.name}, {near} ({known})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +233,7 @@ class RecalledSource:
     evaluator: str
     fidelity: str
     of: int  # how many architectures the ranks are among
-    best_only: bool  # a slice of the best of a table; False for what a search measured, good and bad
+    best_only: bool  # a slice of the best of a table; False: good and bad ones of what a search measured
     rows: tuple[SourceRow, ...]  # best first
     why: str
     refused: str = ""  # why nothing is learned from it; empty where it is used

@@ -33,7 +33,7 @@ from nas_agent.tools.remembered import (
     RunRecord,
     SourceRow,
 )
-from nas_agent.tools.run_folder import find, known_folders
+from nas_agent.tools.run_folder import RunFolder, find, known_folders
 from nas_agent.tools.run_records import all_records, record_of
 from nas_agent.tools.surrogates.gaussian_process import Scaler, stack
 from nas_agent.tools.surrogates.transfer import alike, stacked
@@ -91,7 +91,7 @@ def _from_table(name: str, target: Target) -> list[Json]:
     space = (here or spaces)[0]
     evaluation = load_evaluation(task_name, space, "auto", data=target.data, epochs=None)
     items = table_items(evaluation, space, target)
-    if not items:
+    if space.name != target.space.name and [item["kind"] for item in items if not item.get("refused")] == ["source"]:
         raise ConfigError(
             f"--from {name}: nothing that its best in space '{space.name}' have in common can be said in space "
             f"'{target.space.name}'; leave it out"
@@ -100,35 +100,34 @@ def _from_table(name: str, target: Target) -> list[Json]:
 
 
 def table_items(evaluation: Evaluation, space: Space, target: Target) -> list[Json]:
-    """Return what the best rows of one task's table teach."""
+    """Return what the best rows of one task's table teach; a source of another space only tells what was read."""
     best, of = best_of(evaluation, target.rows)
     task, evaluator = evaluation.task, evaluation.evaluator
     same_space = space.name == target.space.name
     label = task.name if same_space else f"{space.name}:{task.name}"
     read = f"from {label}: the best {len(best)} of {of:,} ({evaluator.name}, {evaluator.fidelity}), no other row read"
-    refused = _sense(space, [measured.architecture for measured in best])
-    items: list[Json] = []
-    if same_space:
-        source = RecalledSource(
-            name=label,
-            task=task.name,
-            space=space.name,
-            metric=task.metric,
-            unit=task.unit,
-            maximise=task.maximise,
-            provenance=evaluator.provenance,
-            evaluator=evaluator.name,
-            fidelity=evaluator.fidelity,
-            of=of,
-            best_only=True,
-            rows=tuple(SourceRow(m.architecture, m.value, rank) for rank, m in enumerate(best, start=1)),
-            why=read,
-            refused=refused,
-        )
-        items = [source.to_dict(), *(_shown(source, row).to_dict() for row in source.rows[:SHOWN] if not refused)]
-    if not refused:
-        items += [item.to_dict() for item in _common_principles(evaluation, space, best, target, label)]
-    return items
+    refused = _sense(space, evaluator.pool(), [measured.architecture for measured in best])
+    source = RecalledSource(
+        name=label,
+        task=task.name,
+        space=space.name,
+        metric=task.metric,
+        unit=task.unit,
+        maximise=task.maximise,
+        provenance=evaluator.provenance,
+        evaluator=evaluator.name,
+        fidelity=evaluator.fidelity,
+        of=of,
+        best_only=True,
+        rows=tuple(SourceRow(m.architecture, m.value, rank) for rank, m in enumerate(best, start=1)),
+        why=read,
+        refused=refused,
+    )
+    if refused:
+        return [source.to_dict()]
+    shown = [_shown(source, row).to_dict() for row in source.rows[:SHOWN] if same_space]
+    principles = _common_principles(evaluation, space, best, target, label)
+    return [source.to_dict(), *shown, *(principle.to_dict() for principle in principles)]
 
 
 def best_of(evaluation: Evaluation, number: int) -> tuple[list[Measured], int]:
@@ -144,9 +143,12 @@ def best_of(evaluation: Evaluation, number: int) -> tuple[list[Measured], int]:
     return ranked[:number], len(pool)
 
 
-def _sense(space: Space, best: Sequence[Architecture]) -> str:
-    """Say why nothing can be learned from these, or nothing."""
+def _sense(space: Space, listed: Sequence[Architecture] | None, best: Sequence[Architecture]) -> str:
+    """Say why nothing can be learned from these, or nothing: the best are compared with all that are listed."""
     pool, rng = space.enumerate(), Random("reference")
+    if listed is not None:  # a table may hold a part of the space that is alike in itself
+        known = {architecture.id for architecture in listed}
+        pool = listed if pool is None else [architecture for architecture in pool if architecture.id in known]
     at_large = (
         rng.sample(list(pool), min(300, len(pool))) if pool is not None else [space.sample(rng) for _ in range(300)]
     )
@@ -203,18 +205,34 @@ def _common_principles(
 # -- runs -------------------------------------------------------------------------------------------------
 
 
-def _from_run(name: str, target: Target) -> list[Json]:
-    """Read the run folder that is named, and no other."""
-    known = [folder for folder in known_folders(home()) if folder.path != target.run]
+def pinned(name: str) -> str:
+    """Return the path of the run that a name means now, `last` above all; any other name as it is."""
+    folder = _run_named(name, None)
+    return name if folder is None else str(folder.path.resolve())
+
+
+def _run_named(name: str, asking: Path | None) -> RunFolder | None:
+    """Find the run of this name, never the one that asks; None where the name is no run's."""
+    known = [folder for folder in known_folders(home()) if folder.path != asking]
     named = any(folder.path.name == name or folder.path.name.endswith(f"-{name}") for folder in known)
     try:
         if name == "last" and known:
-            return run_items([record_of(known[-1])], name, target)
-        if named or (Path(name) / "run.json").is_file():
-            return run_items([record_of(find(home(), name))], name, target)
+            return known[-1]
+        return find(home(), name) if named or (Path(name) / "run.json").is_file() else None
+    except (ConfigError, RunFolderError, OSError, ValueError) as error:
+        raise ConfigError(f"--from {name[:200]}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _from_run(name: str, target: Target) -> list[Json]:
+    """Read the run folder that is named, and no other."""
+    folder = _run_named(name, target.run)
+    if folder is None:
+        return []
+    try:
+        record = record_of(folder)
     except (RunFolderError, OSError, ValueError) as error:
         raise ConfigError(f"--from {name[:200]}: {getattr(error, 'strerror', None) or error}") from error
-    return []
+    return run_items([record], name, target)
 
 
 def _from_own_runs(name: str, target: Target) -> list[Json]:
