@@ -25,7 +25,10 @@ WITHHELD = "withheld"
 
 
 class Lens:
-    """Shows a space and what was measured in it as they are; `Disguise` shows them under labels."""
+    """Shows a space and what was measured in it as they are; `Disguise` shows them under labels.
+
+    What is shown goes through `task` to `claim`; a reply that fits what was shown comes back through the three `meant`.
+    """
 
     note = ""  # what authors of principles and proposals are marked with
     code_is = "PyTorch code"

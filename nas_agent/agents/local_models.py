@@ -33,7 +33,11 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class LocalModel:
-    """A causal language model with a chat template. Making it reads the tokenizer; `prepare` loads the weights."""
+    """A causal language model with a chat template. Making it reads the tokenizer; `prepare` loads the weights.
+
+    Settings are the `hf_` fields of the configuration and `temperature`. MissingExtra where a package lacks; ModelError
+    where there is no such model, no tokenizer, no chat template or no such device. Tokens are counted, the cost is 0.
+    """
 
     def __init__(self, spec: str, config: Config) -> None:
         self._spec, self._config = spec, config

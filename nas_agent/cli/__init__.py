@@ -1,1 +1,1 @@
-"""Placeholder docstring: replaced by the module author."""
+"""The command line: it parses, calls and prints; everything else is elsewhere."""

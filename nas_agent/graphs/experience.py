@@ -1,6 +1,6 @@
 """What other tasks found, and what a search of this one does with it (ours).
 
-A source is a ranking of architectures: the best rows of a table, another run, or what memory holds. Its best few
+A source is a ranking of architectures: the best rows of a table, another run, or what memory holds. A few of it
 are measured first, its rows inform the surrogate, and the outcomes of this task decide how much it counts
 (tools/surrogates/transfer.py). Its principles wait as candidates where the surrogate knows their evidence anyway.
 Only what means something in this space arrives here: tools/sources.py has translated the rest.

@@ -2,7 +2,7 @@
 
 What the best have in common is only worth saying where architectures at large lack it: each candidate is weighed by
 the share of the best that obey against the share of random architectures that do. `most_frequent` is the control
-that counting sets (LAPT's code keeps the most frequent operations of an edge).
+that counting sets: the most frequent operations of each edge, two of five or three of four as in LAPT's code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ MOST = 6
 def common_ground(
     best: Sequence[Choices], at_large: Sequence[Choices], decisions: Sequence[Decision], *, author: str
 ) -> list[Draft]:
-    """Return what nearly all of the best obey and few random architectures do, the sharpest first."""
+    """Return what nearly all of the best obey and few random architectures do, the sharpest first.
+
+    `best` and `at_large` hold the options of each architecture. At most MOST drafts; none where nothing stands out.
+    """
     coding = Coding(decisions)
     top, random = coding.encode(best), coding.encode(at_large)
     left: Bools = np.ones(len(random), dtype=bool)

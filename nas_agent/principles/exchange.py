@@ -1,7 +1,8 @@
 """Principles as a file that people write, edit and share: what one holds, and what is checked before it is used.
 
 A file is Markdown (`principles.markdown`) or JSON; both hold the same entries. Nothing in it is trusted: every text
-becomes one printable line, every constraint must fit the space, and prompts get it as fenced data like any other.
+becomes one printable line, every constraint must fit the space, and prompts get it as fenced data like any other. The
+format is ours.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ KEYS = tuple(_Entry.model_fields)
 
 
 def read_json(text: str) -> Exchange:
-    """Read a JSON file: an object with `principles`, or just the list of them."""
+    """Read a JSON file: an object with `principles`, or just the list of them; PrincipleError for anything else."""
     try:
         data = json.loads(text)
     except RecursionError:

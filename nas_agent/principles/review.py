@@ -1,4 +1,4 @@
-"""What a person says to principles before they take effect: accept, edit or refuse, checked before it counts."""
+"""What a person says to principles before they take effect: accept, edit or refuse, checked before it counts (ours)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Answer:
 
 
 def read_edit(text: str) -> Answer:
-    """Read an edit: a sentence, a constraint, or JSON with `text` and `constraint`."""
+    """Read an edit: a sentence, a constraint, or JSON with `text` and `constraint`; PrincipleError says what came."""
     text = text.strip()
     if not text:
         raise PrincipleError("an edit needs a new sentence or a new constraint")

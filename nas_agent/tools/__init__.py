@@ -1,1 +1,1 @@
-"""Placeholder docstring: replaced by the module author."""
+"""What ideas are tried with: benchmarks, evaluators, surrogates, sources, memory, and what a run writes down."""

@@ -2,7 +2,8 @@
 
 What it says is checked here: only architectures that can be measured, are new and obey the active principles are
 accepted. The others are counted by kind and told back with the next question. The search decides when to ask and
-which of the accepted ones are measured (graphs/rounds.py).
+which of the accepted ones are measured (graphs/rounds.py). Ours: in LAPT (arXiv 2408.11330) the model writes
+principles, and regularised evolution proposes.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ class LanguageModelGenerator:
         return render("propose", **values, lately=context.lately, most=self.most, example=example)
 
     def ask(self, context: ProposeContext) -> Answer:
-        """Ask and check; the question is put again once where nothing of the reply can be used."""
+        """Ask and check; the question is put again once where nothing of the reply can be used.
+
+        A model that cannot be reached, or may not be called any more, raises nothing: it stands in `failures`.
+        """
         question = self.question(context)
         answer = Answer(f"language model {self.model.name} / prompt {question.reference}{self.lens.note}")
         prompt = question

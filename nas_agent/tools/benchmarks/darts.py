@@ -2,7 +2,8 @@
 
 `darts-nb301`: 725 pairs of cells with the accuracies that NAS-Bench-301's surrogate gives them (Siems et al., 2020; the
 cells of NAS-Bench-Suite-Zero): predictions. `darts-reduced`: 1,000 cells that were really trained, each as normal and
-as reduction cell of one small network. Neither holds test accuracies.
+as reduction cell of one small network. Accuracies are in percent; neither file holds any of a test split. DataError
+where an array lacks or does not fit.
 """
 
 from __future__ import annotations

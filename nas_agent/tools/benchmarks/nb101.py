@@ -26,7 +26,10 @@ _ADVICE = "copy the file again"
 
 
 def load_nb101(path: Path, task: Task, space: Space, epochs: int | None = None) -> BenchmarkTable:
-    """Read the measured cells: one training run each; seconds are known for 108 epochs only, no test accuracy."""
+    """Read the measured cells: one training run each; seconds are known for 108 epochs only, no test accuracy.
+
+    Accuracies become percent; DataError where an array lacks or a row is no cell of the space.
+    """
     epochs = epochs or EPOCHS[0]
     value, seconds = f"val_{epochs}", f"train_time_{epochs}"
     needed = ("n_vertices", "edges", "ops", "op_names", value)

@@ -27,7 +27,10 @@ _ADVICE = "make the file again with: nas-agent data import OFFICIAL_FILE"
 
 
 def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) -> BenchmarkTable:
-    """Read the compact NAS-Bench-201 table for one task; 200 epochs is the mean over seeds, 12 one seed."""
+    """Read the compact NAS-Bench-201 table for one task; 200 epochs is the mean over seeds, 12 one seed.
+
+    Accuracies in percent; seconds are scaled from 12 epochs on CIFAR-10. DataError where an array does not fit.
+    """
     epochs = epochs or 200
     short = SHORT[task.name]
     # The validation values match the test values of the same release and seeds, which is v1.1 where the file has it.

@@ -2,7 +2,8 @@
 
 The files hold a part of the benchmark: 711 of 4,096 cells, 725 of 3,256 macro networks, each trained once. The
 different spellings of one cell were trained separately and differ by noise; as for NAS-Bench-201, the cheapest
-measured one answers for all.
+measured one answers for all. Values are as the benchmark has them (percent, minus loss, SSIM): more is better. There
+are no test values. DataError where an array lacks or does not fit.
 """
 
 from __future__ import annotations
