@@ -61,7 +61,9 @@ def lapt(
     wanted = None if arms is None else [name.strip() for name in arms.split(";") if name.strip()]
     documents = []
     with output.quiet_stdout():
-        for pair in _pairs(suite, transfer, data):
+        pairs = _pairs(suite, transfer, data)
+        _check(pairs, rows, wanted)
+        for pair in pairs:
 
             def progress(step: Progress, name: str = pair.name) -> None:
                 if 4 * step.done // step.total > 4 * (step.done - 1) // step.total:
@@ -79,6 +81,30 @@ def lapt(
         output.document({"command": command, "transfers": documents, "verdicts": report.verdicts(documents)})
     else:
         output.answer(report.rich_report(documents))
+
+
+def _check(pairs: list[Pair], rows: int, wanted: list[str] | None) -> None:
+    """Refuse a transfer that cannot be run: now, not after hours of the others."""
+    from nas_agent.bench.lapt import arms as make_arms
+    from nas_agent.errors import ConfigError
+
+    if wanted == []:
+        raise ConfigError("--arms: expected names of arms with ';' between them, got none; leave it out for all")
+    ends = {setting: setting()[1] for pair in pairs for setting in (pair.source, pair.target)}
+    for pair in pairs:
+        if not make_arms(pair, rows, wanted):
+            raise ConfigError(f"--arms: none of them is for {pair.name}, which is from space to space; name others")
+        source, target = ends[pair.source], ends[pair.target]
+        if source.evaluator.pool() is None:
+            raise ConfigError(
+                f"--transfer {pair.name}: the architectures of the source cannot be listed ({source.note}); "
+                "give the folder of its table by --data DIR"
+            )
+        if target.optimum is None:
+            raise ConfigError(
+                f"--transfer {pair.name}: the best of the target must be known ({target.note}); "
+                "give the folder of its table by --data DIR"
+            )
 
 
 def _pairs(suite: str, transfers: list[str] | None, data: Path | None) -> list[Pair]:
