@@ -163,7 +163,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "unknown kind": (entry(constraint={"kind": "forbid"}), "principle 2: unknown kind of constraint 'forbid'"),
     "NaN": (
         entry(constraint={"kind": "count", "options": ["none"], "at_least": float("nan")}),
-        r"principle 2: a constraint cannot be read \(cannot convert float NaN to integer\)",
+        "principle 2: a constraint cannot be read (cannot convert float NaN to integer)",
     ),
     "no kind": (entry(constraint={}), "principle 2: a constraint lacks or misuses 'kind'"),
     "infinite": (entry(constraint={"kind": "count", "options": ["skip"], "at_most": float("inf")}), "principle 2"),
