@@ -322,6 +322,8 @@ def test_trained_cells_are_measured_and_isomorphic_rows_answer_once(tmp_path: Pa
         ({"val_acc": None}, "expected the array 'val_acc', which it lacks; copy the file again"),
         ({"normal": np.zeros((3, 8), np.uint8), "reduce": np.zeros((3, 8), np.uint8)}, "shape .rows, 2, 8, 2."),
         ({"reduce": np.zeros((2, 8, 2), np.uint8)}, "expected as many rows in 'normal' as in 'reduce'"),
+        ({"normal": np.array(1), "reduce": np.array(1)}, "expected as many rows"),
+        ({"op_names": np.array(3)}, "expected a row of texts in 'op_names'"),
         ({"op_names": np.array(NAMES[:4])}, "must hold 32 indices into 9 names"),
         ({"op_names": np.array(["conv", *NAMES[1:]])}, "does not fit space 'darts': unknown option 'conv'"),
         ({"val_acc": np.float32([1, 2])}, "one number for each of 3 rows"),

@@ -312,12 +312,26 @@ def test_spent_calls_are_a_failure_of_the_lesson_only(tmp_path: Path) -> None:
     assert "calls are spent (0)" in lesson.failures[0]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"model": "x"}', '{"reply": {"nonsense": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"model": "x"}',
+        '{"reply": null}',
+        '{"reply": {"nonsense": 1}}',
+        '{"reply": {"text": 5}}',
+        '{"reply": {"text": "a", "input_tokens": "many"}}',
+        '{"reply": {"text": "a", "seconds": null}}',
+    ],
+)
 def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
     recorded = RecordedModel(ScriptedModel(["Hello."]), tmp_path)
     (tmp_path / f"{recorded.key('Hi?')}.json").write_text(content)
-    with pytest.raises(StorageError, match="record of a model call"):
+    with pytest.raises(StorageError, match="is no record of a model call") as told:
         recorded.complete("Hi?")
+    assert "\n" not in str(told.value)
 
 
 def test_a_record_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:

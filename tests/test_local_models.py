@@ -153,6 +153,22 @@ def immense(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**settings, "intermediate_size": 10**13}))
 
 
+def configured(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        settings = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**settings, **changes}))
+
+    return change
+
+
+def lacking_tensors(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "lm_head" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 FAULTS = [
     (shutil.rmtree, "there is no folder"),
     (without("config.json"), "without config.json"),
@@ -163,6 +179,10 @@ FAULTS = [
     (spoiled("config.json"), "cannot be (read|loaded)"),
     (without("model.safetensors"), "cannot be loaded"),
     (spoiled("model.safetensors"), "cannot be loaded"),
+    (configured(hidden_size="many"), "cannot be read: .*expected int"),
+    (configured(model_type="unheard-of"), "cannot be loaded"),
+    (configured(hidden_size=64), "in the shape that config.json says"),
+    (lacking_tensors, "1 tensors, lm_head.weight among them, are not in its weights"),
     (immense, "out of memory on cpu; choose a smaller model"),
 ]
 
@@ -178,6 +198,16 @@ def test_a_model_folder_that_cannot_be_used_is_told_in_one_line(
         model(folder).complete("Hi?", Sum)
     assert "\n" not in str(told.value)
     assert len(str(told.value)) < 700
+
+
+def test_a_template_that_refuses_every_chat_is_found_before_anything_is_measured(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    broken_template(folder)
+    with pytest.raises(ModelError, match="chat template that cannot be used: roles must alternate"):
+        model(folder)
 
 
 @pytest.mark.parametrize("text", ["", "nosuch", "/no/such/folder", "./no/such", "a b/c", "x" * 5000, "\0", "~nobody/x"])

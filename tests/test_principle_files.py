@@ -161,6 +161,10 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "misspelt": (entry(constaint="x"), "principle 2: unknown entry 'constaint'"),
     "no constraint": ('[{"text": "x"}]', "principle 1: 'constraint' is missing"),
     "unknown kind": (entry(constraint={"kind": "forbid"}), "principle 2: unknown kind of constraint 'forbid'"),
+    "NaN": (
+        entry(constraint={"kind": "count", "options": ["none"], "at_least": float("nan")}),
+        "principle 2: a constraint cannot be read (cannot convert float NaN to integer)",
+    ),
     "no kind": (entry(constraint={}), "principle 2: a constraint lacks or misuses 'kind'"),
     "infinite": (entry(constraint={"kind": "count", "options": ["skip"], "at_most": float("inf")}), "principle 2"),
     "an unknown decision": (entry(constraint="layer_9 in {wide}"), "principle 2: unknown decision 'layer_9'; choose"),

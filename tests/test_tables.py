@@ -350,6 +350,8 @@ def test_the_test_values_of_the_matching_release_are_preferred(tmp_path):
         ({"ops": np.zeros((2, 5), dtype=np.uint8)}, "'ops' must hold 6 indices"),
         ({"ops": np.full((2, 6), 7, dtype=np.uint8)}, "'ops' must hold 6 indices"),
         ({"ops": np.full((2, 6), -1, dtype=np.int8)}, "'ops' must hold 6 indices"),
+        ({"op_names": np.array(3)}, "expected a row of texts in 'op_names'"),
+        ({"time_c10valid_12": np.array(["1", "2"])}, "'seconds' must hold one number for each"),
         ({"op_names": np.array(["none", "skip_connect", "a", "b", "c"])}, "does not fit space 'nb201'"),
         ({"val_c10_200": np.zeros(3, dtype=np.float32)}, "one number for each of 2 rows"),
         ({"val_c10_200": np.full(2, np.nan, dtype=np.float32)}, "no row with a value for cifar10"),

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from nas_agent.agents.replies import read_reply
 from nas_agent.errors import ModelError, StorageError
@@ -198,6 +198,8 @@ def read_record(file: Path) -> dict[str, Any] | None:
         data = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or not ("reply" in data or "error" in data):
             raise ValueError("it holds neither a reply nor an error")
+        if "error" not in data:
+            _reply_of(data)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -211,11 +213,19 @@ def replay(record: dict[str, Any], schema: type[BaseModel] | None) -> Reply:
     """Return the reply of a record, or raise the ModelError that it holds."""
     if "error" in record:
         raise ModelError(str(record["error"]))
+    return structured(replace(_reply_of(record), recorded=True), schema)
+
+
+def _reply_of(record: Json) -> Reply:
+    """Read the reply of a record; ValueError where it has other fields than a reply, or fields of another type."""
     try:
-        reply = Reply(**record["reply"], recorded=True)
+        Reply(**record["reply"])
+        return TypeAdapter(Reply).validate_python(record["reply"])
     except TypeError as error:
-        raise StorageError(f"a record of a model call has other fields than expected: {error}") from error
-    return structured(reply, schema)
+        raise ValueError(f"its reply has other fields than expected: {error}") from error
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ValueError(f"its reply is not as expected: {found}") from error
 
 
 def structured(reply: Reply, schema: type[BaseModel] | None) -> Reply:

@@ -64,7 +64,9 @@ class LocalModel:
             return
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()  # what is wrong with a model is told once, in one line
         config = self._config
         # On a CPU half precision is emulated, and slower than single.
         kind: Any = "auto" if config.hf_dtype == "auto" else getattr(torch, config.hf_dtype)
@@ -76,10 +78,23 @@ class LocalModel:
             options.update(quantization_config=BitsAndBytesConfig(**bits), device_map={"": self._device})
         with self._told("cannot be loaded"):
             # Never a pickle: loading one runs whatever it holds.
-            model = AutoModelForCausalLM.from_pretrained(
-                self._source, **self._where(), use_safetensors=True, trust_remote_code=False, **options
+            model, found = AutoModelForCausalLM.from_pretrained(
+                self._source,
+                **self._where(),
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **options,
             )
-            self._model = (model if config.hf_quantise != "none" else model.to(self._device)).eval()
+            model = (model if config.hf_quantise != "none" else model.to(self._device)).eval()
+        # transformers would draw these at random, and only warn.
+        if drawn := sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]):
+            raise ModelError(
+                f"{self._spec} cannot be loaded: {len(drawn)} tensors, {drawn[0]} among them, are not in its weights "
+                "in the shape that config.json says; fetch the model again"
+            )
+        self._model = model
 
     def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
         """Answer a prompt, by the schema if there is one; ModelError where the prompt or its reply does not fit."""
@@ -129,14 +144,13 @@ class LocalModel:
             raise ModelError(
                 f"--llm {self._spec}: constrained decoding needs a fast tokenizer (tokenizer.json) with an end token"
             )
+        with self._told("has a chat template that cannot be used"):
+            tokenizer.apply_chat_template([{"role": "user", "content": "Say OK."}], add_generation_prompt=True)
         return tokenizer
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """Turn what goes wrong with weights and memory into one line; a bug of ours stays one."""
-        from jinja2 import TemplateError
-        from safetensors import SafetensorError
-
+        """Turn what goes wrong with weights and memory into one line."""
         try:
             yield
         except MemoryError as error:
@@ -145,8 +159,10 @@ class LocalModel:
             if "memory" not in str(error).lower() and type(error).__name__ != "OutOfMemoryError":
                 raise ModelError(f"{self._spec} {what}: {_line(error)}") from error
             raise self._out_of_memory(what) from error
-        except (OSError, ValueError, KeyError, SafetensorError, TemplateError) as error:
-            if self._cache_only:
+        # What a folder holds reaches the libraries unchecked: a wrong type in config.json, half a file of weights or
+        # a template with a typing error each end in an exception of its own, of classes that share no base.
+        except Exception as error:
+            if self._cache_only and isinstance(error, (OSError, ValueError)):
                 raise ModelError(
                     f"{self._spec} {what}: {self._cache_only}, and the Hugging Face cache does not hold it as a whole "
                     f"(revision {self._config.hf_revision or 'main'}); download it first: hf download {self._source}"

@@ -68,6 +68,7 @@ def lapt(
     documents = []
     with output.quiet_stdout():
         pairs = _pairs(suite, transfer, data)
+        _check(pairs, rows, wanted, llm)
         llm = _ready(llm, [make_arms(pair, rows, wanted, llm) for pair in pairs], budget, seeds)
         for pair in pairs:
 
@@ -106,6 +107,30 @@ def _ready(llm: str, made: list[dict[str, Callable[..., Method]]], budget: int, 
         "less where the optimum is found"
     )
     return config.llm
+
+
+def _check(pairs: list[Pair], rows: int, wanted: list[str] | None, llm: str) -> None:
+    """Refuse a transfer that cannot be run: now, not after hours of the others."""
+    from nas_agent.bench.lapt import arms as make_arms
+    from nas_agent.errors import ConfigError
+
+    if wanted == []:
+        raise ConfigError("--arms: expected names of arms with ';' between them, got none; leave it out for all")
+    ends = {setting: setting()[1] for pair in pairs for setting in (pair.source, pair.target)}
+    for pair in pairs:
+        if not make_arms(pair, rows, wanted, llm):
+            raise ConfigError(f"--arms: none of them is for {pair.name}, which is from space to space; name others")
+        source, target = ends[pair.source], ends[pair.target]
+        if source.evaluator.pool() is None:
+            raise ConfigError(
+                f"--transfer {pair.name}: the architectures of the source cannot be listed ({source.note}); "
+                "give the folder of its table by --data DIR"
+            )
+        if target.optimum is None:
+            raise ConfigError(
+                f"--transfer {pair.name}: the best of the target must be known ({target.note}); "
+                "give the folder of its table by --data DIR"
+            )
 
 
 def _pairs(suite: str, transfers: list[str] | None, data: Path | None) -> list[Pair]:

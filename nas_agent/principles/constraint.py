@@ -145,8 +145,10 @@ def constraint_from_dict(data: Mapping[str, Any]) -> Constraint:
                 if not isinstance(then, Allowed):
                     raise PrincipleError("the 'then' of a 'when' must be of kind 'allowed'")
                 return When(str(data["decision"]), tuple(data["options"]), then)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except KeyError as error:
         raise PrincipleError(f"a constraint lacks or misuses {error}, got {dict(data)}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PrincipleError(f"a constraint cannot be read ({error}), got {str(data)[:200]}") from error
     raise PrincipleError(f"unknown kind of constraint {data['kind']!r}; choose from allowed, count, when")
 
 

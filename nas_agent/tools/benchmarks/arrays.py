@@ -26,12 +26,22 @@ def read_needed(
 def one_number_a_row(path: Path, texts: Sequence[str], numbers: Mapping[str, np.ndarray], *, advice: str) -> Columns:
     """Join texts and columns; raise DataError for a column of another length or of no numbers."""
     for name, column in numbers.items():
-        if column.shape != (len(texts),) or column.dtype.kind != "f":
+        if column.shape != (len(texts),) or column.dtype.kind not in "fiu":
             raise DataError(
                 f"{path}: the array for '{name}' must hold one number for each of {len(texts)} rows, "
                 f"got {column.dtype} of shape {column.shape}; {advice}"
             )
     return Columns(tuple(texts), {name: column.astype(np.float64) for name, column in numbers.items()})
+
+
+def names_in(path: Path, arrays: Mapping[str, np.ndarray], name: str, *, advice: str) -> tuple[str, ...]:
+    """Return a row of names; raise DataError where the array is anything else."""
+    array = arrays[name]
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise DataError(
+            f"{path}: expected a row of texts in '{name}', got {array.dtype} of shape {array.shape}; {advice}"
+        )
+    return tuple(array.astype(str).tolist())
 
 
 def texts_of_indices(path: Path, space: Space, array: str, indices: np.ndarray, names: Sequence[str]) -> list[str]:

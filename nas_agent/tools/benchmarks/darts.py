@@ -18,7 +18,7 @@ from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.darts import HALF, Darts
 from nas_agent.spaces.darts_cells import NAMES, NODES, NONE
-from nas_agent.tools.benchmarks.arrays import one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import names_in, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedEvaluator, predicted_note
@@ -56,12 +56,12 @@ def load_reduced(path: Path, task: Task, space: Space, epochs: int | None = None
     """Read the trained cells, one run each."""
     arrays = read_needed(path, ("normal", "reduce", "op_names", "val_acc"), advice=_ADVICE)
     normal, reduction = arrays["normal"], arrays["reduce"]
-    if normal.shape != reduction.shape:
+    if normal.shape != reduction.shape or not normal.ndim:
         raise DataError(
             f"{path}: expected as many rows in 'normal' as in 'reduce', got the shapes {normal.shape} and "
             f"{reduction.shape}; {_ADVICE}"
         )
-    names = tuple(str(name) for name in arrays["op_names"].tolist())
+    names = names_in(path, arrays, "op_names", advice=_ADVICE)
     texts = _texts(path, space, "normal' and 'reduce", np.stack([normal, reduction], axis=1), names)
     columns = one_number_a_row(path, texts, {"val": arrays["val_acc"]}, advice=_ADVICE)
     return BenchmarkTable(task, space, path, columns, fidelity="one training of a reduced network")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.nasbench101 import ABSENT, EDGES, PRESENT, VERTICES, NasBench101
 from nas_agent.tools.benchmarks import nb201
-from nas_agent.tools.benchmarks.arrays import one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import names_in, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedEvaluator, predicted_note
@@ -34,17 +35,18 @@ def load_nb101(path: Path, task: Task, space: Space, epochs: int | None = None) 
     value, seconds = f"val_{epochs}", f"train_time_{epochs}"
     needed = ("n_vertices", "edges", "ops", "op_names", value)
     arrays = read_needed(path, needed, (seconds, "params"), advice=_ADVICE)
-    numbers = {"val": arrays[value].astype(np.float64) * 100.0}  # fractions in the file
+    numbers = {"val": arrays[value]}
     if seconds in arrays:
         numbers["seconds"] = arrays[seconds]
     if "params" in arrays:
-        numbers["params"] = arrays["params"].astype(np.float64)
-    names = [ABSENT, PRESENT, "none", *(str(name) for name in arrays["op_names"].tolist())]
+        numbers["params"] = arrays["params"]
+    names = [ABSENT, PRESENT, "none", *names_in(path, arrays, "op_names", advice=_ADVICE)]
     texts = texts_of_indices(path, space, "ops", _indices(path, arrays), names)
     # In the labelling that stands for the class, so that principles compare like with like.
     texts = [space.canonical(space.parse(text)).text for text in texts]
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
-    return BenchmarkTable(task, space, path, columns, fidelity=f"{epochs} epochs")
+    percent = {**columns.numbers, "val": columns.numbers["val"] * 100.0}  # fractions in the file
+    return BenchmarkTable(task, space, path, replace(columns, numbers=percent), fidelity=f"{epochs} epochs")
 
 
 def _indices(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -53,7 +55,7 @@ def _indices(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     Indices count ABSENT, PRESENT, "none" and the file's operations.
     """
     counts, bits, ops = arrays["n_vertices"], arrays["edges"], arrays["ops"]
-    rows, inner = len(counts), VERTICES - 2
+    rows, inner = counts.size, VERTICES - 2
     if any(array.dtype.kind not in "iu" for array in (counts, bits, ops)) or (
         (counts.shape, bits.shape, ops.shape) != ((rows,), (rows,), (rows, inner))
     ):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.benchmarks.arrays import one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import names_in, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark, EmbeddedEvaluator, EmbeddedTestSplit, predicted_note
@@ -42,12 +43,15 @@ def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) 
     if test is not None:
         numbers["test"] = arrays[test]
     if "time_c10valid_12" in arrays:
-        numbers["seconds"] = arrays["time_c10valid_12"] * (_SECONDS[short] * epochs)
+        numbers["seconds"] = arrays["time_c10valid_12"]
     if "params_M" in arrays:
         numbers["params"] = arrays["params_M"]
-    names = [str(name) for name in arrays["op_names"].tolist()]
+    names = names_in(path, arrays, "op_names", advice=_ADVICE)
     texts = texts_of_indices(path, space, "ops", arrays["ops"], names)
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
+    if "seconds" in columns.numbers:
+        seconds = columns.numbers["seconds"] * (_SECONDS[short] * epochs)
+        columns = replace(columns, numbers={**columns.numbers, "seconds": seconds})
     return BenchmarkTable(task, space, path, columns, fidelity=f"{epochs} epochs")
 
 
