@@ -49,6 +49,8 @@ def specs(config: Config) -> dict[str, str]:
     if proposes:
         named["generator"] = config.llm_generator
     found = {role: config.llm if spec is None else spec for role, spec in named.items()}
+    if config.anonymise and set(found.values()) <= {"none"}:
+        raise ConfigError("--anonymise hides names from a language model, got none; name one, e.g. --llm openai:gpt-4o")
     if found.get("generator") == "none":
         raise ConfigError("--generator llm needs a language model, got --llm none; name one, e.g. --llm openai:gpt-4o")
     return {role: spec for role, spec in found.items() if spec != "none"}

@@ -235,7 +235,7 @@ def _next(story: Story) -> Parts:
                 "# another task: it recalls what this run has taught",
                 f"nas-agent run --task {others[0]}{_space_flag(story, others[0])}{data}",
             ]
-        if story.config.llm == "none":
+        if {story.config.llm, story.config.llm_learner, story.config.llm_generator} <= {"none", None}:
             needs = "" if os.environ.get("OPENAI_API_KEY") else " (needs OPENAI_API_KEY)"
             task = shlex.quote(story.config.task)
             commands += [

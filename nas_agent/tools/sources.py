@@ -87,9 +87,16 @@ def _from_table(name: str, target: Target) -> list[Json]:
     # A user's variant of a space is answered by that space's table, so the table is the variant's own too.
     here = [space for space in spaces if isinstance(target.space, type(space))]
     if here and known[0][1].name == target.task.name:
-        raise ConfigError(f"--from {name}: this is the task itself; a search would look its answer up, not find it")
+        elsewhere = [f"{benchmark.space}:{task_name}" for benchmark, _ in known if benchmark.space != here[0].name]
+        instead = f"; another space measured it too: --from {elsewhere[0]}" if elsewhere else ""
+        raise ConfigError(
+            f"--from {name}: this is the task itself; a search would look its answer up, not find it{instead}"
+        )
     space = (here or spaces)[0]
-    evaluation = load_evaluation(task_name, space, "auto", data=target.data, epochs=None)
+    try:
+        evaluation = load_evaluation(task_name, space, "auto", data=target.data, epochs=None)
+    except ConfigError as error:
+        raise ConfigError(f"--from {name}: its table cannot be read: {error}") from error
     items = table_items(evaluation, space, target)
     if space.name != target.space.name and [item["kind"] for item in items if not item.get("refused")] == ["source"]:
         raise ConfigError(
