@@ -140,8 +140,8 @@ def targets(source: RecalledSource) -> tuple[float, ...]:
 
 def note_agreement(use: Services) -> None:
     """Log how much each source agrees with the outcomes, where that has changed materially; and which was dropped."""
-    if use.surrogate is None or not use.informed:
-        return
+    if use.surrogate is None or not use.informed or not use.observed:
+        return  # before the first outcome there is nothing to agree with
     now, before = use.surrogate.agreement, use.journal.agreement
     if before is None:  # one may be dropped by the outcomes of the initial design, before anything was logged of it
         before = dict.fromkeys(use.informed, math.inf)
