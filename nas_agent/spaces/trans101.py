@@ -18,10 +18,20 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import Decision
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
-from nas_agent.spaces.trans101_source import cell_source, encoder_source, module_source
+from nas_agent.spaces.class_text import ClassText
+from nas_agent.spaces.trans101_source import (
+    MACRO_SKELETON,
+    MICRO_SKELETON,
+    RECIPE,
+    cell_source,
+    encoder_source,
+    macro_text,
+    micro_text,
+    module_source,
+)
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 BASE = 64  # channels behind the stem
 SIDE = 64  # pixels behind the stem, for the benchmark's images of 256 x 256
@@ -48,6 +58,7 @@ OPERATIONS = (
 # By end node, then by start node: the order of the benchmark's string.
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 MICRO_MODULES = "41414"
+MICRO_STAGES = tuple(stages(MICRO_MODULES))
 _NAMES = tuple(operation.name for operation in OPERATIONS)
 _COST = {operation.name: operation.cost for operation in OPERATIONS}
 _CELL = re.compile(rf"{BASE}-{MICRO_MODULES}-([0-3])_([0-3])([0-3])_([0-3])([0-3])([0-3])")
@@ -67,6 +78,8 @@ class Trans101Micro(CategoricalSpace):
         for start, end in EDGES
     )
     operations: ClassVar[tuple[Operation, ...]] = OPERATIONS
+    skeleton: ClassVar[str] = MICRO_SKELETON
+    recipe: ClassVar[str] = RECIPE
 
     def write(self, options: tuple[str, ...]) -> str:
         """Write the benchmark's string."""
@@ -131,11 +144,15 @@ class Trans101Micro(CategoricalSpace):
         """Write the canonical cell as a PyTorch class: dead edges dropped, skips inside as variable reuse."""
         return cell_source(self.graph(self.canonical(architecture)))
 
+    def class_text(self, architecture: Architecture, *, inline: bool = False) -> ClassText:
+        """Write the cell as it is, dead edges too."""
+        return micro_text(self.graph(architecture), MICRO_STAGES, inline=inline, live=False)
+
     def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
         """Write the benchmark's network around the canonical cell."""
         canonical = self.canonical(architecture)
-        parts = (self.source(canonical), encoder_source(list(stages(MICRO_MODULES)), "Cell"))
-        return module_source(canonical.text, parts, features=8, classes=classes)
+        found = micro_text(self.graph(canonical), MICRO_STAGES, inline=False, live=True, classes=classes)
+        return module_source(canonical.text, found)
 
     def network(
         self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = BASE
@@ -143,13 +160,23 @@ class Trans101Micro(CategoricalSpace):
         """Build the benchmark's network around the cell."""
         from nas_agent.spaces.trans101_network import micro_network
 
-        return micro_network(self.graph(architecture), list(stages(MICRO_MODULES)), classes, in_channels, width)
+        return micro_network(self.graph(architecture), MICRO_STAGES, classes, in_channels, width)
+
+    def cell_modules(
+        self, architecture: Architecture, *, width: int
+    ) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+        """Build a cell that doubles the channels and halves the resolution."""
+        import torch
+
+        from nas_agent.spaces.trans101_network import MicroCell
+
+        return {"Cell": (MicroCell(self.graph(architecture), width, 2 * width, 2), (torch.zeros(1, width, 8, 8),))}
 
 
 def _edge_sizes(options: tuple[str, ...]) -> Iterator[tuple[float, int]]:
     """Yield for every layer of every block its weights, and the pixels that it is applied to."""
     side = SIDE
-    for before, after, stride in stages(MICRO_MODULES):
+    for before, after, stride in MICRO_STAGES:
         side //= stride
         for block in range(BLOCKS):
             inputs = before if block == 0 else after
@@ -190,6 +217,8 @@ class Trans101Macro(CategoricalSpace):
             for place in range(1, 7)
         ),
     )
+    skeleton: ClassVar[str] = MACRO_SKELETON
+    recipe: ClassVar[str] = RECIPE
 
     def write(self, options: tuple[str, ...]) -> str:
         """Write the benchmark's string."""
@@ -242,14 +271,21 @@ class Trans101Macro(CategoricalSpace):
     def _codes(self, architecture: Architecture) -> str:
         return _codes(self._options(architecture))
 
+    def _stages(self, architecture: Architecture) -> tuple[tuple[int, int, int], ...]:
+        return tuple(stages(self._codes(architecture)))
+
     def source(self, architecture: Architecture) -> str:
         """Write the row of modules as a PyTorch class."""
-        return encoder_source(list(stages(self._codes(architecture))), "BasicBlock")
+        return encoder_source(self._stages(architecture), "BasicBlock")
+
+    def class_text(self, architecture: Architecture, *, inline: bool = False) -> ClassText:
+        """Write the row of modules; `inline` spells out residual blocks too."""
+        return macro_text(self._stages(architecture), inline=inline)
 
     def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
         """Write the benchmark's network."""
-        features = [after for _, after, _ in stages(self._codes(architecture))][-1]
-        return module_source(architecture.text, (self.source(architecture),), features=features, classes=classes)
+        found = macro_text(self._stages(architecture), inline=False, classes=classes)
+        return module_source(architecture.text, found)
 
     def network(
         self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = BASE
@@ -257,7 +293,7 @@ class Trans101Macro(CategoricalSpace):
         """Build the benchmark's network."""
         from nas_agent.spaces.trans101_network import macro_network
 
-        return macro_network(list(stages(self._codes(architecture))), classes, in_channels, width)
+        return macro_network(self._stages(architecture), classes, in_channels, width)
 
 
 def _codes(options: tuple[str, ...]) -> str:
