@@ -12,9 +12,7 @@ from nas_agent.spaces.class_text import ClassText, program
 Stage = tuple[int, int, int]  # channels before and after, as multiples of the first, and the stride
 _STEM = "a stem of two 3x3 convolutions of stride 2"
 _HEAD = "then what the task needs, for a classification global average pooling and a linear layer"
-MICRO_SKELETON = (
-    f"{_STEM}, five modules of two cells, which double channels and halve resolution in 1, 3 and 5, {_HEAD}"
-)
+MICRO_SKELETON = f"{_STEM}, five modules of two cells, the 1st, 3rd and 5th wider and smaller, {_HEAD}"
 MACRO_SKELETON = f"{_STEM}, four to six modules of two residual blocks, {_HEAD}"
 # configs/train_from_scratch of the benchmark's code.
 RECIPE = (
@@ -63,14 +61,9 @@ def cell_source(graph: CellGraph, *, live: bool = True, inline: bool = False) ->
     if "self.zero(x0)" in sums.values():
         layers.append("        self.zero = Zero(C, stride)")
     result = sums.pop(3)
-    lines = [
-        "class Cell(nn.Module):",
-        "    def __init__(self, C_in, C, stride):",
-        "        super().__init__()",
-        *layers,
-    ]
+    head = ["class Cell(nn.Module):", "    def __init__(self, C_in, C, stride):", "        super().__init__()"]
     body = [f"        x{node} = {added}" for node, added in sums.items()]
-    return "\n".join([*lines, "", "    def forward(self, x0):", *body, f"        return {result}"])
+    return "\n".join([*head, *layers, "", "    def forward(self, x0):", *body, f"        return {result}"])
 
 
 def encoder_source(stages: Sequence[Stage], block: str) -> str:
