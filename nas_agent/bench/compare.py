@@ -24,7 +24,7 @@ from typing import Any, Literal
 from nas_agent.bench.agent import AGENTS, Agent
 from nas_agent.bench.bananas import Bananas, in_cole
 from nas_agent.bench.baselines import BASELINES
-from nas_agent.bench.crossing import TestCurves, open_curves
+from nas_agent.bench.crossing import TestCurves, check_test_values, open_curves
 from nas_agent.bench.methods import Method, Problem, Trace
 from nas_agent.bench.statistics import chosen_by_validation
 from nas_agent.errors import ConfigError, NasAgentError
@@ -168,8 +168,8 @@ def compare(
     space, evaluation = load()
     if stop_at_optimum and evaluation.optimum is None:
         raise ConfigError("--stop-at-optimum needs a complete table, whose optimum is known; leave the flag out")
-    if test_curves and evaluation.optimum is None:
-        raise ConfigError("--test-curves needs a complete table, whose best test value is known; leave the flag out")
+    if test_curves:
+        check_test_values(evaluation)
     stop_at = evaluation.optimum if stop_at_optimum else None
     work = [_Job(load, name, make, seed, budget, stop_at) for seed in seeds for name, make in methods.items()]
     done = _run_all(work, min(jobs, len(work)), progress)

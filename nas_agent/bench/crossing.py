@@ -44,8 +44,15 @@ class Crossing:
         return {"evaluations": evaluations, "fewer": None if self.fewer is None else self.fewer.to_dict()}
 
 
+def check_test_values(evaluation: Evaluation) -> None:
+    """Raise ConfigError where no table with test values is there: now, not after an hour of runs."""
+    split, pool = evaluation.test_split, evaluation.evaluator.pool() or ()
+    if evaluation.optimum is None or all(split.open(one, seed=0).value is None for one in pool):
+        raise ConfigError("--test-curves needs a complete table with test values; leave the flag out")
+
+
 def open_curves(evaluation: Evaluation, traces: Mapping[str, Sequence[Trace]], budget: int) -> TestCurves:
-    """Open the test split; raise ConfigError where the task has none."""
+    """Open the test split, after `check_test_values` and after all runs."""
     opened: dict[tuple[str, int], float | None] = {}
 
     def value(architecture: Architecture, seed: int) -> float | None:
@@ -55,8 +62,6 @@ def open_curves(evaluation: Evaluation, traces: Mapping[str, Sequence[Trace]], b
         return opened[key]
 
     known = [found for one in evaluation.evaluator.pool() or () if (found := value(one, 0)) is not None]
-    if not known:
-        raise ConfigError("--test-curves: the task has no table with test values; leave the flag out")
 
     def curve(trace: Trace) -> list[float]:
         best, shown, line = -math.inf, math.nan, []
