@@ -413,7 +413,9 @@ def test_test_curves_are_told_in_the_document_and_only_when_they_were_asked_for(
     assert crossing["methods"]["bananas"]["evaluations"]["value"] == hit["mean_curve"]
     assert "fewer than random" in markdown(doc)
     without = compare(methods, Load(members=300), seeds=range(3), budget=40, jobs=1)
-    assert document(without, command="")["crossings"] == []
+    plain = document(without, command="")
+    assert plain["crossings"] == []
+    assert set(doc["rules"]) - set(plain["rules"]) == {"crossing"}
     assert without.traces == compared.traces
 
 

@@ -36,7 +36,8 @@ RULES = {
     "a run that never reached a target counts as budget + 1",
     "crossing": "where the mean over runs of the best so far, chosen by validation, first reaches 99 % of the best "
     "value of the table, by validation or by test; fewer: 100 x (1 - own / reference), bootstrap over seeds, the same "
-    "for both; a curve that never crosses counts as budget + 1",
+    "for both; for the best value by test the whole table is read, after all runs; a curve that never crosses counts "
+    "as budget + 1",
     "early end": "a run that measured everything, or was asked to stop at the optimum, keeps its last value in curves",
 }
 
@@ -59,7 +60,9 @@ def document(comparison: Comparison, *, command: str, reference: str | None = No
         "seeds": list(comparison.seeds),
         "checkpoints": list(comparison.checkpoints),
         "stop_at_optimum": comparison.stop_at_optimum,
-        "rules": RULES,
+        "rules": RULES
+        if comparison.test_curves
+        else {name: rule for name, rule in RULES.items() if name != "crossing"},
         "methods": {
             name: {
                 "targets": {target: hit.to_dict() for target, hit in hits[name].items()},
