@@ -13,6 +13,12 @@ for task in cifar100 cifar10 ImageNet16-120; do
         --methods agent,agent-memory --markdown "docs/results/$task-memory.md"
     python benchmarks/wrong_principles.py --task "$task" --seeds 50 | tee "docs/results/wrong-principles-$task.md"
 done
+crossings="nas-agent bench --task cifar100 --seeds 50 --stop-at-optimum --test-curves"
+$crossings --methods bananas --encoding path,cole,structure,joint --budget 500 --markdown docs/results/bananas.md
+$crossings --methods bananas --encoding path,cole,structure,joint --budget 500 --predictor gp --markdown docs/results/bananas-gp.md
+$crossings --methods agent-joint,agent,local-search --set initial=5 --budget 100 --markdown docs/results/bananas-agent.md
+python benchmarks/bananas_limits.py --seeds 50 | tee docs/results/bananas-limits.md
+python benchmarks/unlisted_proposals.py --seeds 10 | tee docs/results/unlisted-proposals.md
 for suite in nb201 trans101 spaces; do
     nas-agent bench lapt --suite "$suite" --seeds 50 --markdown "docs/results/lapt-$suite.md"
 done

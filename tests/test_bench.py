@@ -18,12 +18,14 @@ from random import Random
 import numpy as np
 import pytest
 
-from nas_agent.bench.bananas import Bananas, path_encoding, rank_gaussian, token_reader
+from nas_agent.bench.bananas import Bananas
 from nas_agent.bench.baselines import BASELINES, Evolution, LocalSearch, RandomSearch, Tpe
 from nas_agent.bench.compare import METHODS, Setting, checkpoints_of, compare, find_methods
 from nas_agent.bench.document import document
+from nas_agent.bench.encodings import path_encoding, token_reader
 from nas_agent.bench.methods import BudgetSpent, Meter, Method, Problem, Trace
 from nas_agent.bench.plot import plot
+from nas_agent.bench.predictors import Networks, rank_gaussian
 from nas_agent.bench.report import markdown, rich_report, sheets
 from nas_agent.bench.statistics import (
     best_so_far,
@@ -225,7 +227,7 @@ class TestTpe(MethodContract):
 class TestBananas(MethodContract):
     @pytest.fixture
     def method(self):
-        return Bananas(steps=30)
+        return Bananas(predictor=Networks(epochs=30))
 
 
 def test_a_method_is_given_no_test_split_and_no_optimum():
@@ -422,7 +424,7 @@ class Misbehaves:
         return trace if self.how != "repeater" else replace(trace, architectures=trace.architectures[:1] * budget)
 
 
-FAST = {"random": RandomSearch, "evolution": Evolution, "bananas": partial(Bananas, steps=10)}
+FAST = {"random": RandomSearch, "evolution": Evolution, "bananas": partial(Bananas, predictor=Networks(epochs=10))}
 
 
 @pytest.fixture(scope="module")

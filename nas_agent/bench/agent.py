@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.bench.methods import BudgetSpent, Meter, Method, Problem, Trace
+from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.run import NoTestSplit, Search
 from nas_agent.tools.evaluators.base import Evaluation
@@ -55,6 +56,22 @@ class Agent:
             tokens=use.input_tokens + use.output_tokens,
             cost_usd=use.cost_usd,
         )
+
+
+# What the comparison itself decides on, for all methods alike.
+DECIDED = ("task", "space", "budget", "seed", "evaluator", "epochs", "data", "out", "llm")
+
+
+def agent_settings(overrides: Sequence[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` as `run --set` does; raise ConfigError for what is no setting or is not an agent's to choose."""
+    from nas_agent.config import Config, load_config
+
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    refused = [key for key in keys if key in DECIDED]
+    if refused:
+        raise ConfigError(f"--set {refused[0]}: in a comparison that is the same for all methods; use --{refused[0]}")
+    config = load_config(None, {}, tuple(overrides))
+    return {key: getattr(config, key) for key in Config.model_fields if key in keys}
 
 
 @lru_cache(maxsize=1)

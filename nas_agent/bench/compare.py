@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from nas_agent.bench.agent import AGENTS
-from nas_agent.bench.bananas import Bananas
+from nas_agent.bench.agent import AGENTS, Agent
+from nas_agent.bench.bananas import Bananas, in_cole
 from nas_agent.bench.baselines import BASELINES
+from nas_agent.bench.crossing import TestCurves, check_test_values, open_curves
 from nas_agent.bench.methods import Method, Problem, Trace
 from nas_agent.bench.statistics import chosen_by_validation
 from nas_agent.errors import ConfigError, NasAgentError
@@ -84,6 +85,7 @@ class Comparison:
     stop_at_optimum: bool
     jobs: int
     seconds: float
+    test_curves: TestCurves | None = None  # None: not asked for, or not to be had
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
@@ -96,15 +98,51 @@ def checkpoints_of(budget: int) -> tuple[int, ...]:
     return (*(point for point in CHECKPOINTS if point < budget), budget)
 
 
-def find_methods(names: Sequence[str]) -> dict[str, Callable[..., Method]]:
-    """Look methods up by name; raise ConfigError that lists all of them."""
+def find_methods(
+    names: Sequence[str],
+    encodings: Sequence[str] = (),
+    predictor: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Callable[..., Method]]:
+    """Look methods up by name; raise ConfigError that lists all of them.
+
+    With `encodings`, `bananas` becomes one method for each, with COLE's settings; `settings` go to every agent.
+    """
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
         came = ", ".join(f"'{name}'" for name in unknown) or "none"
         raise ConfigError(f"--methods: expected some of {', '.join(METHODS)}, got {came}")
     if len(set(names)) < len(names):
         raise ConfigError(f"--methods: expected each method once, got {', '.join(names)}")
-    return {name: METHODS[name] for name in names}
+    if (encodings or predictor) and "bananas" not in names:
+        raise ConfigError(f"--encoding and --predictor are of the method bananas, got {', '.join(names)}; add it")
+    if predictor and not encodings:
+        raise ConfigError("--predictor goes with --encoding; add e.g. --encoding path,cole,structure,joint")
+    agents = [name for name in names if name in AGENTS]
+    if settings and not agents:
+        raise ConfigError(f"--set is of the methods {', '.join(AGENTS)}, got {', '.join(names)}; add one of them")
+    found: dict[str, Callable[..., Method]] = {}
+    for name in names:
+        if name == "bananas" and encodings:
+            found.update(in_cole(encodings, predictor or "mlp"))
+        elif name in agents and settings:
+            found[name] = _Set(AGENTS[name], tuple(settings.items()))
+        else:
+            found[name] = METHODS[name]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Makes an agent with settings that override its own."""
+
+    make: Callable[[], Method]
+    settings: tuple[tuple[str, Any], ...]
+
+    def __call__(self) -> Method:
+        agent = self.make()
+        assert isinstance(agent, Agent)
+        return replace(agent, settings=(*dict([*agent.settings, *self.settings]).items(),))
 
 
 def compare(
@@ -115,9 +153,13 @@ def compare(
     budget: int,
     jobs: int | None = None,
     stop_at_optimum: bool = False,
+    test_curves: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Comparison:
-    """Run every method with every seed; the result does not depend on `jobs` (None: one for each core)."""
+    """Run every method with every seed; the result does not depend on `jobs` (None: one for each core).
+
+    With `test_curves` the test split is opened for whatever was ever the best by validation, and for the threshold.
+    """
     jobs = jobs if jobs is not None else available_cores()
     _check(methods, seeds, budget, jobs)
     for make in methods.values():
@@ -126,6 +168,8 @@ def compare(
     space, evaluation = load()
     if stop_at_optimum and evaluation.optimum is None:
         raise ConfigError("--stop-at-optimum needs a complete table, whose optimum is known; leave the flag out")
+    if test_curves:
+        check_test_values(evaluation)
     stop_at = evaluation.optimum if stop_at_optimum else None
     work = [_Job(load, name, make, seed, budget, stop_at) for seed in seeds for name, make in methods.items()]
     done = _run_all(work, min(jobs, len(work)), progress)
@@ -140,6 +184,7 @@ def compare(
         stop_at_optimum=stop_at_optimum,
         jobs=jobs,
         seconds=time.perf_counter() - begun,
+        test_curves=open_curves(evaluation, traces, budget) if test_curves else None,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas_agent.bench.compare import Comparison
+from nas_agent.bench.crossing import crossings
 from nas_agent.bench.methods import Trace
 from nas_agent.bench.statistics import (
     Difference,
@@ -33,6 +34,10 @@ RULES = {
     "intervals": "95 % percentile bootstrap over runs, 2,000 resamples; ± is half of the interval's width",
     "differences": "paired by seed; * where the interval leaves zero out; a:b is better on a seeds, worse on b; "
     "a run that never reached a target counts as budget + 1",
+    "crossing": "where the mean over runs of the best so far, chosen by validation, first reaches 99 % of the best "
+    "value of the table, by validation or by test; fewer: 100 x (1 - own / reference), bootstrap over seeds, the same "
+    "for both; for the best value by test the whole table is read, after all runs; a curve that never crosses counts "
+    "as budget + 1",
     "early end": "a run that measured everything, or was asked to stop at the optimum, keeps its last value in curves",
 }
 
@@ -55,7 +60,9 @@ def document(comparison: Comparison, *, command: str, reference: str | None = No
         "seeds": list(comparison.seeds),
         "checkpoints": list(comparison.checkpoints),
         "stop_at_optimum": comparison.stop_at_optimum,
-        "rules": RULES,
+        "rules": RULES
+        if comparison.test_curves
+        else {name: rule for name, rule in RULES.items() if name != "crossing"},
         "methods": {
             name: {
                 "targets": {target: hit.to_dict() for target, hit in hits[name].items()},
@@ -66,6 +73,7 @@ def document(comparison: Comparison, *, command: str, reference: str | None = No
             for name, runs in comparison.traces.items()
         },
         "reference": base,
+        "crossings": _crossings(comparison, base),
         "differences": {
             name: [difference.to_dict() | {"decided": difference.decided} for difference in found]
             for name in comparison.traces
@@ -92,6 +100,21 @@ def _targets(comparison: Comparison, runs: Sequence[Trace]) -> dict[str, Reached
         name: reached(task, runs, threshold_of(task, optimum, tolerance), comparison.budget)
         for name, tolerance in TARGETS.items()
     }
+
+
+def _crossings(comparison: Comparison, base: str) -> list[Json]:
+    """Where mean curves cross 99 % of the best; only where test curves were asked for."""
+    task, tests, optimum = comparison.evaluation.task, comparison.test_curves, comparison.evaluation.optimum
+    if tests is None or optimum is None:
+        return []
+    by_validation = {name: curves(task, runs, comparison.budget) for name, runs in comparison.traces.items()}
+    found = []
+    for split, lines, best in (("validation", by_validation, optimum), ("test", tests.curves, tests.best)):
+        threshold = threshold_of(task, best, TARGETS["99 %"])
+        crossed = crossings(task, lines, threshold, base)
+        methods = {name: crossing.to_dict(comparison.budget) for name, crossing in crossed.items()}
+        found.append({"split": split, "threshold": threshold, "methods": methods})
+    return found
 
 
 def _checkpoints(comparison: Comparison, name: str) -> dict[str, Json]:

@@ -25,6 +25,7 @@ class Sheet:
 def sheets(doc: Json, *, wide: bool = False) -> list[Sheet]:
     """Lay the document out as a few tables; `wide` gives both ends of every interval."""
     found = [_target_sheet(doc, target) for target in next(iter(doc["methods"].values()))["targets"]]
+    found += [_crossing_sheet(doc, crossing) for crossing in doc["crossings"]]
     for split in ("validation", "test"):
         found += _checkpoint_sheet(doc, split, wide)
     found.append(_cost_sheet(doc))
@@ -50,6 +51,24 @@ def _target_sheet(doc: Json, target: str) -> Sheet:
     of_what = "the optimum" if target == "optimum" else f"{target} of the optimum"
     title = f"Evaluations to {of_what} by validation ({hit['threshold']:.3f} {doc['task']['unit']})"
     return Sheet(title, ("method", "median", "95 % interval", "mean", "mean curve", "found"), tuple(rows))
+
+
+def _crossing_sheet(doc: Json, crossing: Json) -> Sheet:
+    rows, budget = [], doc["budget"]
+    for name, of in crossing["methods"].items():
+        count, fewer = of["evaluations"], of["fewer"]
+        interval = f"{_count(count['low'], budget)} to {_count(count['high'], budget)}"
+        less = ("-", "-")
+        if fewer is not None:
+            less = (f"{fewer['value']:.1f} %", f"{fewer['low']:.1f} to {fewer['high']:.1f}")
+        rows.append((name, _count(count["value"], budget), interval, *less))
+    title = (
+        f"Evaluations until the mean curve crosses 99 % of the best by {crossing['split']} "
+        f"({crossing['threshold']:.3f} {doc['task']['unit']}), cells chosen by validation"
+    )
+    return Sheet(
+        title, ("method", "crosses at", "95 % interval", f"fewer than {doc['reference']}", "interval"), tuple(rows)
+    )
 
 
 def _checkpoint_sheet(doc: Json, split: str, wide: bool) -> list[Sheet]:

@@ -42,6 +42,10 @@ def write_text(flag: str, file: Path, text: str) -> None:
         raise StorageError(f"{flag} {file}: cannot be written ({error.strerror}); choose another file") from error
 
 
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 bench_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 bench_app.command("lapt")(lapt)
 
@@ -65,6 +69,19 @@ def bench(
     stop_at_optimum: Annotated[
         bool, typer.Option("--stop-at-optimum", help="End a run at the known optimum: the same counts, sooner.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="path, cole, structure, joint: bananas with each, by COLE's settings."),
+    ] = None,
+    predictor: Annotated[
+        str | None, typer.Option(help="With --encoding: mlp (default), gp, or paper (COLE's own network; slow).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for run, for the agents; repeatable.")
+    ] = None,
+    test_curves: Annotated[
+        bool, typer.Option("--test-curves", help="Tell where mean curves cross 99 %, by validation and by test.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the curves.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown.")] = None,
     as_json: AsJson = False,
@@ -73,12 +90,14 @@ def bench(
     if context.invoked_subcommand is not None:
         return
     from nas_agent.bench import report
+    from nas_agent.bench.agent import agent_settings
     from nas_agent.bench.compare import METHODS, Progress, Setting, compare, find_methods
     from nas_agent.bench.document import document as make_document
     from nas_agent.config import make_config
 
-    names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
-    chosen = find_methods(names)
+    names = list(METHODS) if methods is None else _listed(methods)
+    own = agent_settings(settings or [])
+    chosen = find_methods(names, [] if encoding is None else _listed(encoding), predictor, own)
     for flag, file in (("--plot", plot), ("--markdown", markdown)):
         if file is not None:
             check_target(flag, file)
@@ -96,7 +115,7 @@ def bench(
     with output.quiet_stdout(), status or contextlib.nullcontext():
         comparison = compare(
             chosen, setting, seeds=range(seeds), budget=budget, jobs=jobs,
-            stop_at_optimum=stop_at_optimum, progress=progress,
+            stop_at_optimum=stop_at_optimum, test_curves=test_curves, progress=progress,
         )  # fmt: skip
     document = make_document(comparison, command=shlex.join(["nas-agent", *sys.argv[1:]]))
     if plot is not None:
