@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.embedding import MODEL_SHA256, WEIGHTS, CachedEmbedder, MiniLM, Vectors, text_key
+from nas_agent.tools.embeddings import CachedEmbedder, MiniLM, Vectors
+from nas_agent.tools.embeddings.minilm import MODEL_SHA256
+from nas_agent.tools.embeddings.packaged import WEIGHTS, text_key
 
 
 def texts_of_the_space() -> list[str]:

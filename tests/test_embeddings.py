@@ -14,7 +14,9 @@ import pytest
 
 from nas_agent.errors import DataError
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.embedding import WEIGHTS, CachedEmbedder, MiniLM, PackagedCode, Vectors, model_folder
+from nas_agent.tools.embeddings import CachedEmbedder, MiniLM, PackagedCode, Vectors
+from nas_agent.tools.embeddings.minilm import model_folder
+from nas_agent.tools.embeddings.packaged import WEIGHTS
 
 
 class Digits:
