@@ -38,7 +38,7 @@ def embed(texts: list[str], cache: Path) -> tuple[Vectors, int]:
     for start in range(0, len(texts), 200):
         rows.append(embedder.embed(texts[start : start + 200]))
         print(f"embedded {min(start + 200, len(texts))} of {len(texts)}", flush=True)
-    return np.concatenate(rows), model.truncated
+    return np.concatenate(rows), len(model.truncated)
 
 
 def reduce(vectors: Vectors, dimension: int) -> tuple[dict[str, Any], dict[str, float]]:

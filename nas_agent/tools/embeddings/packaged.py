@@ -6,7 +6,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,13 @@ class PackagedCode:
             raise ValueError(f"the packaged vectors were made by {self.card['model']}, the fallback is {fallback.name}")
         self._fallback = fallback
         self.misses = 0  # texts so far that the package did not hold
+
+    counts = False
+
+    @property
+    def truncated(self) -> Collection[str]:
+        """Those that the fallback could not read whole; of the packaged texts none."""
+        return self._fallback.truncated
 
     @property
     def name(self) -> str:
