@@ -182,24 +182,23 @@ def clear_cache(folder: Path, embedder: str | None = None) -> CacheStats:
     file = folder / FILE
     try:
         removed = cache_stats(folder)
-    except StorageError:
-        if embedder is not None:
+    except StorageError as error:
+        if embedder is not None or not _is_broken(error.__cause__):
             raise
         removed = CacheStats(file, 0, 0, {}, len(_set_aside(folder)))
+        gone = [file, file.with_name(f"{FILE}-journal"), *_set_aside(folder)]
+    else:
+        gone = _set_aside(folder)
+    if embedder is not None:
+        held = {name: value for name, value in removed.embedders.items() if name == embedder}
+        removed, gone = CacheStats(file, *held.get(embedder, (0, 0)), held, 0), []
     try:
-        if embedder is not None:
-            held = {name: value for name, value in removed.embedders.items() if name == embedder}
-            removed = CacheStats(file, *held.get(embedder, (0, 0)), held, 0)
-        else:
-            for path in _set_aside(folder):
-                path.unlink(missing_ok=True)
+        for path in gone:
+            path.unlink(missing_ok=True)
         if file.exists():
             _delete(file, embedder)
     except (OSError, sqlite3.DatabaseError) as error:
-        if embedder is not None or not _is_broken(error):
-            raise StorageError(f"embedding cache {file} cannot be cleared ({error})") from error
-        for suffix in ("", "-journal"):
-            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        raise StorageError(f"embedding cache {file} cannot be cleared ({error})") from error
     return removed
 
 
@@ -245,7 +244,7 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
-def _is_broken(error: Exception) -> bool:
+def _is_broken(error: BaseException | None) -> bool:
     """Tell a file that nobody can use from one that is locked, read-only or on a full disk."""
     if not isinstance(error, sqlite3.OperationalError):
         return isinstance(error, sqlite3.DatabaseError)
