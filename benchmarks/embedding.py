@@ -30,7 +30,6 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.embeddings import CachedEmbedder, EmbeddingOptions, Vectors, make_embedder
 from nas_agent.tools.embeddings.minilm import MAX_TOKENS, model_folder
-from nas_agent.tools.texts import make_text
 
 ROUNDS = 4
 CACHED = 10_000
@@ -59,6 +58,14 @@ def spellings() -> list[Architecture]:
     space = NasBench201()
     choices = [decision.options for decision in space.decisions]
     return [space.parse(space.write(options)) for options in itertools.product(*choices)]
+
+
+def texts_as_written(space: NasBench201, cells: Sequence[Architecture]) -> list[str]:
+    """Return the paper's default text of each cell, dead edges and all."""
+    from nas_agent.tools.texts import make_text
+
+    write = make_text("exclude-helper", space)
+    return [write(cell) for cell in cells]
 
 
 def rounds(texts: Sequence[str], count: int) -> list[list[str]]:
@@ -101,8 +108,7 @@ def speed(count: int | None) -> None:
 
     space, rng = NasBench201(), Random(0)
     cells = spellings()
-    write = make_text("exclude-helper", space)
-    as_written = [write(cell) for cell in cells]
+    as_written = texts_as_written(space, cells)
     canonical, writing = timed(lambda: sorted({space.source(cell) for cell in cells}))
     some, other = (list(texts) if count is None else rng.sample(texts, count) for texts in (as_written, canonical))
     print(f"{torch.get_num_threads()} threads; {len(cells):,} spellings, {len(canonical):,} distinct canonical texts")
@@ -119,6 +125,7 @@ def speed(count: int | None) -> None:
 
 
 def report(what: str, count: int, theirs: Timed, ours: Timed, cosine: float) -> None:
+    """Print both sides per text."""
     print(
         f"{what}: plain {1e3 * theirs[0]:.1f} ms a text (CPU {1e3 * theirs[1]:.1f}), ours {1e3 * ours[0]:.1f} (CPU "
         f"{1e3 * ours[1]:.1f}): {theirs[0] / ours[0]:.2f} times as fast, by CPU time {theirs[1] / ours[1]:.2f}; "
@@ -163,8 +170,9 @@ def gpu(count: int | None) -> None:
         return
     space = NasBench201()
     canonical = sorted({space.source(cell) for cell in space.enumerate()})
-    _, theirs, ours, cosine = compare("cuda", [], canonical if count is None else canonical[:: max(1, 6000 // count)])
-    report(f"gpu, {torch.cuda.get_device_name()}", len(canonical), theirs, ours, cosine)
+    some = canonical if count is None else Random(0).sample(canonical, count)
+    _, theirs, ours, cosine = compare("cuda", [], some)
+    report(f"gpu, {torch.cuda.get_device_name()}", len(some), theirs, ours, cosine)
 
 
 def variants(count: int) -> None:
