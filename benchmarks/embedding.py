@@ -209,7 +209,7 @@ def ranking(count: int) -> None:
     space = NasBench201()
     cells = Random(2).sample(list(space.enumerate()), count)
     evaluate = load_evaluation("cifar100", space, "auto", data=None, epochs=None).evaluator
-    accuracy = np.argsort(np.argsort([evaluate.evaluate(cell, seed=0).accuracy for cell in cells])) / count
+    accuracy = np.argsort(np.argsort([evaluate.evaluate(cell, seed=0).value for cell in cells])) / count
     for dtype in ("float32", "bfloat16", "int8"):
         model = make_embedder("all-minilm", EmbeddingOptions(dtype=dtype, device="cpu"))  # type: ignore[arg-type]
         vectors = model.embed([space.source(cell) for cell in cells])
