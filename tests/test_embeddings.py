@@ -5,16 +5,18 @@ import json
 import multiprocessing
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nas_agent.errors import DataError
+from nas_agent.errors import DataError, ModelError, StorageError
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.embedding import WEIGHTS, CachedEmbedder, MiniLM, PackagedCode, Vectors, model_folder
+from nas_agent.tools.embeddings import CachedEmbedder, MiniLM, PackagedCode, Vectors, cache_stats, clear_cache
+from nas_agent.tools.embeddings.minilm import model_folder
+from nas_agent.tools.embeddings.packaged import WEIGHTS
 
 
 class Digits:
@@ -23,10 +25,13 @@ class Digits:
     def __init__(self, name: str = "digits", dimension: int = 8) -> None:
         self.name = name
         self.dimension = dimension
+        self.counts = False
         self.asked: list[str] = []
+        self.truncated: set[str] = set()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         self.asked += texts
+        self.truncated |= {text for text in texts if len(text) > 100}
         seeds = [int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) for text in texts]
         rows = [np.random.default_rng(seed).normal(size=self.dimension) for seed in seeds]
         return np.array(rows, dtype=np.float32).reshape(len(texts), self.dimension)
@@ -75,13 +80,26 @@ def broken_page(file: Path) -> None:
 
 
 def other_table(file: Path) -> None:
-    file.unlink()
     with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DROP TABLE vectors")
         connection.execute("CREATE TABLE vectors (something TEXT)")
 
 
-@pytest.mark.parametrize("spoil", [broken_text, broken_with_journal, broken_page, other_table])
-def test_a_broken_cache_is_set_aside_and_made_again(tmp_path: Path, spoil: object) -> None:
+def first_format(file: Path) -> None:
+    file.unlink()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+
+
+def later_format(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize(
+    "spoil", [broken_text, broken_with_journal, broken_page, other_table, first_format, later_format]
+)
+def test_a_broken_cache_is_set_aside_and_made_again(tmp_path: Path, spoil: Callable[..., None]) -> None:
     CachedEmbedder(Digits(), tmp_path).embed(["one", "two"])
     spoil(tmp_path / "embeddings.sqlite")
     embedder = CachedEmbedder(Digits(), tmp_path)
@@ -92,6 +110,77 @@ def test_a_broken_cache_is_set_aside_and_made_again(tmp_path: Path, spoil: objec
     inner = Digits()
     CachedEmbedder(inner, tmp_path).embed(["one"])
     assert inner.asked == []
+
+
+@pytest.mark.parametrize("version", [99, 1])
+def test_a_cache_of_another_format_is_named_as_such(tmp_path: Path, version: int) -> None:
+    CachedEmbedder(Digits(), tmp_path).embed(["one"])
+    with closing(sqlite3.connect(tmp_path / "embeddings.sqlite")) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    embedder = CachedEmbedder(Digits(), tmp_path)
+    embedder.embed(["one"])
+    assert f"format {version}, this version of nas-agent reads 2" in embedder.notes[0]
+
+
+def test_that_a_text_was_cut_is_known_of_cached_vectors_too(tmp_path: Path) -> None:
+    long = "long " * 50
+    assert CachedEmbedder(Digits(), tmp_path).truncated == set()
+    for _ in range(2):
+        embedder = CachedEmbedder(Digits(), tmp_path)
+        embedder.embed(["short", long])
+        assert embedder.truncated == {long}
+
+
+def test_what_is_embedded_is_kept_though_a_later_text_fails(tmp_path: Path) -> None:
+    class Failing(Digits):
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            if "bad" in texts:
+                raise ModelError("no vector")
+            return super().embed(texts)
+
+    texts = [f"text {number}" for number in range(600)]
+    with pytest.raises(ModelError, match="no vector"):
+        CachedEmbedder(Failing(), tmp_path).embed([*texts, "bad"])
+    assert cache_stats(tmp_path).entries == 512
+
+
+def test_stats_tell_entries_and_bytes_by_embedder(tmp_path: Path) -> None:
+    nothing = cache_stats(tmp_path / "nowhere")
+    assert (nothing.entries, nothing.bytes, nothing.embedders) == (0, 0, {})
+    CachedEmbedder(Digits("old"), tmp_path).embed(["one", "two"])
+    CachedEmbedder(Digits("new", 4), tmp_path).embed(["one"])
+    stats = cache_stats(tmp_path)
+    assert (stats.entries, stats.bytes) == (3, 2 * 8 * 4 + 4 * 4)
+    assert stats.embedders == {"new": (1, 16), "old": (2, 64)}
+    assert stats.file == tmp_path / "embeddings.sqlite"
+
+
+def test_one_embedder_or_all_can_be_forgotten(tmp_path: Path) -> None:
+    CachedEmbedder(Digits("old"), tmp_path).embed(["one", "two"])
+    CachedEmbedder(Digits("new"), tmp_path).embed(["one"])
+    assert clear_cache(tmp_path, "unknown").entries == 0
+    assert clear_cache(tmp_path, "old").entries == 2
+    assert cache_stats(tmp_path).embedders == {"new": (1, 32)}
+    assert clear_cache(tmp_path).entries == 1
+    assert cache_stats(tmp_path).entries == 0
+    inner = Digits("new")
+    CachedEmbedder(inner, tmp_path).embed(["one"])
+    assert inner.asked == ["one"]
+
+
+@pytest.mark.parametrize("spoil", [broken_text, other_table, first_format])
+def test_stats_of_a_broken_cache_are_one_line_and_clearing_removes_it(
+    tmp_path: Path, spoil: Callable[..., None]
+) -> None:
+    CachedEmbedder(Digits(), tmp_path).embed(["one"])
+    (tmp_path / "embeddings.sqlite.broken-1").write_text("an older accident")
+    spoil(tmp_path / "embeddings.sqlite")
+    with pytest.raises(StorageError, match="cannot be read"):
+        cache_stats(tmp_path)
+    with pytest.raises(StorageError, match="cannot be read"):
+        clear_cache(tmp_path, "digits")
+    assert clear_cache(tmp_path).set_aside == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_vector_of_the_wrong_length_is_embedded_again(tmp_path: Path) -> None:
@@ -231,13 +320,13 @@ def test_the_model_gives_unit_vectors_that_do_not_depend_on_their_company(model:
 
 @pytest.mark.slow
 def test_a_text_that_is_too_long_is_counted_and_said(model: MiniLM, caplog: pytest.LogCaptureFixture) -> None:
-    before = model.truncated
+    before = len(model.truncated)
     long = "word " * 600
     assert np.array_equal(model.embed([long]), model.embed([long + "and an end that is not read"]))
-    assert model.truncated == before + 2
+    assert len(model.truncated) == before + 2
     assert "longer than 512 tokens" in caplog.text
     model.embed(["word " * 400])
-    assert model.truncated == before + 2
+    assert len(model.truncated) == before + 2
 
 
 @pytest.mark.slow
