@@ -1,0 +1,170 @@
+"""`surrogate`: how well architectures can be ranked before they are measured, and what that costs on disk."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas_agent.cli import output
+from nas_agent.cli.bench_commands import check_target, write_text
+from nas_agent.cli.output import AsJson
+
+surrogate_app = typer.Typer(
+    help="Predictors of scores: how well they rank, by COLE's protocol.", no_args_is_help=True, rich_markup_mode=None
+)
+cache_app = typer.Typer(help="The embeddings kept on disk.", no_args_is_help=True)
+surrogate_app.add_typer(cache_app, name="cache")
+
+EXAMPLES = """Compare predictors on a table: split first, subsample later, isomorphic architectures never apart.
+
+Every list is crossed with every other one; heads on structure alone read no text.
+
+\b
+The joint process against the same one without embeddings, on one task:
+  nas-agent surrogate eval --space nb201 --task cifar10
+What a language model adds to word counts and to random weights:
+  nas-agent surrogate eval --task cifar10 --embedder all-minilm,tfidf,random:all-minilm --blocks code
+Every head on structure alone, quickly, on three tasks:
+  nas-agent surrogate eval --task cifar10,cifar100,ImageNet16-120 --blocks structure \\
+      --head gp,ridge,mlp,lightgbm --n 14,55,220 --repeats 5 --test-folds 2
+The paper's texts, with a picture and a page:
+  nas-agent surrogate eval --text inline,helper,exclude-helper,canonical --plot tau.png --markdown tau.md
+"""
+
+
+def listed(flag: str, text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    from nas_agent.errors import ConfigError
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ConfigError(f"--{flag}: expected names with commas between them, got {text!r}")
+    return names
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    from nas_agent.errors import ConfigError
+
+    try:
+        return tuple(sorted(int(name) for name in listed("n", text)))
+    except ValueError as error:
+        raise ConfigError(f"--n {text}: expected whole numbers with commas between them, e.g. 14,55,220") from error
+
+
+@surrogate_app.command("eval", help=EXAMPLES)
+def evaluate(
+    task: Annotated[str, typer.Option(metavar="A,B,...", help="Tasks of one space, or table:FILE.")] = "cifar10",
+    space: Annotated[
+        str, typer.Option(help="auto (where the task was measured), a built-in one, or FILE.py:CLASS.")
+    ] = "auto",
+    text: Annotated[
+        str, typer.Option(metavar="A,B,...", help="What is embedded; a wrong name lists them.")
+    ] = "canonical",
+    embedder: Annotated[
+        str, typer.Option(metavar="A,B,...", help="all-minilm, tfidf, char-ngrams, hf:REPO, openai:MODEL, random:NAME.")
+    ] = "all-minilm",
+    pooling: Annotated[
+        str, typer.Option(metavar="A,B,...", help="mean, last-token, mean-layers, every-K or echo.")
+    ] = "mean",
+    head: Annotated[str, typer.Option(metavar="A,B,...", help="gp, ridge, mlp, lightgbm.")] = "gp",
+    blocks: Annotated[
+        str, typer.Option(metavar="A,B,...", help="What a head sees: structure, code, joint (both).")
+    ] = "structure,code,joint",
+    sizes: Annotated[
+        str, typer.Option("--n", metavar="N,M,...", help="Sizes of the training sample.")
+    ] = "14,55,220,879,3516",
+    repeats: Annotated[int, typer.Option(min=1, help="How often the folds are drawn.")] = 20,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of each repeat.")] = 10,
+    test_folds: Annotated[
+        int | None,
+        typer.Option("--test-folds", min=1, help="Folds held out in each repeat (default: all, one by one)."),
+    ] = None,
+    target: Annotated[str, typer.Option(help="How values are transformed for fitting: rank or power.")] = "rank",
+    components: Annotated[int, typer.Option(min=1, help="Most principal components of an embedding.")] = 128,
+    reference: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What others are tested against (default: gp structure).")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the splits, the samples, and random weights.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each core).")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Training epochs of the table, as for run.")] = None,
+    device: Annotated[str, typer.Option(help="Where a language model runs, e.g. cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")] = "auto",
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Of a text (default: the model's limit).")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Texts that a model reads at once.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of a model on Hugging Face.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw tau against N.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare predictors of scores on a table."""
+    from nas_agent.bench import surrogate_report as report
+    from nas_agent.bench.surrogate_document import document as make_document
+    from nas_agent.bench.surrogate_eval import evaluate as run
+    from nas_agent.bench.surrogate_eval import load_problems, product_parts
+    from nas_agent.bench.surrogate_plan import Plan
+    from nas_agent.tools.benchmarks.registry import named_space
+    from nas_agent.tools.home import home
+
+    for flag, file in (("--plot", plot), ("--markdown", markdown)):
+        if file is not None:
+            check_target(flag, file)
+    plan = Plan(
+        texts=listed("text", text), embedders=listed("embedder", embedder), poolings=listed("pooling", pooling),
+        heads=listed("head", head), blocks=listed("blocks", blocks), sizes=_sizes(sizes), repeats=repeats, folds=folds,
+        test_folds=test_folds, target=target, components=components, seed=seed, reference=reference,
+    )  # fmt: skip
+    tasks = listed("task", task)
+    given = {"device": device, "dtype": dtype, "max_tokens": max_tokens, "batch": batch, "revision": revision}
+    options = {name: value for name, value in given.items() if value is not None}
+    options |= {"offline": offline, "seed": seed}
+    with output.quiet_stdout(), _progress() as told:
+        problems = load_problems(named_space(space, tasks[0]), tasks, data=data, epochs=epochs)
+        outcome = run(plan, problems, product_parts(options, home() / "cache"), jobs=jobs, told=told)
+    doc = make_document(outcome, command=shlex.join(["nas-agent", *sys.argv[1:]]))
+    if plot is not None:
+        from nas_agent.bench.surrogate_plot import plot as draw
+
+        draw(doc, plot)
+    if markdown is not None:
+        write_text("--markdown", markdown, report.markdown(doc))
+    output.document(doc) if as_json else output.answer(report.rich_report(doc))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on a terminal, and a line for each tenth elsewhere."""
+    console = output.stderr()
+    if not console.is_terminal:
+        yield _say_tenths
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True) as bar:
+        only = bar.add_task("reading tables", total=None)
+        last = ""
+
+        def told(done: int, total: int, what: str) -> None:
+            nonlocal last
+            kind = what.split(" of ")[0]
+            if kind != last:
+                bar.reset(only, total=total)
+                last = kind
+            bar.update(only, completed=done, total=total, description=what)
+
+        yield told
+
+
+def _say_tenths(done: int, total: int, what: str) -> None:
+    if done == total or 10 * done // total > 10 * (done - 1) // total:
+        output.say(f"{what}: {done:,}/{total:,}")
