@@ -6,7 +6,7 @@ says which of them each row of a table has. So nothing large is sent to a worker
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +36,11 @@ class TextEmbedder(Protocol):
     @property
     def counts(self) -> bool:
         """Whether the vectors are counts of terms, which a head weighs by their rarity."""
+        ...
+
+    @property
+    def truncated(self) -> Collection[str]:
+        """The texts so far of which the end was not read."""
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -99,19 +104,13 @@ def code_blocks(
         parts.append(embedder.embed(chunk))
         told(len(chunk))
     vectors = np.concatenate(parts)
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(broken):
-        raise DataError(
-            f"embedder {embedder.name}: {len(broken):,} of {len(distinct):,} vectors hold numbers that are not finite, "
-            f"the first of the text {distinct[int(broken[0])][:60]!r}...; try --dtype float32"
-        )
     file = store.put(vectors)
     about: Json = {
         "embedder": embedder.name,
         "dimension": int(vectors.shape[1]),
         "texts": sum(map(len, tables)),
         "distinct": len(distinct),
-        "truncated": int(getattr(embedder, "truncated", 0)),
+        "truncated": len(place.keys() & set(embedder.truncated)),
     }
     blocks: list[tuple[Block, ...]] = [
         (Block("code", file, store.put(np.array([place[text] for text in table]))),) for table in tables

@@ -169,22 +169,36 @@ def shared_parts(doc: Json) -> str:
 
 def verdicts(doc: Json) -> list[str]:
     """Say in a line each what is best, what embeddings and the language model add, and what beats the reference."""
-    shown, lines = labels(doc), [_best(name, task, labels(doc)) for name, task in doc["tasks"].items()]
+    lines = [_best(name, task, labels(doc)) for name, task in doc["tasks"].items()]
     pairs: dict[tuple[str, str, str], dict[str, list[Json]]] = {}
     for name, task in doc["tasks"].items():
         for row in task["contrasts"]:
             pairs.setdefault((row["kind"], row["first"], row["second"]), {}).setdefault(name, []).append(row)
     if not pairs:
-        lines.append("no test: a single configuration, or a single fold")
+        return [*lines, "no test: a single configuration, or a single fold"]
+    shown = labels(doc)
     for (kind, first, second), tasks in pairs.items():
-        ahead = any(row["decided"] and row["mean"] > 0 for rows in tasks.values() for row in rows)
-        word = {"embeddings": "embeddings add", "language model": "the language model adds"}.get(kind)
-        opening = "" if word is None else f"{word} {'something' if ahead else 'nothing'}: "
-        told = "; ".join(
-            f"{name}: {_told(rows)}" if len(doc["tasks"]) > 1 else _told(rows) for name, rows in tasks.items()
-        )
-        lines.append(f"{opening}{shown[first]} against {shown[second]}: {told}")
-    return lines
+        if kind == "reference":  # the table has them all; below is what was decided
+            continue
+        adds = any(row["decided"] and row["mean"] > 0 for rows in tasks.values() for row in rows)
+        told = "; ".join(f"{name}: {_told(rows)}" if len(tasks) > 1 else _told(rows) for name, rows in tasks.items())
+        what = "embeddings add" if kind == "embeddings" else "the language model adds"
+        lines.append(f"{what} {'something' if adds else 'nothing'}: {shown[first]} against {shown[second]}: {told}")
+    return [*lines, *(_decided(doc, name, shown) for name in doc["tasks"])]
+
+
+def _decided(doc: Json, name: str, shown: dict[str, str]) -> str:
+    """Say what is ahead of the reference, and what is behind it."""
+    found: dict[str, dict[str, list[str]]] = {"ahead": {}, "BEHIND": {}}
+    for row in doc["tasks"][name]["contrasts"]:
+        if row["decided"] and row["second"] == doc["reference"]:
+            of = found["ahead" if row["mean"] > 0 else "BEHIND"]
+            of.setdefault(shown[row["first"]], []).append(str(row["n"]))
+    told = []
+    for what, of in found.items():
+        rows = "; ".join(f"{c} at N = {', '.join(sizes)}" for c, sizes in of.items())
+        told.append(f"{what}: {rows or 'none'}")
+    return f"{name}, against {shown[doc['reference']]}: {'. '.join(told)}"
 
 
 def _best(name: str, task: Json, shown: dict[str, str]) -> str:

@@ -186,6 +186,26 @@ def _split(plan: Plan, problem: Problem) -> _Split:
     return _Split(folds, len(number), training, sizes)
 
 
+def _written(name: str, problems: Sequence[Problem], parts: Parts, told: Told | None) -> list[list[str]]:
+    """Write the text of every row of each table; tasks whose texts are the same share the work."""
+    makers: list[Callable[[Architecture], str]] = []
+    known: list[dict[str, str]] = []  # of each maker: by the architecture as written
+    tables = []
+    for problem in problems:
+        make = parts.text(name, problem.space, problem.task)
+        if make not in makers:
+            makers.append(make)
+            known.append({})
+        texts, rows = known[makers.index(make)], problem.architectures
+        fresh = [row for row in rows if row.text not in texts]
+        for count, row in enumerate(fresh, start=1):
+            texts[row.text] = make(row)
+            if told is not None:
+                told(count, len(fresh), f"writing {name} texts")
+        tables.append([texts[row.text] for row in rows])
+    return tables
+
+
 def _describe(
     configurations: Sequence[Configuration],
     embedders: Mapping[tuple[str, str], TextEmbedder],
@@ -203,8 +223,7 @@ def _describe(
         structure = structure_blocks(space, tables, store)
     written: dict[str, list[list[str]]] = {}
     for text in dict.fromkeys(c.text for c in configurations if c.text):
-        makers = [parts.text(text, space, problem.task) for problem in problems]
-        written[text] = [list(map(make, table)) for make, table in zip(makers, tables, strict=True)]
+        written[text] = _written(text, problems, parts, told)
     wanted = dict.fromkeys((c.text, c.embedder, c.pooling) for c in configurations if c.text)
     code, embedded = {("", "", ""): nothing}, []
     for text, embedder, pooling in wanted:

@@ -37,7 +37,7 @@ class Plan:
 
     texts: tuple[str, ...] = ("canonical",)
     embedders: tuple[str, ...] = ("all-minilm",)
-    poolings: tuple[str, ...] = ("mean",)
+    poolings: tuple[str, ...] = ("auto",)
     heads: tuple[str, ...] = ("gp",)
     blocks: tuple[str, ...] = BLOCKS
     sizes: tuple[int, ...] = SIZES

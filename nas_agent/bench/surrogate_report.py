@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sheets(doc: Json, name: str, *, wide: bool = False) -> list[Sheet]:
-    """Lay out one task; `wide` gives the intervals of differences."""
+    """Lay out one task; `wide` gives the intervals of differences, and Spearman's correlation too."""
     task, shown = doc["tasks"][name], labels(doc)
     header = ("N", *(f"{size:,}" for size in task["sizes"]))
 
@@ -24,33 +24,36 @@ def sheets(doc: Json, name: str, *, wide: bool = False) -> list[Sheet]:
         return Sheet(title, header, tuple(rows))
 
     found = [of(f"{name}: Kendall tau on the fold held out", lambda at: _spread(at["tau"]))]
-    found += _contrast_sheets(doc, task, wide)
+    found += _contrast_sheets(doc, name, wide)
     level, top = f"{100 * doc['level']:g} %", f"{100 * doc['top']:g} %"
-    found += [
-        of(f"{name}: share of the best {top} among the predicted best {top}", lambda at: number(at["top"]["mean"])),
-        of(f"{name}: Spearman correlation", lambda at: number(at["spearman"]["mean"])),
+    found.append(
+        of(f"{name}: share of the best {top} among the predicted best {top}", lambda at: number(at["top"]["mean"]))
+    )
+    if wide:
+        found.append(of(f"{name}: Spearman correlation", lambda at: number(at["spearman"]["mean"])))
+    found.append(
         of(
             f"{name}: % of values inside their {level} intervals / median width [{task['unit']}]",
             lambda at: f"{100 * at['coverage']['mean']:.1f} / {_width(at['width']['mean'])}",
-        ),
-        of(f"{name}: ms to fit and predict a fold", lambda at: f"{1000 * at['seconds']['mean']:,.0f}"),
-    ]
+        )
+    )
+    found.append(of(f"{name}: ms to fit and predict a fold", lambda at: f"{1000 * at['seconds']['mean']:,.0f}"))
     return found
 
 
-def _contrast_sheets(doc: Json, task: Json, wide: bool) -> list[Sheet]:
+def _contrast_sheets(doc: Json, name: str, wide: bool) -> list[Sheet]:
     """One table of differences for each kind of comparison."""
-    shown = labels(doc)
+    shown, task = labels(doc), doc["tasks"][name]
     titles = {
-        "embeddings": "What embeddings add: tau of a joint head minus the same head on structure alone",
-        "language model": "What the language model adds: tau minus that of a control on the same text",
-        "reference": f"tau minus that of {shown[doc['reference']]}",
+        "embeddings": f"{name}: what embeddings add: tau, joint minus the same head on structure",
+        "language model": f"{name}: what the language model adds: tau minus that of a control",
+        "reference": f"{name}: tau minus that of {shown[doc['reference']]}",
     }
     found = []
     for kind, title in titles.items():
         rows: dict[str, dict[int, Json]] = {}
         for row in (row for row in task["contrasts"] if row["kind"] == kind):
-            other = "" if kind == "reference" else f" - {shown[row['second']]}"
+            other = f" - {doc['configurations'][row['second']]['embedder']}" if kind == "language model" else ""
             rows.setdefault(f"{shown[row['first']]}{other}", {})[row["n"]] = row
         if rows:
             header = ("N", *(f"{size:,}" for size in task["sizes"]))
@@ -83,7 +86,7 @@ def heading(doc: Json) -> list[str]:
         f"at most {doc['components']} principal components of an embedding; seed {doc['seed']}."
     ]
     if shared_parts(doc):
-        lines.append(f"Where a text is read: {shared_parts(doc)}.")
+        lines.append(f"Wherever a text is read: {shared_parts(doc)}.")
     for name, task in doc["tasks"].items():
         left = f"; N = {', '.join(map(str, task['left_out']))} left out: too many" if task["left_out"] else ""
         lines.append(

@@ -71,7 +71,7 @@ def evaluate(
     ] = "all-minilm",
     pooling: Annotated[
         str, typer.Option(metavar="A,B,...", help="mean, last-token, mean-layers, every-K or echo.")
-    ] = "mean",
+    ] = "auto",
     head: Annotated[str, typer.Option(metavar="A,B,...", help="gp, ridge, mlp, lightgbm.")] = "gp",
     blocks: Annotated[
         str, typer.Option(metavar="A,B,...", help="What a head sees: structure, code, joint (both).")
