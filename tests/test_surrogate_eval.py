@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
 
 from nas_agent.bench.surrogate_document import document, labels, number
 from nas_agent.bench.surrogate_eval import Outcome, Parts, Problem, evaluate
@@ -27,6 +29,7 @@ from nas_agent.bench.surrogate_statistics import (
     rank_correlations,
     top_recall,
 )
+from nas_agent.cli.main import app
 from nas_agent.errors import ConfigError, DataError, NasAgentError, StorageError
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces import Floats, load_space
@@ -86,6 +89,13 @@ def test_training_samples_are_nested_and_leave_the_fold_out(drawn):
 def test_fewer_classes_than_folds_are_refused(folds):
     with pytest.raises(ConfigError, match=rf"--folds {folds}: expected from 2 to .*, 3$"):
         folds_of(np.array([0, 0, 1, 1, 2]), np.arange(5.0), folds, np.random.default_rng(0))
+
+
+def test_the_largest_class_is_in_any_fold():
+    rows = np.concatenate([np.zeros(20, np.intp), np.arange(1, 41)])
+    values = np.random.default_rng(0).normal(size=len(rows))
+    found = {int(folds_of(rows, values, 4, split_rng(0, repeat))[0]) for repeat in range(30)}
+    assert found == {0, 1, 2, 3}
 
 
 # -- statistics ------------------------------------------------------------------------------------------
@@ -448,3 +458,82 @@ def test_the_plot_is_a_png_with_a_panel_a_task(doc, tmp_path: Path):
     assert (tmp_path / "four.png").stat().st_size > (tmp_path / "one.png").stat().st_size
     with pytest.raises(StorageError, match="--plot"):
         plot(doc, tmp_path / "missing" / "curves.png")
+
+
+# -- on the command line ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of a user's own: 80 cells of nb201, better by their convolutions."""
+    file = tmp_path_factory.mktemp("table") / "mine.csv"
+    cells = problem(80).architectures
+    lines = (f'"{cell.text}",{10 * cell.text.count("conv") + number / 100}' for number, cell in enumerate(cells))
+    file.write_text("\n".join(["arch,val", *lines]))
+    return file
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["surrogate", *map(str, arguments)])
+
+
+def quick(table: Path, *arguments: object) -> Result:
+    shape = ("--n", "10,30", "--repeats", 2, "--folds", 3, "--test-folds", 1, "--jobs", 1)
+    return call("eval", "--space", "nb201", "--task", f"table:{table}", *shape, *arguments)
+
+
+def test_heads_of_the_program_rank_a_users_table_by_structure(table: Path, tmp_path: Path):
+    files = "--plot", tmp_path / "tau.png", "--markdown", tmp_path / "tau.md"
+    result = quick(table, "--blocks", "structure", "--head", "gp,ridge", "--json", *files)
+    assert result.exit_code == 0, result.output
+    doc = json.loads(result.stdout)
+    assert list(doc["configurations"]) == ["gp structure", "ridge structure"]
+    assert doc["space"] == "nb201"
+    (task,) = doc["tasks"].values()
+    assert task["results"]["gp structure"]["30"]["tau"]["mean"] > 0.5
+    assert "Kendall tau" in (tmp_path / "tau.md").read_text()
+    assert (tmp_path / "tau.png").exists()
+    assert "fits of" in result.stderr
+
+
+def test_term_counts_of_the_canonical_text_rank_it_too(table: Path):
+    result = quick(table, "--embedder", "tfidf", "--blocks", "code", "--head", "ridge")
+    assert result.exit_code == 0, result.output
+    assert "ridge code" in result.stdout
+    assert "Verdict" in result.stdout
+    assert "embedding canonical texts by tfidf" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--head", "forest"), "forest.*ridge.*lightgbm"),
+        (("--text", "poem"), "poem.*canonical.*inline"),
+        (("--embedder", "word2vec"), "word2vec.*all-minilm.*tfidf"),
+        (("--pooling", "max"), "max.*mean.*echo"),
+        (("--blocks", "picture"), "picture.*structure, code, joint"),
+        (("--target", "log"), "log.*rank, power"),
+        (("--n", "2"), "--n 2: expected at least 3"),
+        (("--n", "some"), "--n some: expected whole numbers"),
+        (("--n", ","), "--n: expected names"),
+        (("--folds", "999"), "--folds 999: expected from 2 to"),
+        (("--plot", "no/folder/x.png"), "--plot no/folder/x.png: there is no folder"),
+    ],
+)
+def test_a_mistake_is_one_line_that_lists_what_there_is(table: Path, arguments: tuple[str, ...], message: str):
+    result = quick(table, *arguments)
+    assert result.exit_code == 2
+    *_, line = result.stderr.splitlines()
+    assert re.match(f"error: .*{message}", line), result.stderr
+
+
+def test_a_missing_table_and_equal_values_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NAS_AGENT_DATA", raising=False)
+    result = call("eval", "--task", "cifar10", "--blocks", "structure")
+    assert result.exit_code == 2
+    assert "no nb201.npz in" in result.stderr
+    flat = tmp_path / "flat.csv"
+    flat.write_text("\n".join(["arch,val", *(f'"{cell.text}",50' for cell in problem(80).architectures)]))
+    result = quick(flat, "--blocks", "structure")
+    assert result.exit_code == 2
+    assert "values are equal, so there is nothing to rank" in result.stderr

@@ -5,5 +5,8 @@
 - `agent`: the project's own search and its ablations
 - `compare`: methods x seeds over the cores, the registry METHODS, the test split opened afterwards
 - `statistics`: evaluations to a threshold, bootstrap intervals, paired differences
+- `workers`: jobs over processes, for all of these
 - `document`: all figures as JSON; `report`: tables for a terminal and for Markdown; `plot`: the curves
+- `surrogate_eval`: COLE's protocol over texts, embedders, heads and blocks; `surrogate_plan`, `_splits`, `_blocks`,
+  `_fits`, `_statistics`, `_document`, `_report` and `_plot` are its parts
 """

@@ -43,7 +43,8 @@ def folds_of(classes: Places, values: Floats, folds: int, rng: np.random.Generat
             fold_of_class[member] = fold
             rows[fold] += sizes[member]
             totals[fold] += sizes[member]
-    return fold_of_class[classes]
+    # The largest classes went to the first folds; who tests on some folds only shall not always meet them.
+    return rng.permutation(folds)[fold_of_class[classes]]
 
 
 def training_order(folds: Places, fold: int, rng: np.random.Generator) -> Places:
