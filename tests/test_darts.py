@@ -236,14 +236,15 @@ def test_the_source_drops_none_and_unread_inputs_and_reuses_variables_for_skips(
         "        self.fit1 = ReLUConvBN(C1, C)\n"
         "        self.op_4_a = nn.MaxPool2d(3, stride=1, padding=1)\n"
         "        self.op_4_b = DilConv(C, kernel_size=5, stride=1)\n"
+        "        self.C = C\n"
         "\n"
         "    def forward(self, s0, s1):\n"
         "        x1 = self.fit1(s1)\n"
+        "        x2 = s1.new_zeros(len(s1), self.C, *s1.shape[2:])\n"
         "        x3 = x1\n"
         "        x4 = self.op_4_a(x1) + self.op_4_b(x3)\n"
         "        x5 = x3 + x4\n"
-        "        zero = torch.zeros_like(x3)\n"
-        "        return torch.cat([zero, x3, x4, x5], dim=1)"
+        "        return torch.cat([x2, x3, x4, x5], dim=1)"
     )
 
 

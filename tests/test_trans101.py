@@ -16,7 +16,8 @@ from nas_agent.config import make_config
 from nas_agent.errors import ConfigError, DataError, InvalidArchitecture
 from nas_agent.run import start
 from nas_agent.spaces import load_space
-from nas_agent.spaces.trans101 import EDGES, KINDS, OPERATIONS, Trans101Macro, Trans101Micro
+from nas_agent.spaces.trans101 import EDGES, OPERATIONS, Trans101Micro
+from nas_agent.spaces.trans101_macro import KINDS, Trans101Macro
 from nas_agent.tools.benchmarks.registry import benchmark_of, named_space, tasks_in
 from nas_agent.tools.benchmarks.trans101 import MACRO_FILE, MICRO_FILE, TASKS
 from nas_agent.tools.evaluators.resolve import load_evaluation

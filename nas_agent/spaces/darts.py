@@ -22,6 +22,7 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import Decision
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
+from nas_agent.spaces.class_text import ClassText
 from nas_agent.spaces.darts_cells import (
     NAMES,
     NODES,
@@ -36,11 +37,11 @@ from nas_agent.spaces.darts_cells import (
     to_options,
 )
 from nas_agent.spaces.darts_features import CONCAT, darts_features
-from nas_agent.spaces.darts_source import cell_source, module_source
+from nas_agent.spaces.darts_source import RECIPE, SKELETON, cells_source, class_text, module_source
 from nas_agent.spaces.features import Floats
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 CELLS = ("normal", "reduce")
 HALF = 16  # decisions of one cell: two pairs in each of four nodes, an input and an operation in each pair
@@ -71,6 +72,8 @@ class Darts(CategoricalSpace):
     name: ClassVar[str] = "darts"
     decisions: ClassVar[tuple[Decision, ...]] = tuple(_decisions())
     operations: ClassVar[tuple[Operation, ...]] = OPERATIONS
+    skeleton: ClassVar[str] = SKELETON
+    recipe: ClassVar[str] = RECIPE
 
     def write(self, options: tuple[str, ...]) -> str:
         """Write a sum for each node."""
@@ -142,15 +145,17 @@ class Darts(CategoricalSpace):
 
     def source(self, architecture: Architecture) -> str:
         """Write both canonical cells as PyTorch classes: `none` is left out, skips are plain variables."""
-        normal, reduction = self.cells(architecture)
-        return f"{cell_source('NormalCell', normal, reduces=False)}\n\n\n" + cell_source(
-            "ReductionCell", reduction, reduces=True
-        )
+        return cells_source(self.cells(architecture))
+
+    def class_text(self, architecture: Architecture, *, inline: bool = False) -> ClassText:
+        """Write the cells as they are."""
+        normal, reduction = map(to_cell, _halves(self._options(architecture)))
+        return class_text((normal, reduction), inline=inline)
 
     def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
         """Write the published network around the canonical cells; its size is that of `sizes`."""
         canonical = self.canonical(architecture)
-        return module_source(canonical.text, self.source(canonical), classes)
+        return module_source(canonical.text, self.cells(canonical), classes)
 
     def network(
         self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = PUBLISHED_WIDTH
@@ -159,6 +164,23 @@ class Darts(CategoricalSpace):
         from nas_agent.spaces.darts_network import Network
 
         return Network(self.cells(architecture), classes=classes, in_channels=in_channels, width=width)
+
+    def cell_modules(
+        self, architecture: Architecture, *, width: int
+    ) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+        """Build a normal and a reduction cell between others; canonical, as in the network."""
+        import torch
+
+        from nas_agent.spaces.darts_network import DartsCell
+
+        inputs = (torch.zeros(1, 4 * width, 8, 8),) * 2
+        channels = (4 * width, 4 * width)
+        return {
+            name: (DartsCell(cell, channels, width, reduces=reduces, reduced=False), inputs)
+            for name, cell, reduces in zip(
+                ("NormalCell", "ReductionCell"), self.cells(architecture), (False, True), strict=True
+            )
+        }
 
 
 _ACTING = tuple(name for name in NAMES if name != NONE)

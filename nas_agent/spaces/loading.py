@@ -13,7 +13,8 @@ from nas_agent.spaces.base import Decision, Space
 from nas_agent.spaces.darts import Darts
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.spaces.trans101 import Trans101Macro, Trans101Micro
+from nas_agent.spaces.trans101 import Trans101Micro
+from nas_agent.spaces.trans101_macro import Trans101Macro
 
 BUILT_IN: dict[str, Callable[[], Space]] = {
     "nb201": NasBench201,

@@ -21,12 +21,13 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import Decision
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
+from nas_agent.spaces.class_text import ClassText
 from nas_agent.spaces.features import Floats
 from nas_agent.spaces.nasbench101_graph import Cell, colours, digest, prune, relabelled
-from nas_agent.spaces.nasbench101_source import cell_source, module_source
+from nas_agent.spaces.nasbench101_source import RECIPE, SKELETON, cell_source, class_text, module_source
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 VERTICES, MOST_EDGES = 7, 9
 CONV3, CONV1, POOL = "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3"
@@ -66,6 +67,8 @@ class NasBench101(CategoricalSpace):
         ),
     )
     operations: ClassVar[tuple[Operation, ...]] = OPERATIONS
+    skeleton: ClassVar[str] = SKELETON
+    recipe: ClassVar[str] = RECIPE
 
     def write(self, options: tuple[str, ...]) -> str:
         """Write each vertex as its operation and the vertices it reads."""
@@ -169,6 +172,10 @@ class NasBench101(CategoricalSpace):
         """Write the canonical cell as a PyTorch class: only live vertices, numbered in the order they are computed."""
         return cell_source(self.cell(self.canonical(architecture)), LABELS)
 
+    def class_text(self, architecture: Architecture, *, inline: bool = False) -> ClassText:
+        """Write the cell in its own labelling; pruned, since what is not live has no number of channels."""
+        return class_text(self.cell(architecture), LABELS, inline=inline)
+
     def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
         """Write the benchmark's network around the canonical cell."""
         canonical = self.canonical(architecture)
@@ -179,6 +186,16 @@ class NasBench101(CategoricalSpace):
         from nas_agent.spaces.nasbench101_network import Network
 
         return Network(self.cell(architecture), classes=classes, in_channels=in_channels, width=width)
+
+    def cell_modules(
+        self, architecture: Architecture, *, width: int
+    ) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+        """Build one cell."""
+        import torch
+
+        from nas_agent.spaces.nasbench101_network import CellModule
+
+        return {"Cell": (CellModule(self.cell(architecture), width, width), (torch.zeros(1, width, 8, 8),))}
 
     # -- behind the scenes ----------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import Decision
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
-from nas_agent.spaces.nasbench201_source import module_source
+from nas_agent.spaces.class_text import ClassText
+from nas_agent.spaces.nasbench201_source import RECIPE, SKELETON, cell_source, class_text, module_source
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 OPERATIONS = (
     Operation("none", "zero"),
@@ -43,6 +44,8 @@ class NasBench201(CategoricalSpace):
         for start, end in EDGES
     )
     operations: ClassVar[tuple[Operation, ...]] = OPERATIONS
+    skeleton: ClassVar[str] = SKELETON
+    recipe: ClassVar[str] = RECIPE
 
     def write(self, options: tuple[str, ...]) -> str:
         """Write the benchmark's string."""
@@ -115,33 +118,11 @@ class NasBench201(CategoricalSpace):
 
     def source(self, architecture: Architecture) -> str:
         """Write the canonical cell as a PyTorch class: dead edges dropped, skips as variable reuse."""
-        graph = self.graph(self.canonical(architecture))
-        live = graph.live()
-        terms: dict[int, list[str]] = {1: [], 2: [], 3: []}
-        layers = []
-        for edge, alive in zip(graph.edges, live, strict=True):
-            if not alive:
-                continue
-            if edge.operation == "skip_connect":
-                terms[edge.end].append(f"x{edge.start}")
-                continue
-            layer = f"op_{edge.start}_{edge.end}"
-            layers.append(f"        self.{layer} = {_LAYER[edge.operation]}")
-            terms[edge.end].append(f"self.{layer}(x{edge.start})")
-        body = [f"        x{node} = {' + '.join(terms[node])}" for node in (1, 2) if terms[node]]
-        result = " + ".join(terms[3]) if terms[3] else "torch.zeros_like(x0)"
-        return "\n".join(
-            [
-                "class Cell(nn.Module):",
-                "    def __init__(self, C):",
-                "        super().__init__()",
-                *layers,
-                "",
-                "    def forward(self, x0):",
-                *body,
-                f"        return {result}",
-            ]
-        )
+        return cell_source(self.graph(self.canonical(architecture)))
+
+    def class_text(self, architecture: Architecture, *, inline: bool = False) -> ClassText:
+        """Write the cell as it is, dead edges too, as the benchmark trains it."""
+        return class_text(self.graph(architecture), inline=inline)
 
     def module_source(self, architecture: Architecture, *, classes: int = 10) -> str:
         """Write the benchmark's network around the canonical cell."""
@@ -154,9 +135,12 @@ class NasBench201(CategoricalSpace):
 
         return Network(self.graph(architecture), classes=classes, in_channels=in_channels, width=width)
 
+    def cell_modules(
+        self, architecture: Architecture, *, width: int
+    ) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+        """Build one cell."""
+        import torch
 
-_LAYER = {
-    "nor_conv_1x1": "ReLUConvBN(C, C, kernel_size=1, padding=0)",
-    "nor_conv_3x3": "ReLUConvBN(C, C, kernel_size=3, padding=1)",
-    "avg_pool_3x3": "nn.AvgPool2d(kernel_size=3, stride=1, padding=1, count_include_pad=False)",
-}
+        from nas_agent.spaces.nasbench201_network import Cell
+
+        return {"Cell": (Cell(self.graph(architecture), width), (torch.zeros(1, width, 8, 8),))}
