@@ -31,8 +31,8 @@ The joint process against the same one without embeddings, on one task:
 What a language model adds to word counts and to random weights:
   nas-agent surrogate eval --task cifar10 --embedder all-minilm,tfidf,random:all-minilm --blocks code
 Every head on structure alone, quickly, on three tasks:
-  nas-agent surrogate eval --task cifar10,cifar100,ImageNet16-120 --blocks structure \\
-      --head gp,ridge,mlp,lightgbm --n 14,55,220 --repeats 5 --test-folds 2
+  nas-agent surrogate eval --task all --blocks structure --head \\
+      gp,ridge,mlp,lightgbm --n 14,55,220 --repeats 5 --test-folds 2
 The paper's texts, with a picture and a page:
   nas-agent surrogate eval --text inline,helper,exclude-helper,canonical --plot tau.png --markdown tau.md
 """
@@ -59,7 +59,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 @surrogate_app.command("eval", help=EXAMPLES)
 def evaluate(
-    task: Annotated[str, typer.Option(metavar="A,B,...", help="Tasks of one space, or table:FILE.")] = "cifar10",
+    task: Annotated[str, typer.Option(metavar="A,B,...", help="Tasks of one space, all of them (all), or table:FILE.")] = "cifar10",
     space: Annotated[
         str, typer.Option(help="auto (where the task was measured), a built-in one, or FILE.py:CLASS.")
     ] = "auto",
@@ -112,7 +112,8 @@ def evaluate(
     from nas_agent.bench.surrogate_eval import evaluate as run
     from nas_agent.bench.surrogate_eval import load_problems, product_parts
     from nas_agent.bench.surrogate_plan import Plan
-    from nas_agent.tools.benchmarks.registry import named_space
+    from nas_agent.spaces import load_space
+    from nas_agent.tools.benchmarks.registry import named_space, tasks_in
     from nas_agent.tools.home import home
 
     for flag, file in (("--plot", plot), ("--markdown", markdown)):
@@ -123,12 +124,13 @@ def evaluate(
         heads=listed("head", head), blocks=listed("blocks", blocks), sizes=_sizes(sizes), repeats=repeats, folds=folds,
         test_folds=test_folds, target=target, components=components, seed=seed, reference=reference,
     )  # fmt: skip
-    tasks = listed("task", task)
     given = {"device": device, "dtype": dtype, "max_tokens": max_tokens, "batch": batch, "revision": revision}
     options = {name: value for name, value in given.items() if value is not None}
     options |= {"offline": offline, "seed": seed}
     with output.quiet_stdout(), _progress() as told:
-        problems = load_problems(named_space(space, tasks[0]), tasks, data=data, epochs=epochs)
+        space = named_space(space, listed("task", task)[0])
+        tasks = tasks_in(load_space(space)) if task == "all" else listed("task", task)
+        problems = load_problems(space, tasks, data=data, epochs=epochs)
         outcome = run(plan, problems, product_parts(options, home() / "cache"), jobs=jobs, told=told)
     doc = make_document(outcome, command=shlex.join(["nas-agent", *sys.argv[1:]]))
     if plot is not None:
