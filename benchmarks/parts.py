@@ -15,7 +15,7 @@ from collections.abc import Callable
 from random import Random
 
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.embedding import MiniLM, PackagedCode
+from nas_agent.tools.embeddings import MiniLM, PackagedCode
 from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.surrogates.structure import CellSurrogate
 

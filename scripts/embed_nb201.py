@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.embedding import MODEL_SHA256, WEIGHTS, CachedEmbedder, MiniLM, Vectors, text_key
+from nas_agent.tools.embeddings import CachedEmbedder, MiniLM, Vectors
+from nas_agent.tools.embeddings.minilm import MODEL_SHA256
+from nas_agent.tools.embeddings.packaged import WEIGHTS, text_key
 
 
 def texts_of_the_space() -> list[str]:
@@ -36,7 +38,7 @@ def embed(texts: list[str], cache: Path) -> tuple[Vectors, int]:
     for start in range(0, len(texts), 200):
         rows.append(embedder.embed(texts[start : start + 200]))
         print(f"embedded {min(start + 200, len(texts))} of {len(texts)}", flush=True)
-    return np.concatenate(rows), model.truncated
+    return np.concatenate(rows), len(model.truncated)
 
 
 def reduce(vectors: Vectors, dimension: int) -> tuple[dict[str, Any], dict[str, float]]:

@@ -11,7 +11,7 @@ import numpy as np
 from nas_agent.principles.constraint import Allowed
 from nas_agent.principles.principle import Evidence, Principle, Status
 from nas_agent.records import Architecture, Measured, Task
-from nas_agent.tools.embedding import Vectors
+from nas_agent.tools.embeddings import Vectors
 from nas_agent.tools.remembered import RecalledArchitecture, RecalledPrinciple, RunRecord
 
 C10 = Task("cifar10", "natural colour images 32x32 of 10 classes")

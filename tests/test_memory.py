@@ -11,7 +11,7 @@ import pytest
 
 from nas_agent.errors import ConfigError
 from nas_agent.records import Failed, Measured, Task
-from nas_agent.tools.embedding import CachedEmbedder, MiniLM
+from nas_agent.tools.embeddings import CachedEmbedder, MiniLM
 from nas_agent.tools.memory import Memory
 from nas_agent.tools.recall import agreement_of, embed_notation, rank_outcomes, share
 from nas_agent.tools.remembered import (

@@ -15,7 +15,7 @@ import pytest
 from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Task
-from nas_agent.tools.embedding import Vectors
+from nas_agent.tools.embeddings import Vectors
 from nas_agent.tools.home import home
 from nas_agent.tools.memory import Memory
 from nas_agent.tools.memory_store import session

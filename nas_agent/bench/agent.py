@@ -17,7 +17,7 @@ from nas_agent.tools.evaluators.base import Evaluation
 
 if TYPE_CHECKING:
     from nas_agent.agents.chat import ChatModel
-    from nas_agent.tools.embedding import Embedder
+    from nas_agent.tools.embeddings import Embedder
     from nas_agent.tools.memory import Memory
 
 
@@ -68,7 +68,7 @@ def _model(llm: str) -> ChatModel | None:
 @lru_cache(maxsize=1)
 def _embedder() -> Embedder:
     """One model a worker, and one cache of sentences over all of them."""
-    from nas_agent.tools.embedding import CachedEmbedder, MiniLM
+    from nas_agent.tools.embeddings import CachedEmbedder, MiniLM
     from nas_agent.tools.home import home
 
     return CachedEmbedder(MiniLM(), home() / "cache")

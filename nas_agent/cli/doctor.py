@@ -119,7 +119,7 @@ def _device() -> list[Check]:
 
 def _embedding_model() -> list[Check]:
     from nas_agent.errors import NasAgentError
-    from nas_agent.tools.embedding import model_folder
+    from nas_agent.tools.embeddings.minilm import model_folder
 
     try:
         return [Check("embedding model", "ok", str(model_folder()))]

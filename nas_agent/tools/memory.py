@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nas_agent.errors import ConfigError, MemoryStoreError, StorageError
 from nas_agent.records import Json, Task
-from nas_agent.tools.embedding import Embedder, Vectors
+from nas_agent.tools.embeddings import Embedder, Vectors
 from nas_agent.tools.memory_store import Store, session
 from nas_agent.tools.recall import (
     alike_tasks,

@@ -19,7 +19,7 @@ import numpy as np
 
 from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.records import Json
-from nas_agent.tools.embedding import Embedder, Vectors
+from nas_agent.tools.embeddings import Embedder, Vectors
 from nas_agent.tools.recall import NOTATION_DIMENSION, embed_notation, rank_outcomes
 from nas_agent.tools.remembered import Elite, Lesson, RunRecord
 

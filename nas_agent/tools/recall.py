@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nas_agent.records import Measured, Provenance, Task
-from nas_agent.tools.embedding import Vectors
+from nas_agent.tools.embeddings import Vectors
 from nas_agent.tools.remembered import (
     Agreement,
     Elite,

@@ -25,7 +25,7 @@ PRINCIPLES = 8
 
 def open_memory() -> Memory:
     """Return the memory of this user; nothing is opened or loaded before it is used."""
-    from nas_agent.tools.embedding import CachedEmbedder, MiniLM
+    from nas_agent.tools.embeddings import CachedEmbedder, MiniLM
 
     folder = home()
     return Memory(folder / "memory", CachedEmbedder(MiniLM(), folder / "cache"))

@@ -21,6 +21,6 @@ def make_surrogate(kind: str, space: Space, pool: Sequence[Architecture] | None,
 
     if (AUTO if kind == "auto" else kind) == "structure":
         return CellSurrogate(space, pool, seed=seed)
-    from nas_agent.tools.embedding import MiniLM, PackagedCode
+    from nas_agent.tools.embeddings import MiniLM, PackagedCode
 
     return CellSurrogate(space, pool, embedder=PackagedCode(MiniLM()), seed=seed)
