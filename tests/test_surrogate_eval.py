@@ -33,6 +33,7 @@ from nas_agent.cli.main import app
 from nas_agent.errors import ConfigError, DataError, NasAgentError, StorageError
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces import Floats, load_space
+from nas_agent.tools.embeddings import CachedEmbedder, TermCounts
 
 # -- splits ----------------------------------------------------------------------------------------------
 
@@ -390,6 +391,27 @@ def test_a_head_that_fails_is_told_with_its_configuration():
         run(replace(QUICK, heads=("broken",), blocks=("structure",)))
 
 
+def test_networks_of_one_canonical_text_can_be_kept_together():
+    # Two classes of nb201, since their dead edges differ, and one text: the input handed on.
+    space = load_space("nb201")
+    dead = [
+        space.parse(f"|{operation}~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
+        for operation in ("none", "nor_conv_3x3", "avg_pool_3x3")
+    ]
+    twins = [space.parse("|none~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"), *dead]
+    assert len({space.source(twin) for twin in twins}) == 1
+    known = problem(100)
+    cells = (*(cell for cell in known.architectures if cell.text not in {twin.text for twin in twins}), *twins)
+    whole = replace(known, architectures=cells, scores=np.arange(float(len(cells))))
+    plan = replace(QUICK, sizes=(5,), repeats=1, test_folds=1, blocks=("structure",))
+    counted = {
+        together: run(replace(plan, together=together), [whole], jobs=1).studies[0].classes
+        for together in ("classes", "texts")
+    }
+    assert counted["texts"] == len({space.source(cell) for cell in cells})
+    assert counted["classes"] == len({cell.id for cell in cells}) > counted["texts"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -402,6 +424,7 @@ def test_a_head_that_fails_is_told_with_its_configuration():
         ({"folds": 5000, "test_folds": None}, "--folds 5000: expected from 2 to"),
         ({"test_folds": 9}, "--test-folds 9: expected 1 to the number of folds, 4"),
         ({"target": "log"}, "--target log: expected one of rank, power"),
+        ({"together": "rows"}, "--together rows: expected one of classes, texts"),
         ({"reference": "gp"}, "--reference 'gp': expected one of 'gp structure', 'gp code canonical all-minilm auto'"),
     ],
 )
@@ -537,3 +560,17 @@ def test_a_missing_table_and_equal_values_are_told(tmp_path: Path, monkeypatch: 
     result = quick(flat, "--blocks", "structure")
     assert result.exit_code == 2
     assert "values are equal, so there is nothing to rank" in result.stderr
+
+
+def test_the_cache_is_counted_and_cleared(own_home: Path):
+    assert "0 embeddings" in call("cache", "stats").stdout
+    embedder = CachedEmbedder(TermCounts("tfidf"), own_home / "cache")
+    embedder.embed(["one text", "another text"])
+    held = json.loads(call("cache", "stats", "--json").stdout)
+    assert (held["embeddings"], list(held["embedders"])) == (2, [embedder.name])
+    assert embedder.name in call("cache", "stats").stdout
+    unknown = call("cache", "clear", "--embedder", "nobody")
+    assert unknown.exit_code == 2
+    assert embedder.name in unknown.stderr
+    assert call("cache", "clear", "--embedder", embedder.name).stdout.startswith("removed 2 embeddings")
+    assert json.loads(call("cache", "clear", "--json").stdout) == {"removed": 0, "bytes": 0, "set_aside": 0}

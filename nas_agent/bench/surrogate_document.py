@@ -26,7 +26,7 @@ CONTROLS = ("tfidf", "char-ngrams")
 RANDOM = "random:"  # before the name of the model whose weights are drawn by chance
 
 RULES = {
-    "split": f"folds stratified by value ({STRATA} strata), anew in each repeat; isomorphic architectures lie in one",
+    "split": f"folds stratified by value ({STRATA} strata), anew in each repeat; what is alike lies in one",
     "sample": "the first N of one random order of the other folds: nested, and the same for every configuration",
     "spread": "± is the deviation of the means of the repeats",
     "differences": "corrected paired t-test over all folds (Nadeau and Bengio, 2003), Holm-adjusted over all "
@@ -45,6 +45,7 @@ def document(outcome: Outcome, *, command: str) -> Json:
         "repeats": plan.repeats,
         "folds": plan.folds,
         "test_folds": plan.held_out,
+        "together": plan.together,
         "target": plan.target,
         "components": plan.components,
         "seed": plan.seed,

@@ -170,8 +170,13 @@ class _Split:
 
 def _split(plan: Plan, problem: Problem) -> _Split:
     """Split one table, the same way for every configuration."""
-    number = {id_: place for place, id_ in enumerate(dict.fromkeys(a.id for a in problem.architectures))}
-    classes = np.array([number[architecture.id] for architecture in problem.architectures])
+    alike = [a.id for a in problem.architectures]
+    if plan.together == "texts":
+        first = {a.id: a for a in problem.architectures}
+        text = {id_: problem.space.source(architecture) for id_, architecture in first.items()}
+        alike = [text[id_] for id_ in alike]
+    number = {key: place for place, key in enumerate(dict.fromkeys(alike))}
+    classes = np.array([number[key] for key in alike])
     folds = np.stack([
         folds_of(classes, problem.scores, plan.folds, split_rng(plan.seed, repeat)) for repeat in range(plan.repeats)
     ])  # fmt: skip

@@ -13,6 +13,7 @@ BLOCKS = ("structure", "code", "joint")
 LEAST = 3  # rows that a head can be fitted on
 
 TARGETS = ("rank", "power")
+TOGETHER = ("classes", "texts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Plan:
     repeats: int = 20
     folds: int = 10
     test_folds: int | None = None  # folds held out one by one in each repeat; None: all
+    together: str = "classes"  # isomorphic rows lie in one fold; "texts": all rows of the same canonical text do
     target: str = "rank"
     components: int = 128
     seed: int = 0
@@ -59,8 +61,9 @@ class Plan:
         for name in self.blocks:
             if name not in BLOCKS:
                 raise ConfigError(f"--blocks {name}: expected some of {', '.join(BLOCKS)}")
-        if self.target not in TARGETS:
-            raise ConfigError(f"--target {self.target}: expected one of {', '.join(TARGETS)}")
+        for flag, name, known in (("target", self.target, TARGETS), ("together", self.together, TOGETHER)):
+            if name not in known:
+                raise ConfigError(f"--{flag} {name}: expected one of {', '.join(known)}")
         if min(self.sizes) < LEAST:
             raise ConfigError(f"--n {min(self.sizes)}: expected at least {LEAST} rows to fit a head on")
         if self.folds < 2 or self.repeats < 1:

@@ -87,11 +87,12 @@ def heading(doc: Json) -> list[str]:
     ]
     if shared_parts(doc):
         lines.append(f"Wherever a text is read: {shared_parts(doc)}.")
+    alike = "isomorphism classes" if doc["together"] == "classes" else "canonical texts"
     for name, task in doc["tasks"].items():
         left = f"; N = {', '.join(map(str, task['left_out']))} left out: too many" if task["left_out"] else ""
         lines.append(
-            f"{name}: {task['rows']:,} rows, {task['classes']:,} different architectures, {task['provenance']}, "
-            f"{task['fidelity']}; training part {task['training']:,} rows or more{left}."
+            f"{name}: {task['rows']:,} rows, {task['classes']:,} {alike}, none of them in two folds, "
+            f"{task['provenance']}, {task['fidelity']}; training part {task['training']:,} rows or more{left}."
         )
     lines += [
         f"{row['text']} by {row['embedder']}: {row['truncated']:,} of {row['distinct']:,} texts were longer than the "

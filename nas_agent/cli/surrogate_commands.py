@@ -59,7 +59,9 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 @surrogate_app.command("eval", help=EXAMPLES)
 def evaluate(
-    task: Annotated[str, typer.Option(metavar="A,B,...", help="Tasks of one space, all of them (all), or table:FILE.")] = "cifar10",
+    task: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Tasks of one space, all of them (all), or table:FILE.")
+    ] = "cifar10",
     space: Annotated[
         str, typer.Option(help="auto (where the task was measured), a built-in one, or FILE.py:CLASS.")
     ] = "auto",
@@ -85,6 +87,10 @@ def evaluate(
         int | None,
         typer.Option("--test-folds", min=1, help="Folds held out in each repeat (default: all, one by one)."),
     ] = None,
+    together: Annotated[
+        str,
+        typer.Option(help="What is never on both sides of a split: classes (isomorphic) or texts (canonical ones)."),
+    ] = "classes",
     target: Annotated[str, typer.Option(help="How values are transformed for fitting: rank or power.")] = "rank",
     components: Annotated[int, typer.Option(min=1, help="Most principal components of an embedding.")] = 128,
     reference: Annotated[
@@ -114,7 +120,6 @@ def evaluate(
     from nas_agent.bench.surrogate_plan import Plan
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space, tasks_in
-    from nas_agent.tools.home import home
 
     for flag, file in (("--plot", plot), ("--markdown", markdown)):
         if file is not None:
@@ -122,7 +127,8 @@ def evaluate(
     plan = Plan(
         texts=listed("text", text), embedders=listed("embedder", embedder), poolings=listed("pooling", pooling),
         heads=listed("head", head), blocks=listed("blocks", blocks), sizes=_sizes(sizes), repeats=repeats, folds=folds,
-        test_folds=test_folds, target=target, components=components, seed=seed, reference=reference,
+        test_folds=test_folds,
+        together=together, target=target, components=components, seed=seed, reference=reference,
     )  # fmt: skip
     given = {"device": device, "dtype": dtype, "max_tokens": max_tokens, "batch": batch, "revision": revision}
     options = {name: value for name, value in given.items() if value is not None}
@@ -131,7 +137,7 @@ def evaluate(
         space = named_space(space, listed("task", task)[0])
         tasks = tasks_in(load_space(space)) if task == "all" else listed("task", task)
         problems = load_problems(space, tasks, data=data, epochs=epochs)
-        outcome = run(plan, problems, product_parts(options, home() / "cache"), jobs=jobs, told=told)
+        outcome = run(plan, problems, product_parts(options, _cache()), jobs=jobs, told=told)
     doc = make_document(outcome, command=shlex.join(["nas-agent", *sys.argv[1:]]))
     if plot is not None:
         from nas_agent.bench.surrogate_plot import plot as draw
@@ -140,6 +146,65 @@ def evaluate(
     if markdown is not None:
         write_text("--markdown", markdown, report.markdown(doc))
     output.document(doc) if as_json else output.answer(report.rich_report(doc))
+
+
+@cache_app.command("stats")
+def stats(as_json: AsJson = False) -> None:
+    """Count what the cache of embeddings holds."""
+    from nas_agent.tools.embeddings import cache_stats
+
+    found = cache_stats(_cache())
+    embedders = {name: {"embeddings": number, "bytes": size} for name, (number, size) in found.embedders.items()}
+    if as_json:
+        output.document(
+            {
+                "file": str(found.file), "embeddings": found.entries, "bytes": found.bytes, "embedders": embedders,
+                "set_aside": found.set_aside,
+            }
+        )  # fmt: skip
+        return
+    output.answer(f"{output.short(found.file)}: {found.entries:,} embeddings, {_megabytes(found.bytes)}")
+    if found.set_aside:
+        output.answer(f"{found.set_aside} unreadable files beside it; to remove them: nas-agent surrogate cache clear")
+    if embedders:
+        from rich.text import Text
+
+        from nas_agent.cli.layout import plain_table
+
+        table = plain_table("embeddings", "size", "embedder", right=["embeddings", "size"], wide=["embedder"])
+        for name, (number, size) in found.embedders.items():
+            table.add_row(f"{number:,}", _megabytes(size), Text(name))
+        output.answer(table)
+
+
+@cache_app.command("clear")
+def clear(
+    embedder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this one's, as `stats` names it (default: all).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove embeddings from the disk; they are computed again where they are needed."""
+    from nas_agent.errors import ConfigError
+    from nas_agent.tools.embeddings import cache_stats, clear_cache
+
+    if embedder is not None and embedder not in (held := cache_stats(_cache()).embedders):
+        raise ConfigError(f"--embedder {embedder!r}: expected one of {', '.join(held) or 'none (the cache is empty)'}")
+    removed = clear_cache(_cache(), embedder)
+    if as_json:
+        output.document({"removed": removed.entries, "bytes": removed.bytes, "set_aside": removed.set_aside})
+    else:
+        output.answer(f"removed {removed.entries:,} embeddings, {_megabytes(removed.bytes)}")
+
+
+def _cache() -> Path:
+    from nas_agent.tools.home import home
+
+    return home() / "cache"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 @contextmanager
