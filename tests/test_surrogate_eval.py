@@ -492,7 +492,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("table") / "mine.csv"
     cells = problem(80).architectures
     lines = (f'"{cell.text}",{10 * cell.text.count("conv") + number / 100}' for number, cell in enumerate(cells))
-    file.write_text("\n".join(["arch,val", *lines]))
+    file.write_text("\n".join(["architecture,val", *lines]))
     return file
 
 
@@ -556,7 +556,7 @@ def test_a_missing_table_and_equal_values_are_told(tmp_path: Path, monkeypatch: 
     assert result.exit_code == 2
     assert "no nb201.npz in" in result.stderr
     flat = tmp_path / "flat.csv"
-    flat.write_text("\n".join(["arch,val", *(f'"{cell.text}",50' for cell in problem(80).architectures)]))
+    flat.write_text("\n".join(["architecture,val", *(f'"{cell.text}",50' for cell in problem(80).architectures)]))
     result = quick(flat, "--blocks", "structure")
     assert result.exit_code == 2
     assert "values are equal, so there is nothing to rank" in result.stderr
