@@ -37,7 +37,9 @@ def sheets(doc: Json, name: str, *, wide: bool = False) -> list[Sheet]:
             lambda at: f"{100 * at['coverage']['mean']:.1f} / {_width(at['width']['mean'])}",
         )
     )
-    found.append(of(f"{name}: ms to fit and predict a fold", lambda at: f"{1000 * at['seconds']['mean']:,.0f}"))
+    found.append(
+        of(f"{name}: median ms to fit and predict a fold", lambda at: f"{1000 * at['seconds']['median']:,.0f}")
+    )
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ surrogate_app = typer.Typer(
 )
 cache_app = typer.Typer(help="The embeddings kept on disk.", no_args_is_help=True)
 surrogate_app.add_typer(cache_app, name="cache")
+
+SECONDS = 20.0  # between two lines of progress
 
 EXAMPLES = """Compare predictors on a table: split first, subsample later, isomorphic architectures never apart.
 
@@ -209,10 +212,10 @@ def _megabytes(size: int) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on a terminal, and a line for each tenth elsewhere."""
+    """Show a bar on a terminal, and now and then a line elsewhere."""
     console = output.stderr()
     if not console.is_terminal:
-        yield _say_tenths
+        yield _Lines()
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -232,6 +235,14 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
         yield told
 
 
-def _say_tenths(done: int, total: int, what: str) -> None:
-    if done == total or 10 * done // total > 10 * (done - 1) // total:
-        output.say(f"{what}: {done:,}/{total:,}")
+class _Lines:
+    """Say now and then how far it is, and when a part of the work is done."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        if done == total or now - self._said > SECONDS:
+            self._said = now
+            output.say(f"{what}: {done:,}/{total:,}")
