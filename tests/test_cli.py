@@ -110,7 +110,7 @@ COMMANDS = (
     "run, resume, runs, runs rm, show, principles list, principles show, principles trace, "
     "principles diff, principles export, principles import, principles review, memory stats, "
     "memory search, memory rebuild, memory forget, data status, data import, models list, models test, "
-    "models probe, bench, bench lapt, doctor"
+    "models probe, bench, bench lapt, surrogate eval, surrogate cache stats, surrogate cache clear, doctor"
 )
 
 

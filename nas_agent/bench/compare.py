@@ -1,23 +1,11 @@
-"""Run methods x seeds over the cores, then open the test split for what validation chose.
-
-Each run is a job for a worker process with one thread for its linear algebra, also when there is one worker
-only: the last bits of a matrix product depend on the number of threads, and results must not.
-"""
+"""Run methods x seeds over the cores, then open the test split for what validation chose."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +15,8 @@ from nas_agent.bench.baselines import BASELINES
 from nas_agent.bench.crossing import TestCurves, check_test_values, open_curves
 from nas_agent.bench.methods import Method, Problem, Trace
 from nas_agent.bench.statistics import chosen_by_validation
-from nas_agent.errors import ConfigError, NasAgentError
+from nas_agent.bench.workers import available_cores, run_all
+from nas_agent.errors import ConfigError
 from nas_agent.spaces import Space, load_space
 from nas_agent.tools.evaluators.base import Evaluation
 
@@ -35,7 +24,6 @@ from nas_agent.tools.evaluators.base import Evaluation
 METHODS: dict[str, Callable[..., Method]] = {**AGENTS, **BASELINES, "bananas": Bananas}
 
 CHECKPOINTS = (20, 50, 100, 200)
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 Loader = Callable[[], tuple[Space, Evaluation]]  # picklable and hashable: called once in each worker
 
@@ -188,13 +176,6 @@ def compare(
     )
 
 
-def available_cores() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
 def _check(methods: Mapping[str, Callable[..., Method]], seeds: Sequence[int], budget: int, jobs: int) -> None:
     if not methods:
         raise ConfigError("--methods: expected at least one method, got none")
@@ -238,14 +219,8 @@ class _Job:
     budget: int
     stop_at: float | None
 
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """An exception as text: not every exception survives the way back from a process."""
-
-    message: str
-    of_the_user: bool
-    trace: str
+    def __str__(self) -> str:
+        return f"method '{self.name}', seed {self.seed}"
 
 
 @lru_cache(maxsize=1)
@@ -256,16 +231,13 @@ def _loaded(load: Loader) -> tuple[Space, Evaluation]:
     return space, evaluation
 
 
-def _work(job: _Job) -> Trace | _Fault:
-    try:
-        space, evaluation = _loaded(job.load)
-        problem = Problem(space, evaluation.task, evaluation.evaluator, job.stop_at, _Related(job.load))
-        trace = job.make().run(problem, job.seed, job.budget)
-        if len(trace.values) > job.budget or len(set(trace.ids)) < len(trace.ids):
-            raise RuntimeError(f"{len(trace.values)} evaluations of {len(set(trace.ids))} ids, budget {job.budget}")
-        return trace
-    except Exception as error:  # whatever it is, the parent shall say which method and seed it was
-        return _Fault(f"{error}", isinstance(error, NasAgentError), traceback.format_exc())
+def _work(job: _Job) -> Trace:
+    space, evaluation = _loaded(job.load)
+    problem = Problem(space, evaluation.task, evaluation.evaluator, job.stop_at, _Related(job.load))
+    trace = job.make().run(problem, job.seed, job.budget)
+    if len(trace.values) > job.budget or len(set(trace.ids)) < len(trace.ids):
+        raise RuntimeError(f"{len(trace.values)} evaluations of {len(set(trace.ids))} ids, budget {job.budget}")
+    return trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,71 +259,15 @@ class _Related:
         return tuple(Problem(space, evaluation.task, evaluation.evaluator) for space, evaluation in loaded)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone (a killed parent cannot tell)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-
-        def watch() -> None:
-            connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes that start meanwhile use one thread; the settings are read when a library is loaded."""
-    before = {name: os.environ.get(name) for name in THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def _run_all(
     work: Sequence[_Job], jobs: int, progress: Callable[[Progress], None] | None
 ) -> dict[tuple[str, int], Trace]:
-    """Run all jobs; whatever goes wrong, no worker is left behind."""
-    others = set(active_children())
     results: dict[tuple[str, int], Trace] = {}
-    with _one_thread_each():
-        # Spawned, not forked: a fork of a process with the threads of torch or Chroma can hang.
-        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
-        try:
-            futures: dict[Future[Trace | _Fault], _Job] = {pool.submit(_work, job): job for job in work}
-            for future in as_completed(futures):
-                job = futures[future]
-                results[job.name, job.seed] = _trace_of(future, job)
-                if progress is not None:
-                    progress(Progress(len(results), len(work), job.name, job.seed))
-        except BaseException:  # Ctrl-C above all: end the workers, then let it pass
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(active_children()) - others:
-                child.kill()
-            raise
-        pool.shutdown()
+
+    def done(job: _Job, trace: Trace) -> None:
+        results[job.name, job.seed] = trace
+        if progress is not None:
+            progress(Progress(len(results), len(work), job.name, job.seed))
+
+    run_all(work, _work, jobs, named=str, done=done)
     return results
-
-
-def _trace_of(future: Future[Trace | _Fault], job: _Job) -> Trace:
-    try:
-        result = future.result()
-    except BrokenProcessPool as error:
-        raise NasAgentError(
-            "a worker process died: most often for want of memory (try fewer with --jobs), or because a script of "
-            "your own calls `compare` outside of `if __name__ == '__main__':`"
-        ) from error
-    if isinstance(result, Trace):
-        return result
-    where = f"method '{job.name}', seed {job.seed}"
-    if result.of_the_user:
-        raise NasAgentError(f"{where}: {result.message}")
-    raise RuntimeError(f"{where} failed in a worker: {result.message}\n\n{result.trace}")

@@ -22,6 +22,7 @@ from nas_agent.cli import (
     output,
     principle_commands,
     run_commands,
+    surrogate_commands,
 )
 from nas_agent.errors import NasAgentError
 
@@ -123,6 +124,7 @@ app.add_typer(principle_commands.principles_app, name="principles")
 app.add_typer(memory_commands.memory_app, name="memory")
 app.add_typer(models_commands.app, name="models")
 app.add_typer(bench_commands.bench_app, name="bench")
+app.add_typer(surrogate_commands.surrogate_app, name="surrogate")
 app.add_typer(data_commands.data_app, name="data")
 app.command("doctor")(doctor.doctor)
 

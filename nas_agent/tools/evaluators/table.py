@@ -37,9 +37,13 @@ class TableEvaluator:
         """Return the measured architectures, one of each isomorphism class."""
         return self._table.pool()
 
+    def cells(self) -> list[tuple[Architecture, float]]:
+        """Return every row and its value, isomorphic ones too: what a predictor is fitted on and tried with."""
+        return [(row.architecture, row.value) for row in self._table.members()]
+
     def cell_values(self) -> list[float]:
         """Return the value of every row, isomorphic ones too: what a share of all cells is taken of."""
-        return [row.value for row in self._table.members()]
+        return [value for _, value in self.cells()]
 
     def best(self, number: int) -> list[Measured]:
         """Return the best architectures of the table, best first: what another task may read of this one."""

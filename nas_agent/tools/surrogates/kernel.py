@@ -51,6 +51,19 @@ class Kernel:
         """Prior variance of one architecture."""
         return math.exp(self.theta[-2]) + self.settings.constant
 
+    @property
+    def weights(self) -> Floats:
+        """By how much a unit of distance in each block counts."""
+        return np.asarray(np.exp(-self.theta[: self.blocks]))
+
+    def of_sum(self, total: Singles) -> Singles:
+        """Weighted distances, summed over blocks (n, m) -> covariances (n, m); overwrites its argument."""
+        np.negative(total, out=total)
+        np.exp(total, out=total)
+        total *= np.float32(math.exp(self.theta[-2]))
+        total += np.float32(self.settings.constant)
+        return total
+
     def __call__(self, distances: Singles) -> Singles:
         """Distances (blocks, n, m) -> covariances (n, m)."""
         covariance = self.signal(distances)

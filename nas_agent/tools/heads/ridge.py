@@ -1,0 +1,68 @@
+"""Linear regression with a penalty that leaving one out chooses (Allen 1974), in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas_agent.spaces.base import Floats
+from nas_agent.tools.heads.base import Blocks, Fitted, FittedHead, Prediction, check_sample
+from nas_agent.tools.heads.reduction import Table
+from nas_agent.tools.heads.targets import TargetName, make_target
+
+PENALTIES = np.logspace(-3, 4, 29)
+
+
+class Ridge:
+    """The head `ridge`."""
+
+    name = "ridge"
+
+    def __init__(self, target: TargetName, components: int) -> None:
+        self._target, self._components = target, components
+
+    def fit(self, blocks: Blocks, values: Floats, *, counts: bool = False, seed: int = 0) -> FittedHead:
+        """Choose the penalty and the weights."""
+        check_sample(blocks, values)
+        target = make_target(self._target, values)
+        table = Table(blocks, self._components, counts=counts)
+        left, singular, right = np.linalg.svd(table(blocks), full_matrices=False)
+        level = float(target.sample.mean())
+        centred = target.sample - level
+        projected = left.T @ centred
+
+        def left_out(penalty: float) -> tuple[Floats, Floats]:
+            """Residuals of points left out, and how much each point draws its own prediction."""
+            shrunk = singular**2 / (singular**2 + penalty)
+            pull = (left**2) @ shrunk + 1.0 / len(centred)
+            return (centred - left @ (shrunk * projected)) / np.maximum(1.0 - pull, 1e-3), pull
+
+        penalty = float(min(PENALTIES, key=lambda penalty: float((left_out(penalty)[0] ** 2).sum())))
+        residuals, pull = left_out(penalty)
+        noise = max(float((residuals**2).mean()), 1e-12)
+        weights = right.T @ (singular / (singular**2 + penalty) * projected)
+        factor = right.T / np.sqrt(singular**2 + penalty)
+        predictor = Line(table, level, weights, factor, noise, 1.0 / len(centred))
+        # A point that is left out is as far from the rest as pull / (1 - pull) says (Sherman and Morrison 1950).
+        spread = np.sqrt(noise / np.maximum(1.0 - pull, 1e-3))
+        widths = {name: block.shape[1] for name, block in blocks.items()}
+        return Fitted(predictor, widths, target, np.abs(residuals) / spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line, and the deviation that the penalty as a prior leaves."""
+
+    table: Table
+    level: float
+    weights: Floats
+    factor: Floats  # (columns, rank): its product with a row, squared and summed, is the row's variance by the noise
+    noise: float
+    share: float  # one over the number of points: the uncertainty of the level
+
+    def __call__(self, blocks: Blocks) -> Prediction:
+        """Predict new measurements."""
+        rows = self.table(blocks)
+        far = ((rows @ self.factor) ** 2).sum(axis=1) + self.share
+        return Prediction(self.level + rows @ self.weights, np.sqrt(self.noise * (1.0 + far)))
