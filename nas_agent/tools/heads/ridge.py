@@ -32,14 +32,8 @@ class Ridge:
         centred = target.sample - level
         projected = left.T @ centred
 
-        def left_out(penalty: float) -> tuple[Floats, Floats]:
-            """Residuals of points left out, and how much each point draws its own prediction."""
-            shrunk = singular**2 / (singular**2 + penalty)
-            pull = (left**2) @ shrunk + 1.0 / len(centred)
-            return (centred - left @ (shrunk * projected)) / np.maximum(1.0 - pull, 1e-3), pull
-
-        penalty = float(min(PENALTIES, key=lambda penalty: float((left_out(penalty)[0] ** 2).sum())))
-        residuals, pull = left_out(penalty)
+        penalty = float(min(PENALTIES, key=lambda some: float((left_out(left, singular, centred, some)[0] ** 2).sum())))
+        residuals, pull = left_out(left, singular, centred, penalty)
         noise = max(float((residuals**2).mean()), 1e-12)
         weights = right.T @ (singular / (singular**2 + penalty) * projected)
         factor = right.T / np.sqrt(singular**2 + penalty)
@@ -48,6 +42,16 @@ class Ridge:
         spread = np.sqrt(noise / np.maximum(1.0 - pull, 1e-3))
         widths = {name: block.shape[1] for name, block in blocks.items()}
         return Fitted(predictor, widths, target, np.abs(residuals) / spread)
+
+
+def left_out(left: Floats, singular: Floats, centred: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """Return the residuals of points left out, and how much each point draws its own prediction.
+
+    From the singular vectors and values of the centred features; the level is left out with the point.
+    """
+    shrunk = singular**2 / (singular**2 + penalty)
+    pull = (left**2) @ shrunk + 1.0 / len(centred)
+    return (centred - left @ (shrunk * (left.T @ centred))) / np.maximum(1.0 - pull, 1e-3), pull
 
 
 @dataclass(frozen=True, slots=True)
