@@ -91,6 +91,17 @@ class HeadContract:
             inside.append(((low <= values[64:]) & (values[64:] <= high)).mean())
         assert 0.83 < np.mean(inside) < 0.97
 
+    def test_intervals_hold_where_there_are_more_columns_than_points(self, head: Head) -> None:
+        inside = []
+        for seed in range(3):
+            rng = np.random.default_rng(50 + seed)
+            wide = rng.normal(size=(300, 80))
+            values = wide[:, :10].sum(axis=1) + rng.normal(size=300)
+            fitted = head.fit({"wide": wide[:40]}, values[:40], seed=seed)
+            low, high = fitted.interval({"wide": wide[40:]})
+            inside.append(((low <= values[40:]) & (values[40:] <= high)).mean())
+        assert np.mean(inside) > 0.75
+
     def test_a_higher_level_gives_a_wider_interval(self, head: Head) -> None:
         blocks, values = drawn(80, seed=5)
         fitted = head.fit(blocks, values)
@@ -317,6 +328,14 @@ class TestBoostedTrees(HeadContract):
     def head(self) -> Head:
         pytest.importorskip("lightgbm")
         return make_head("lightgbm")
+
+
+@pytest.mark.parametrize("name", ["mlp", "lightgbm"])
+def test_few_points_left_out_never_turn_round_what_the_members_learned(name: str) -> None:
+    # With three points, each member knows two of them and is wrong about the order of the third.
+    fitted = make_head(name, target="rank").fit({"line": np.array([[0.0], [1.0], [2.0]])}, np.array([0.0, 1.0, 2.0]))
+    ends = fitted.predict({"line": np.array([[-1.0], [3.0]])}).mean
+    assert ends[1] >= ends[0]
 
 
 def test_every_head_has_its_name_and_others_are_refused() -> None:
