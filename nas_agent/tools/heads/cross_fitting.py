@@ -14,6 +14,7 @@ from nas_agent.tools.heads.reduction import Table
 from nas_agent.tools.heads.targets import Target
 
 FOLDS = 5
+LEAST = 0.1  # correlation with the left-out targets that is assumed at least
 Members = Callable[[Floats], Floats]  # rows (n, columns) -> predictions (members, n)
 
 
@@ -26,13 +27,16 @@ def cross_fitted(blocks: Blocks, table: Table, target: Target, fold: NDArray[np.
     """Make a fitted head of members, each fitted on what is not in its fold.
 
     A line through the left-out predictions carries their scale to that of the target: what is learned from pairs has
-    no scale of its own.
+    no scale of its own. The line always rises: few left-out points must not turn round what the members learned.
     """
     predicted = members(table(blocks))
     unseen = predicted[fold, np.arange(len(fold))]
     centre, spread = float(unseen.mean()), float(unseen.std())
     level = float(target.sample.mean())
-    slope = float(((unseen - centre) * (target.sample - level)).mean()) / spread**2 if spread > 1e-9 else 0.0
+    slope = 0.0
+    if spread > 1e-9:
+        together = float(((unseen - centre) * (target.sample - level)).mean())
+        slope = max(together / spread**2, LEAST * float(target.sample.std()) / spread)
     residuals = target.sample - level - slope * (unseen - centre)
     mean = Mean(table, members, slope, level - slope * centre, max(float((residuals**2).mean()), 1e-12))
     deviation = mean.carry(predicted).deviation

@@ -21,7 +21,8 @@ from nas_agent.tools.surrogates.gaussian_process import Scaler
 from nas_agent.tools.surrogates.kernel import Kernel, Settings, Singles
 
 SETTINGS = Settings(noise=0.1, length=2.0, log_deviation=1.0)
-FIT_LEAST, FIT_SHARE = 128, 8  # points that choose the parameters: this many, or this part of them if that is more
+FIT_LEAST, FIT_SHARE = 100, 8  # points that choose the parameters: this many, or this part of them if that is more
+REFERENCE = 100  # points that set the scale of a block
 CHUNK = 128  # rows of distances computed at once: they stay in the processor's cache
 # The edges of one member of a class say nothing that its paths do not say of all of them, and cost two thousandths of
 # tau. In a space without paths they stay.
@@ -60,7 +61,7 @@ class Metric:
     def __init__(self, blocks: Blocks, components: int, *, counts: bool) -> None:
         dropped = {old for new, old in REPLACED.items() if new in blocks}
         structure = {name: block for name, block in blocks.items() if name != CODE and name not in dropped}
-        self._scaler = Scaler(structure)
+        self._scaler = Scaler(structure, REFERENCE)
         self._structure = self._scaler.scale(structure)
         self._names = tuple(structure)
         self._sized = "size" in structure and float(np.ptp(structure["size"][:, 0])) > NOTHING
@@ -109,9 +110,9 @@ class Metric:
             total += np.float32(weights[-1]) * euclidean_distances(code, self._code)
         return total
 
-    def _scaled_code(self, code: Floats) -> Floats:
+    def _scaled_code(self, code: Floats) -> Singles:
         assert self._reduction is not None
-        return np.asarray(self._reduction(code) * self._code_scale)
+        return np.asarray(self._reduction(code) * self._code_scale, dtype=np.float32)
 
 
 class Posterior:
@@ -158,14 +159,17 @@ def absolute_distances(rows: Singles, others: Singles, into: Singles | None = No
     return total
 
 
-def euclidean_distances(rows: Floats, others: Floats) -> Singles:
+def euclidean_distances(rows: Singles, others: Singles) -> Singles:
     """Return Euclidean distances (n, m), by one product of matrices."""
-    squares = (rows * rows).sum(axis=1)[:, None] + (others * others).sum(axis=1) - 2.0 * (rows @ others.T)
-    return np.asarray(np.sqrt(np.maximum(squares, 0.0)), dtype=np.float32)
+    squares = rows @ (np.float32(-2.0) * others.T)
+    squares += (rows * rows).sum(axis=1)[:, None]
+    squares += (others * others).sum(axis=1)
+    np.maximum(squares, np.float32(0.0), out=squares)
+    return np.asarray(np.sqrt(squares, out=squares))
 
 
-def _mean_distance(code: Floats) -> float:
-    some = code[:300]
+def _mean_distance(code: Singles) -> float:
+    some = code[:REFERENCE]
     return max(float(euclidean_distances(some, some).sum()) / max(len(some) * (len(some) - 1), 1), 1e-12)
 
 

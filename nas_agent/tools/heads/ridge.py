@@ -11,7 +11,7 @@ from nas_agent.tools.heads.base import Blocks, Fitted, FittedHead, Prediction, c
 from nas_agent.tools.heads.reduction import Table
 from nas_agent.tools.heads.targets import TargetName, make_target
 
-PENALTIES = np.logspace(-3, 4, 29)
+PENALTIES = np.logspace(-2, 5, 29)
 
 
 class Ridge:
@@ -32,22 +32,30 @@ class Ridge:
         centred = target.sample - level
         projected = left.T @ centred
 
-        def left_out(penalty: float) -> tuple[Floats, Floats]:
-            """Residuals of points left out, and how much each point draws its own prediction."""
-            shrunk = singular**2 / (singular**2 + penalty)
-            pull = (left**2) @ shrunk + 1.0 / len(centred)
-            return (centred - left @ (shrunk * projected)) / np.maximum(1.0 - pull, 1e-3), pull
-
-        penalty = float(min(PENALTIES, key=lambda penalty: float((left_out(penalty)[0] ** 2).sum())))
-        residuals, pull = left_out(penalty)
+        penalty = float(min(PENALTIES, key=lambda some: float((left_out(left, singular, centred, some)[0] ** 2).sum())))
+        residuals, pull = left_out(left, singular, centred, penalty)
         noise = max(float((residuals**2).mean()), 1e-12)
         weights = right.T @ (singular / (singular**2 + penalty) * projected)
-        factor = right.T / np.sqrt(singular**2 + penalty)
-        predictor = Line(table, level, weights, factor, noise, 1.0 / len(centred))
+        # The inverse of (features' features + penalty), which is 1 / penalty where the sample has no row at all:
+        gain = 1.0 / penalty - 1.0 / (singular**2 + penalty)
+        factor = right.T * np.sqrt(gain)
+        predictor = Line(table, level, weights, factor, penalty, noise, 1.0 / len(centred))
         # A point that is left out is as far from the rest as pull / (1 - pull) says (Sherman and Morrison 1950).
-        spread = np.sqrt(noise / np.maximum(1.0 - pull, 1e-3))
+        spread = np.sqrt(noise / (1.0 - pull))
         widths = {name: block.shape[1] for name, block in blocks.items()}
         return Fitted(predictor, widths, target, np.abs(residuals) / spread)
+
+
+def left_out(left: Floats, singular: Floats, centred: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """Return the residuals of points left out, and how much each point draws its own prediction.
+
+    From the singular vectors and values of the centred features; the level is left out with the point.
+    """
+    shrunk = singular**2 / (singular**2 + penalty)
+    # With more columns than points both terms of the quotient are tiny; a floor under one of them would be read as
+    # perfect prediction.
+    pull = (left**2) @ shrunk + 1.0 / len(centred)
+    return (centred - left @ (shrunk * (left.T @ centred))) / (1.0 - pull), pull
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,14 @@ class Line:
     table: Table
     level: float
     weights: Floats
-    factor: Floats  # (columns, rank): its product with a row, squared and summed, is the row's variance by the noise
+    factor: Floats  # (columns, rank): its product with a row, squared and summed, is what the sample explains of it
+    penalty: float
     noise: float
     share: float  # one over the number of points: the uncertainty of the level
 
     def __call__(self, blocks: Blocks) -> Prediction:
         """Predict new measurements."""
         rows = self.table(blocks)
-        far = ((rows @ self.factor) ** 2).sum(axis=1) + self.share
+        explained = ((rows @ self.factor) ** 2).sum(axis=1)
+        far = np.maximum((rows**2).sum(axis=1) / self.penalty - explained, 0.0) + self.share
         return Prediction(self.level + rows @ self.weights, np.sqrt(self.noise * (1.0 + far)))
