@@ -2,7 +2,7 @@
 
     patches_3 > linear_2w > image > norm > relu            a convolution, normalised
     branch(clone2, branch(clone2, linear_same | linear_same, similarity) > softmax | linear_same, product)   attention
-    transpose > linear_double > gelu > linear_half > transpose                                 tokens mixed, as in mixers
+    transpose > linear_double > gelu > linear_half > transpose                                     a mixer of tokens
 
 After einspace (Ericsson et al., NeurIPS 2024): sequential, branching, routing and computation modules, drawn by a
 probabilistic context-free grammar whose branching rate is below one. What is ours: sizes are multiples of the width;
@@ -15,7 +15,7 @@ The space has no decisions: a tree is no list of choices of fixed length, so pri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
@@ -120,6 +120,10 @@ class EinSpace:
         """Write the rules of the grammar that derive the canonical tree, from the outermost inwards."""
         return derivation(self.tree(architecture))
 
+    def texts(self) -> dict[str, Callable[[Architecture], str]]:
+        """Return the texts that this space writes besides those of all spaces."""
+        return {"derivation": self.derivation}
+
     def features(self, architecture: Architecture) -> dict[str, Floats]:
         """Describe the canonical tree by blocks of numbers."""
         return tree_features(self.tree(architecture))
@@ -133,9 +137,7 @@ class EinSpace:
         module = self.tree(architecture)
         return module_source(write(module), module, classes)
 
-    def network(
-        self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = 16
-    ) -> nn.Module:
+    def network(self, architecture: Architecture, *, classes: int, in_channels: int = 3, width: int = 16) -> nn.Module:
         """Build the network for training: images (B, in_channels, H, W) -> logits (B, classes)."""
         from nas_agent.spaces.einspace_network import Network
 

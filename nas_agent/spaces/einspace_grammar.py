@@ -32,6 +32,7 @@ from nas_agent.spaces.einspace_tree import (
     ADD,
     CONCAT,
     IMAGE,
+    MOST_NESTED,
     PAIRED,
     PATCHES,
     PRODUCT,
@@ -62,7 +63,7 @@ REWRITTEN = (0, 1, 1, 1, 2, 3)  # how many steps in a row a mutation draws anew
 
 # The limits of a tree, in a network of the reference width for images of three channels and ten classes.
 WIDTH = 16
-LEAST_STEPS, LONG_STEPS, MOST_STEPS, MOST_NESTING = 4, 30, 60, 5  # a draw aims at 4 to 30 steps
+LEAST_STEPS, LONG_STEPS, MOST_STEPS = 4, 30, 60  # a draw aims at 4 to 30 steps
 MOST_PARAMETERS, MOST_PRODUCTS, MOST_ELEMENTS = 1_000_000, 20_000_000, 80_000
 TRIES = 200  # draws of a tree, a mutation or a child before the caller gets another answer
 
@@ -90,7 +91,7 @@ def excess(module: Module) -> str:
     size: Size = size_of(module, width=WIDTH)
     limits = (
         ("steps", size.steps, MOST_STEPS),
-        ("branches inside each other", size.nesting, MOST_NESTING),
+        ("branches inside each other", size.nesting, MOST_NESTED),
         ("parameters", size.parameters, MOST_PARAMETERS),
         ("multiplications for an image", size.products, MOST_PRODUCTS),
         ("numbers between two steps", size.elements, MOST_ELEMENTS),
@@ -183,11 +184,10 @@ class _Draw:
         arms = self._arms(entry, goal, merge, SPLITS[split], depth)
         return None if arms is None else (Branch(split, arms, merge),)
 
-    def _arms(
-        self, entry: Shape, goal: Shape | None, merge: str, ways: int, depth: int
-    ) -> tuple[Module, ...] | None:
+    def _arms(self, entry: Shape, goal: Shape | None, merge: str, ways: int, depth: int) -> tuple[Module, ...] | None:
         if merge in PAIRED:
-            assert isinstance(entry, Tokens) and not isinstance(goal, Image)
+            assert isinstance(entry, Tokens)
+            assert not isinstance(goal, Image)
             return self._factors(entry, goal, merge, depth)
         first_goal = goal
         if goal is not None and merge == CONCAT:

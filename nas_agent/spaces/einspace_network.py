@@ -59,7 +59,7 @@ class LaidOut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Lay tokens out as an image."""
-        return x.transpose(1, 2).unflatten(2, (self.side, self.side))
+        return x.transpose(1, 2).reshape(len(x), -1, self.side, self.side)
 
 
 class Transposed(nn.Module):
@@ -105,7 +105,8 @@ class Fork(nn.Module):
             return torch.cat(results, dim=self.join_along)
         if self.merge == PRODUCT:
             return results[0] @ results[1]
-        return results[0] @ results[1].transpose(1, 2) / results[0].shape[-1] ** 0.5
+        scores: Tensor = results[0] @ results[1].transpose(1, 2) / results[0].shape[-1] ** 0.5
+        return scores
 
 
 def chain(module: Module, shape: Shape, width: int) -> nn.Sequential:
@@ -157,7 +158,9 @@ class Network(nn.Module):
         self.body = chain(module, START, width)
         end = shapes(module, START)[-1]
         self.places = (2, 3) if isinstance(end, Image) else (1,)
-        self.head = nn.Linear(features_of(end).at(width), classes)
+        features = features_of(end).at(width)
+        # Without the norm, trees that end in large or small numbers would be learned at another pace, or not at all.
+        self.head = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify a batch."""

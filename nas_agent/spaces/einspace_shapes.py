@@ -239,7 +239,7 @@ def size_of(module: Module, *, width: int, classes: int = 10, in_channels: int =
         products += multiplied * visit.copies
         largest = max(largest, elements(visit.after, width) * visit.copies)
     last = features_of(shapes(module, START)[-1]).at(width)
-    return Size(steps, nesting, parameters + (last + 1) * classes, products + last * classes, largest)
+    return Size(steps, nesting, parameters + 2 * last + (last + 1) * classes, products + last * classes, largest)
 
 
 def _cost(visit: Visit, width: int) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Network(nn.Module):
         )
         C = width
         self.body = Body(C)
-        self.head = nn.Linear({features}, classes)
+        self.head = nn.Sequential(nn.LayerNorm({features}), nn.Linear({features}, classes))
 
     def forward(self, images):
         return self.head(self.body(self.stem(images)).mean(dim={places}))
@@ -166,7 +166,9 @@ class _Class:
         results = f"[arm({source}) for arm in {arms}]"
         if grouped:
             results = f"[arm(part) for arm, part in zip({arms}, {source}.chunk({branch.ways}, dim={along}))]"
-        self.lines.append(f"{target} = " + (f"sum({results})" if branch.merge == ADD else f"torch.cat({results}, dim={join})"))
+        self.lines.append(
+            f"{target} = " + (f"sum({results})" if branch.merge == ADD else f"torch.cat({results}, dim={join})")
+        )
 
 
 def _merge(branch: Branch, one: str, other: str, result: Shape) -> str:

@@ -43,6 +43,7 @@ SPLITS = {"clone2": 2, "clone4": 4, "clone8": 8, "group2": 2, "group4": 4, "grou
 ADD, CONCAT, PRODUCT, SIMILARITY = "add", "concat", "product", "similarity"
 MERGES = (ADD, CONCAT, PRODUCT, SIMILARITY)
 PAIRED = (PRODUCT, SIMILARITY)  # of two arms only
+MOST_NESTED = 5  # branches inside each other
 LONGEST_TEXT = 20_000  # characters: far more than any tree within the limits needs
 _TOKEN = re.compile(r"\s*([a-z0-9_]+|[(),|>])")
 _SHAPE = "steps such as 'patches_3 > linear_2w > image > branch(clone2, relu | identity, add)'"
@@ -90,17 +91,14 @@ def read(text: str) -> Module:
     """Read what `write` writes, and routes; raise InvalidArchitecture. Shapes are not looked at."""
     if len(text) > LONGEST_TEXT:
         raise InvalidArchitecture(f"expected {_SHAPE}, got {len(text):,} characters; write a smaller tree")
-    try:
-        return _Reader(text).whole()
-    except RecursionError:
-        raise InvalidArchitecture(f"expected {_SHAPE}, got a tree that is nested too deeply") from None
+    return _Reader(text).whole()
 
 
 class _Reader:
     """Reads a text from left to right, one token ahead."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.tokens, place = text, list[str](), 0
+        self.text, self.tokens, self.nested, place = text, list[str](), 0, 0
         text = text.rstrip()
         while place < len(text):
             found = _TOKEN.match(text, place)
@@ -136,6 +134,11 @@ class _Reader:
         return (word,)
 
     def _branch(self) -> Branch:
+        self.nested += 1
+        if self.nested > MOST_NESTED:
+            raise InvalidArchitecture(
+                f"expected at most {MOST_NESTED} branches inside each other; write a smaller tree"
+            )
         self._take("(")
         split = self._one_of("split", tuple(SPLITS))
         self._take(",")
@@ -146,10 +149,13 @@ class _Reader:
         self._take(",")
         merge = self._one_of("merge", MERGES)
         self._take(")")
+        self.nested -= 1
         wanted = 2 if SPLITS[split] == 2 else 1
         if len(arms) != wanted:
-            raise InvalidArchitecture(f"expected {wanted} arm(s) after '{split}', got {len(arms)}; with 4 or 8 ways, "
-                                      "one arm is written, and built so many times")
+            raise InvalidArchitecture(
+                f"expected {wanted} arm(s) after '{split}', got {len(arms)}; with 4 or 8 ways, "
+                "one arm is written, and built so many times"
+            )
         if merge in PAIRED and SPLITS[split] != 2:
             raise InvalidArchitecture(f"expected two arms for '{merge}', got {SPLITS[split]}; choose add or concat")
         return Branch(split, tuple(arms), merge)
