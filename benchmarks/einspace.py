@@ -1,6 +1,6 @@
 """Does a surrogate rank trees of `einspace` that were really trained? Code embeddings against simpler descriptions.
 
-    python benchmarks/einspace.py                      # about four minutes on one core; no tables, no download
+    python benchmarks/einspace.py                      # eight minutes on a busy machine, less on a quiet one; no tables
 
 Draws distinct trees, trains each on the digits in this process as `nas-agent run` does in a child (3 epochs, 8
 channels), embeds their class text and their derivations by all-MiniLM-L6-v2, and prints Kendall's tau-b between
