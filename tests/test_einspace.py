@@ -45,7 +45,7 @@ CONVOLUTION = "patches_3 > linear_2w > image"
 CONV_NET = (
     f"{CONVOLUTION} > norm > relu > "
     f"branch(clone2, identity | {CONVOLUTION} > norm > relu > {CONVOLUTION} > norm, add) > relu > "
-    " patches_3_stride_2 > linear_4w > image > norm > relu"
+    "patches_3_stride_2 > linear_4w > image > norm > relu"
 )
 ATTENTION = "branch(clone2, branch(clone2, linear_same | linear_same, similarity) > softmax | linear_same, product)"
 HEADS = f"branch(group4, {ATTENTION}, concat)"

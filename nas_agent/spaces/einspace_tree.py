@@ -44,6 +44,7 @@ ADD, CONCAT, PRODUCT, SIMILARITY = "add", "concat", "product", "similarity"
 MERGES = (ADD, CONCAT, PRODUCT, SIMILARITY)
 PAIRED = (PRODUCT, SIMILARITY)  # of two arms only
 MOST_NESTED = 5  # branches inside each other
+MOST_ROUTES = 30  # routes inside each other, as they may be written
 LONGEST_TEXT = 20_000  # characters: far more than any tree within the limits needs
 _TOKEN = re.compile(r"\s*([a-z0-9_]+|[(),|>])")
 _SHAPE = "steps such as 'patches_3 > linear_2w > image > branch(clone2, relu | identity, add)'"
@@ -98,7 +99,8 @@ class _Reader:
     """Reads a text from left to right, one token ahead."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.tokens, self.nested, place = text, list[str](), 0, 0
+        self.text, self.tokens, place = text, list[str](), 0
+        self.nested = self.routes = 0  # branches and routes that are open
         text = text.rstrip()
         while place < len(text):
             found = _TOKEN.match(text, place)
@@ -161,6 +163,9 @@ class _Reader:
         return Branch(split, tuple(arms), merge)
 
     def _route(self) -> Module:
+        self.routes += 1
+        if self.routes > MOST_ROUTES:
+            raise InvalidArchitecture(f"expected at most {MOST_ROUTES} routes inside each other; write a smaller tree")
         self._take("(")
         before = self._one_of("routing", (*ROUTING, IDENTITY))
         self._take(",")
@@ -168,6 +173,7 @@ class _Reader:
         self._take(",")
         after = self._one_of("routing", (*ROUTING, IDENTITY))
         self._take(")")
+        self.routes -= 1
         return (before, *inner, after)
 
     def _one_of(self, what: str, words: tuple[str, ...]) -> str:
