@@ -13,6 +13,7 @@ from nas_agent.tools.run_folder import RunFolder, find
 
 if TYPE_CHECKING:
     from nas_agent.agents.chat import ChatModel, Models, Prices
+    from nas_agent.spaces import Space
 
 
 def go_offline(config: Config) -> None:
@@ -54,6 +55,15 @@ def specs(config: Config) -> dict[str, str]:
     if found.get("generator") == "none":
         raise ConfigError("--generator llm needs a language model, got --llm none; name one, e.g. --llm openai:gpt-4o")
     return {role: spec for role, spec in found.items() if spec != "none"}
+
+
+def check_space(config: Config, space: Space, *, asks: bool = False) -> None:
+    """Refuse language models, named or (`asks`) a caller's, in a space without decisions, of which they speak."""
+    if not space.decisions and (asks or specs(config)):
+        raise ConfigError(
+            f"space '{space.name}' has no decisions, which are what language models propose and learn about; "
+            "leave --llm and --generator llm out"
+        )
 
 
 def prices(config: Config) -> dict[str, Prices | None]:

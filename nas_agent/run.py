@@ -103,6 +103,7 @@ class Search:
         space_name = named_space(space, name) if isinstance(space, str) else space.name
         config = make_config({"task": name, "space": space_name, **settings})
         built = load_space(space_name) if isinstance(space, str) else space
+        roles.check_space(config, built, asks=model is not None)
         if evaluation is None and isinstance(task, str):
             evaluation = evaluation_of(config, built)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
@@ -206,6 +207,7 @@ def start(
     config = roles.settled(from_anywhere(config))
     roles.go_offline(config)
     space = load_space(config.space)
+    roles.check_space(config, space)
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
     if given is None:

@@ -33,8 +33,16 @@ def some_member(space: Space, rng: Random) -> Architecture:
     raise AssertionError("random choices are hardly ever an architecture")
 
 
-class SpaceContract:
-    """Subclass it and give a fixture `space`."""
+class AnySpaceContract:
+    """What holds in every space, also in one without decisions. Subclass it and give a fixture `space`."""
+
+    def member(self, space: Space, rng: Random) -> Architecture:
+        """Return any architecture: unlike a sample, it need not be the representative of its class."""
+        raise NotImplementedError
+
+    def same_class(self, space: Space, member: Architecture, rng: Random) -> Architecture:
+        """Return another member of the class where one is found, else this one."""
+        raise NotImplementedError
 
     def test_it_speaks_the_protocol(self, space: Space) -> None:
         assert isinstance(space, Space)
@@ -43,14 +51,6 @@ class SpaceContract:
     def test_text_round_trips(self, space: Space, seed: int) -> None:
         architecture = space.sample(Random(seed))
         assert space.parse(space.format(architecture)) == architecture
-
-    @pytest.mark.parametrize("seed", SEEDS)
-    def test_choices_round_trip(self, space: Space, seed: int) -> None:
-        architecture = space.sample(Random(seed))
-        choices = space.choices(architecture)
-        assert space.build(choices) == architecture
-        assert list(choices) == [decision.name for decision in space.decisions]
-        assert all(choices[decision.name] in decision.options for decision in space.decisions)
 
     def test_the_given_rng_is_the_only_chance(self, space: Space) -> None:
         draws = [[space.sample(rng) for _ in range(10)] for rng in (Random(7), Random(7))]
@@ -75,7 +75,7 @@ class SpaceContract:
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_canonical_is_idempotent_and_keeps_the_id(self, space: Space, seed: int) -> None:
-        architecture = some_member(space, Random(seed))
+        architecture = self.member(space, Random(seed))
         once = space.canonical(architecture)
         assert once.id == architecture.id
         assert space.canonical(once) == once
@@ -83,10 +83,61 @@ class SpaceContract:
 
     def test_one_id_has_one_representative(self, space: Space) -> None:
         rng = Random(4)
-        members = [some_member(space, rng) for _ in range(200)]
-        members += [self._same_class(space, member, rng) for member in members]
+        members = [self.member(space, rng) for _ in range(200)]
+        members += [self.same_class(space, member, rng) for member in members]
         representatives = {(member.id, space.canonical(member)) for member in members}
         assert len(representatives) == len({member.id for member in members})
+
+    def test_features_have_one_shape_and_are_finite(self, space: Space) -> None:
+        rng = Random(1)
+        blocks = [space.features(space.sample(rng)) for _ in range(20)]
+        shapes = [{name: block.shape for name, block in one.items()} for one in blocks]
+        assert all(shape == shapes[0] for shape in shapes)
+        assert all(np.isfinite(block).all() for one in blocks for block in one.values())
+        assert len({tuple(np.concatenate(list(one.values()))) for one in blocks}) > 1
+
+    def test_isomorphic_architectures_share_features_and_source(self, space: Space) -> None:
+        rng = Random(2)
+        for _ in range(40):
+            member = self.member(space, rng)
+            for other in (space.canonical(member), self.same_class(space, member, rng)):
+                assert space.source(member) == space.source(other)
+                features = space.features(member)
+                for name, block in space.features(other).items():
+                    np.testing.assert_array_equal(features[name], block)
+
+    def test_a_graph_is_a_cell_or_nothing_for_all(self, space: Space) -> None:
+        rng = Random(5)
+        graphs = [space.graph(self.member(space, rng)) for _ in range(10)]
+        assert all(isinstance(graph, CellGraph) for graph in graphs) or graphs == [None] * 10
+
+    def test_an_enumeration_holds_each_class_once(self, space: Space) -> None:
+        everything = space.enumerate()
+        if everything is None:
+            pytest.skip("the space is too large to be listed")
+        ids = [architecture.id for architecture in everything]
+        assert len(set(ids)) == len(ids)
+        assert space.sample(Random(3)).id in set(ids)
+
+    @pytest.mark.parametrize("text", ["", "nonsense", "|x~0|", "a=b", "\x00", "é" * 1000])
+    def test_nonsense_is_refused_with_advice(self, space: Space, text: str) -> None:
+        with pytest.raises(InvalidArchitecture, match=r"expected|choose from"):
+            space.parse(text)
+
+
+class SpaceContract(AnySpaceContract):
+    """What holds besides where architectures are made by decisions. Subclass it and give a fixture `space`."""
+
+    def member(self, space: Space, rng: Random) -> Architecture:
+        return some_member(space, rng)
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_choices_round_trip(self, space: Space, seed: int) -> None:
+        architecture = space.sample(Random(seed))
+        choices = space.choices(architecture)
+        assert space.build(choices) == architecture
+        assert list(choices) == [decision.name for decision in space.decisions]
+        assert all(choices[decision.name] in decision.options for decision in space.decisions)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_a_child_is_of_the_class_of_some_mixture_of_its_parents(self, space: Space, seed: int) -> None:
@@ -125,7 +176,7 @@ class SpaceContract:
             found |= set() if mixture is None else {mixture.id}
         return found
 
-    def _same_class(self, space: Space, member: Architecture, rng: Random) -> Architecture:
+    def same_class(self, space: Space, member: Architecture, rng: Random) -> Architecture:
         """Return another member of the class where one decision's change, or two options' exchange, leads to it."""
         choices = space.choices(member)
         names = list(choices)
@@ -136,42 +187,6 @@ class SpaceContract:
         variants += [swapped] if all(swapped[name] in options[name] for name in names) else []
         others = (other for variant in variants if (other := built(space, variant)) is not None)
         return next((other for other in others if other.id == member.id and other != member), member)
-
-    def test_features_have_one_shape_and_are_finite(self, space: Space) -> None:
-        rng = Random(1)
-        blocks = [space.features(space.sample(rng)) for _ in range(20)]
-        shapes = [{name: block.shape for name, block in one.items()} for one in blocks]
-        assert all(shape == shapes[0] for shape in shapes)
-        assert all(np.isfinite(block).all() for one in blocks for block in one.values())
-        assert len({tuple(np.concatenate(list(one.values()))) for one in blocks}) > 1
-
-    def test_isomorphic_architectures_share_features_and_source(self, space: Space) -> None:
-        rng = Random(2)
-        for _ in range(40):
-            member = some_member(space, rng)
-            for other in (space.canonical(member), self._same_class(space, member, rng)):
-                assert space.source(member) == space.source(other)
-                features = space.features(member)
-                for name, block in space.features(other).items():
-                    np.testing.assert_array_equal(features[name], block)
-
-    def test_a_graph_is_a_cell_or_nothing_for_all(self, space: Space) -> None:
-        rng = Random(5)
-        graphs = [space.graph(some_member(space, rng)) for _ in range(10)]
-        assert all(isinstance(graph, CellGraph) for graph in graphs) or graphs == [None] * 10
-
-    def test_an_enumeration_holds_each_class_once(self, space: Space) -> None:
-        everything = space.enumerate()
-        if everything is None:
-            pytest.skip("the space is too large to be listed")
-        ids = [architecture.id for architecture in everything]
-        assert len(set(ids)) == len(ids)
-        assert space.sample(Random(3)).id in set(ids)
-
-    @pytest.mark.parametrize("text", ["", "nonsense", "|x~0|", "a=b", "\x00", "é" * 1000])
-    def test_nonsense_is_refused_with_advice(self, space: Space, text: str) -> None:
-        with pytest.raises(InvalidArchitecture, match=r"expected|choose from"):
-            space.parse(text)
 
     def test_missing_choices_are_refused(self, space: Space) -> None:
         with pytest.raises(InvalidArchitecture, match="expected one option"):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ class Arch:
 
 
 def draw(space: Space, architecture: Architecture, *, width: int, unicode: bool = True) -> list[str]:
-    """Draw an architecture: a graph where the space has one, else its choices; lines of at most `width` columns."""
+    """Draw an architecture: a graph where the space has one, else its choices or notation; lines of at most `width`."""
     graph = space.graph(architecture)
     if graph is not None:
         return draw_cell(graph, width=width, unicode=unicode)
     choices = space.choices(architecture)
+    if not choices:
+        return wrap(space.format(architecture), width)
     longest = max(map(len, choices))
     return [f"{name:<{longest}}  {option}"[:width] for name, option in choices.items()]
 

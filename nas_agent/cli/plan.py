@@ -41,6 +41,7 @@ def make(config: Config) -> Json:
 
     config = config.model_copy(update={"space": named_space(config.space, config.task)})
     space = load_space(config.space)
+    roles.check_space(config, space)
     found = load_evaluation(
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )

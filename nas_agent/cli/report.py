@@ -290,6 +290,8 @@ def _model_failures(story: Story) -> Text:
 def _apart(space: Space, best: Architecture, other: Architecture) -> str:
     """Say in which decisions an architecture differs from the best one."""
     ours, theirs = space.choices(best), space.choices(other)
+    if not ours:
+        return other.text
     changed = [name for name in ours if ours[name] != theirs[name]]
     if len(changed) > DIFFERENCES:
         return f"differs in {len(changed)} of {len(ours)} decisions"

@@ -45,8 +45,8 @@ class StatisticalLearner:
         self.false_discoveries = false_discoveries
 
     def learn(self, observations: Sequence[Observation], decisions: Sequence[Decision]) -> list[Draft]:
-        """Return the best supported drafts, best first; none where the data say nothing."""
-        if len(observations) < self.minimum:
+        """Return the best supported drafts, best first; none where the data, or the space's decisions, say nothing."""
+        if len(observations) < self.minimum or not decisions:
             return []
         measurements = Measurements(decisions)
         measurements.extend(observations)

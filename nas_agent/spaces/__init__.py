@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from nas_agent.spaces.base import Choices, Decision, Floats, Space, try_build
+from nas_agent.spaces.base import Choices, Decision, Floats, Mutates, Space, try_build
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.loading import load_space, space_names
 
-__all__ = ["CategoricalSpace", "Choices", "Decision", "Floats", "Space", "load_space", "space_names", "try_build"]
+__all__ = [
+    "CategoricalSpace",
+    "Choices",
+    "Decision",
+    "Floats",
+    "Mutates",
+    "Space",
+    "load_space",
+    "space_names",
+    "try_build",
+]

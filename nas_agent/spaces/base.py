@@ -47,7 +47,11 @@ class Decision:
 
 @runtime_checkable
 class Space(Protocol):
-    """What can be searched. No method changes the space; chance comes in as an argument."""
+    """What can be searched. No method changes the space; chance comes in as an argument.
+
+    A space whose architectures are no fixed list of choices, e.g. trees, has no decisions: `choices` is empty, `build`
+    refuses, and principles have nothing to constrain. It has its own `mutate` instead: see `Mutates`.
+    """
 
     @property
     def name(self) -> str:
@@ -56,7 +60,7 @@ class Space(Protocol):
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """What principles may constrain."""
+        """What principles may constrain; empty where an architecture is no fixed list of choices."""
         ...
 
     @property
@@ -65,15 +69,21 @@ class Space(Protocol):
         ...
 
     def sample(self, rng: Random) -> Architecture:
-        """Draw uniformly over the decisions, again where that is no architecture; the result is canonical."""
+        """Draw uniformly over the decisions, again where that is no architecture; the result is canonical.
+
+        Without decisions, by a rule of its own.
+        """
         ...
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
-        """Yield each distinct canonical architecture that differs in one decision; those that are none are left out."""
+        """Yield each distinct canonical architecture that differs in one decision; those that are none are left out.
+
+        Without decisions: some that differ in one part, always the same ones.
+        """
         ...
 
     def crossover(self, first: Architecture, second: Architecture, rng: Random) -> Architecture:
-        """Take each decision from one of the two parents."""
+        """Take each decision, or without decisions some parts, from one of the two parents."""
         ...
 
     def parse(self, text: str) -> Architecture:
@@ -125,6 +135,15 @@ class Space(Protocol):
 
     def network(self, architecture: Architecture, *, classes: int, in_channels: int, width: int) -> nn.Module:
         """Build the network for training: images (B, in_channels, H, W) -> logits (B, classes)."""
+        ...
+
+
+@runtime_checkable
+class Mutates(Protocol):
+    """What a space without decisions can do besides: nothing else could change an architecture by chance."""
+
+    def mutate(self, architecture: Architecture, rng: Random) -> Architecture:
+        """Return a canonical architecture that differs in one part; the same one only where none was found."""
         ...
 
 

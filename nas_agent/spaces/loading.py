@@ -11,6 +11,7 @@ from pathlib import Path
 from nas_agent.errors import ConfigError
 from nas_agent.spaces.base import Decision, Space
 from nas_agent.spaces.darts import Darts
+from nas_agent.spaces.einspace import EinSpace
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.spaces.trans101 import Trans101Micro
@@ -22,6 +23,7 @@ BUILT_IN: dict[str, Callable[[], Space]] = {
     "darts": Darts,
     "trans101-micro": Trans101Micro,
     "trans101-macro": Trans101Macro,
+    "einspace": EinSpace,
 }
 ENTRY_POINTS = "nas_agent.spaces"
 

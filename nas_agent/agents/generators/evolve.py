@@ -10,7 +10,7 @@ from nas_agent.agents.generators.base import Brief
 from nas_agent.principles.coding import Codes
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Proposal
-from nas_agent.spaces import try_build
+from nas_agent.spaces import Mutates, try_build
 
 ELITES = 16  # parents: the best of what was measured
 CLOSEST = 4  # elites whose whole neighbourhood is proposed
@@ -152,7 +152,12 @@ def _sample(brief: Brief, domains: dict[str, tuple[str, ...]], rng: Random) -> A
 def _mutate(
     brief: Brief, parent: Architecture, domains: dict[str, tuple[str, ...]], rng: Random
 ) -> Architecture | None:
-    """Give one or two decisions of the parent another option, where their domains have one; None as in `_sample`."""
+    """Give one or two decisions of the parent another option, where their domains have one; None as in `_sample`.
+
+    A space without decisions changes the parent in its own way.
+    """
+    if isinstance(brief.space, Mutates):
+        return brief.space.mutate(parent, rng)
     choices = brief.space.choices(parent)
     for name in rng.sample(list(domains), min(rng.choice((1, 2)), len(domains))):
         others = [option for option in domains[name] if option != choices[name]]

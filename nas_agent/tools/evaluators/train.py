@@ -64,8 +64,8 @@ class DigitsTrainer:
             "limit": training.limit,
             "mean": digits.mean,
             "spread": digits.spread,
-            "train": _encoded(digits.train),
-            "score": _encoded(score),
+            "train": encoded(digits.train),
+            "score": encoded(score),
         }
         start = time.perf_counter()
         code, out, err = _call(training.command, json.dumps(request), training.limit)
@@ -76,7 +76,8 @@ class DigitsTrainer:
         return _reply(code, out, err, seconds, nonce)
 
 
-def _encoded(part: Part) -> Json:
+def encoded(part: Part) -> Json:
+    """Write images and labels as a request to the worker has them."""
     return {
         "pixels": base64.b64encode(part.pixels.tobytes()).decode(),
         "labels": base64.b64encode(part.labels.tobytes()).decode(),
