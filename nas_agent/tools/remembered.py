@@ -256,18 +256,6 @@ class RecalledSource:
 Recalled = RecalledArchitecture | RecalledPrinciple | RecalledSource
 
 
-def recalled_from_dict(data: Mapping[str, Any]) -> Recalled:
-    """The inverse of both `to_dict`; a run folder freezes what was recalled."""
-    fields = {key: value for key, value in data.items() if key != "kind"}
-    if data["kind"] == "source":
-        return RecalledSource.from_dict(data)
-    if data["kind"] == "architecture":
-        fields["architecture"] = Architecture.from_dict(fields["architecture"])
-        return RecalledArchitecture(**fields)
-    fields["principle"] = Principle.from_dict(fields["principle"])
-    return RecalledPrinciple(**fields)
-
-
 class Remembered(Enum):
     """What `remember` did."""
 
