@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -727,6 +728,20 @@ def test_doctor_tells_of_every_benchmark_and_a_broken_table_is_to_be_mended(
     assert (checks["data"]["state"], checks["NAS-Bench-101"]["state"]) == ("ok", "mend")
     assert "nb101_20k.npz cannot be used" in checks["NAS-Bench-101"]["detail"]
     assert "NAS-Bench-101" in result.stderr
+
+
+def test_doctor_reads_headers_of_tables_only(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NAS_AGENT_DATA", str(tmp_path))
+    arrays = {"n_vertices": np.array([9, 9, 9]), "edges": np.zeros(3), "ops": np.zeros(3), "op_names": np.zeros(3)}
+    np.savez(tmp_path / "nb101_20k.npz", **arrays, val_108=np.zeros(3))  # no cell of it could be loaded
+    np.savez(tmp_path / "darts_1000.npz", normal=np.zeros(3))
+    (tmp_path / "nb201.npz").write_bytes((tmp_path / "nb101_20k.npz").read_bytes()[:300])
+    checks = {check["name"]: check for check in json.loads(call("doctor", "--json").stdout)["checks"]}
+    found = checks["NAS-Bench-101"]
+    assert (found["state"], found["detail"]) == ("ok", f"{tmp_path / 'nb101_20k.npz'}: 3 rows for cifar10")
+    assert checks["DARTS (reduced network)"]["state"] == checks["NAS-Bench-201"]["state"] == "mend"
+    assert "expected the array 'reduce', which it lacks" in checks["DARTS (reduced network)"]["mend"]
+    assert "broken, cut short or cannot be read" in checks["NAS-Bench-201"]["mend"]
 
 
 def test_doctor_says_what_to_mend_and_exits_2(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
