@@ -199,6 +199,40 @@ def test_the_task_is_cifar100_unless_another_is_named(place: Place) -> None:
     assert (planned["task"], planned["evaluator"], planned["provenance"]) == ("cifar100", "embedded", "predicted")
 
 
+def test_memory_that_is_asked_by_name_and_has_nothing_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAS_AGENT_HOME", str(tmp_path / "home"))
+    task = [*place.task[:4], "--out", str(tmp_path / "runs"), "--set", "memory=false"]  # read, and left as it was
+    run = ("run", *task, "--from", "memory", "--budget", "2")
+    assert "nothing from memory: it is empty, no run has finished yet" in call(*run, "--dry-run").stdout
+    result = call(*run)
+    assert result.exit_code == 0, result.output
+    cold = "memory holds no run that this task could learn from; the search starts cold"
+    assert f"nothing was recalled: {cold}" in result.stderr
+    assert f"recalled nothing: {cold}" in " ".join(result.stdout.split())
+    folder = next((tmp_path / "runs").iterdir())
+    assert answer("show", str(folder))["recall_problem"] == cold
+    store = tmp_path / "home" / "memory" / f"chroma-{1:020d}"
+    store.mkdir(parents=True)
+    (store / "chroma.sqlite3").write_text("no database")
+    planned = answer(*run, "--dry-run")
+    assert "memory rebuild" in planned["memory_problem"]
+    assert "recall_problem" in answer("show", str(place.run))
+    assert answer("run", *place.task, "--dry-run")["memory_problem"] == ""  # asked as always: no reason to look
+
+
+def test_a_report_in_a_narrow_terminal_cuts_nothing_off(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = call("show", str(place.run)).stdout.splitlines()
+    listed = lines[lines.index("Best architectures") : lines.index("Files")]
+    assert max(map(len, listed)) <= 40
+    assert not [line for line in listed if 0 < len(line.strip()) < 3]  # no columns of single letters
+    assert " ".join(" ".join(listed).split()).count("evaluation ") == 10
+    files = lines[lines.index("Files") + 2 : lines.index("Next")]
+    assert all(line.startswith("    ") for line in files if line)
+
+
 def test_a_dry_run_writes_nothing_and_shows_the_first_prompt(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(place.folder.rglob("*"))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-shown")

@@ -27,6 +27,7 @@ from nas_agent.records import Json, Measured, Task
 from nas_agent.spaces import Floats
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator
+from nas_agent.wording import plural
 
 POINTS = (20, 50)  # evaluations at which values and ranks are stated
 # What else is compared: principles alone, their controls, and what a source without sense costs.
@@ -229,7 +230,7 @@ def sheets(documents: Sequence[Json], *, wide: bool = False) -> list[Sheet]:
     for point in dict.fromkeys(point for doc in documents for point in doc["points"]):
         for what, title in (("value", "Mean best validation value"), ("rank", "Mean rank of the best found")):
             rows = [(arm, *(_number(doc, arm, what, point, wide) for doc in documents)) for arm in arms]
-            found.append(Sheet(f"{title} after {point} evaluations", header, tuple(rows)))
+            found.append(Sheet(f"{title} after {plural(point, 'evaluation')}", header, tuple(rows)))
     others = [arm for arm in arms if any(arm in doc["differences"] for doc in documents)]
     for quantity in ("evaluations to best 1 %", "evaluations to optimum", "value at 20", "rank at 50"):
         rows = [(f"- {arm}", *(_difference(doc, arm, quantity, wide) for doc in documents)) for arm in others]
@@ -308,8 +309,8 @@ def markdown(documents: Sequence[Json], command: str) -> str:
 def _heading(documents: Sequence[Json]) -> str:
     first = documents[0]
     return (
-        f"{len(documents)} transfers, {first['seeds']} seeds, {first['budget']} evaluations; k = {first['rows']}: no "
-        f"arm reads more than the best {first['rows']} rows of a source; "
+        f"{plural(len(documents), 'transfer')}, {plural(first['seeds'], 'seed')}, {plural(first['budget'], 'evaluation')}; "
+        f"k = {first['rows']}: no arm reads more than the best {plural(first['rows'], 'row')} of a source; "
         f"{'no language model' if first['llm'] == 'none' else 'language model ' + first['llm']}; "
         f"values are {first['provenance']}."
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Json, Measured, Outcome, Provenance, Task
+from nas_agent.wording import plural
 
 Scope = Literal["others", "all", "none"]
 
@@ -158,7 +159,8 @@ class NearTask:
         known = f"similarity {self.similarity:.2f}"
         if self.agreement is not None:
             other = "this task" if self.agreement.task == wanted else self.agreement.task
-            known += f", tau {self.agreement.tau:.2f} with {other} over {self.agreement.shared} shared architectures"
+            shared = plural(self.agreement.shared, "shared architecture")
+            known += f", tau {self.agreement.tau:.2f} with {other} over {shared}"
         return f"from {self.task.name}, {near} ({known})"
 
 

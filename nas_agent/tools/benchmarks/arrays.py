@@ -54,11 +54,9 @@ def in_percent(
     known = values[np.isfinite(values)]
     if unit != "%" or not known.size:
         return values
-    expected, wrong = "percent", known.max() <= 1.0
-    most = 100.0
-    if fractions:
-        expected, wrong, most = "fractions of 1", False, 1.0
-    if wrong or known.min() < 0.0 or known.max() > most:
+    expected = "fractions of 1" if fractions else "percent"
+    other_unit = known.max() > 1.0 if fractions else known.max() <= 1.0
+    if other_unit or known.min() < 0.0:
         raise DataError(
             f"{path}: expected accuracies in '{name}' as {expected}, got values from {known.min():g} to "
             f"{known.max():g}; {advice}"
