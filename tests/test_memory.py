@@ -14,12 +14,12 @@ from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Failed, Measured, Task
 from nas_agent.tools.embedding import CachedEmbedder, MiniLM
 from nas_agent.tools.memory import Memory
+from nas_agent.tools.memory_answers import Remembered
 from nas_agent.tools.recall import agreement_of, embed_notation, rank_outcomes, share
 from nas_agent.tools.remembered import (
     Agreement,
     RecalledArchitecture,
     RecalledSource,
-    Remembered,
     RunRecord,
 )
 from tests.memories import (

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,15 +20,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from nas_agent.agents.chat import Reply, structured
+from nas_agent.agents.local_places import device_of, line_of, source_of, why_cache_only
 from nas_agent.agents.replies import bounded_schema
 from nas_agent.config import Config
 from nas_agent.errors import MissingExtra, ModelError
 from nas_agent.records import Json
 
-HUB_TIMEOUT = 10.0  # seconds
 LEAST_ROOM = 64  # tokens that must be left for a reply in the model's context
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class LocalModel:
@@ -41,14 +39,14 @@ class LocalModel:
 
     def __init__(self, spec: str, config: Config) -> None:
         self._spec, self._config = spec, config
-        self._source = _source(spec)
+        self._source = source_of(spec)
         for package in ("outlines", "llguidance"):
             if find_spec(package) is None:
                 raise MissingExtra(package, "hf", f"the model '{spec}'")
         if config.hf_quantise != "none" and find_spec("bitsandbytes") is None:
             raise MissingExtra("bitsandbytes", "quantise", f"hf_quantise = {config.hf_quantise}")
-        self._device = _device(spec, config.hf_device)
-        self._cache_only = _why_cache_only(spec, self._source, config)
+        self._device = device_of(spec, config.hf_device)
+        self._cache_only = why_cache_only(spec, self._source, config)
         self._tokenizer = self._read_tokenizer()
         self._model: Any = None
         self._constraints: dict[str, Any] = {}  # JSON schema -> logits processor
@@ -157,7 +155,7 @@ class LocalModel:
             raise self._out_of_memory(what) from error
         except RuntimeError as error:  # torch.OutOfMemoryError is one; without a GPU it is a plain one
             if "memory" not in str(error).lower() and type(error).__name__ != "OutOfMemoryError":
-                raise ModelError(f"{self._spec} {what}: {_line(error)}") from error
+                raise ModelError(f"{self._spec} {what}: {line_of(error)}") from error
             raise self._out_of_memory(what) from error
         # What a folder holds reaches the libraries unchecked: a wrong type in config.json, half a file of weights or
         # a template with a typing error each end in an exception of its own, of classes that share no base.
@@ -167,7 +165,7 @@ class LocalModel:
                     f"{self._spec} {what}: {self._cache_only}, and the Hugging Face cache does not hold it as a whole "
                     f"(revision {self._config.hf_revision or 'main'}); download it first: hf download {self._source}"
                 ) from error
-            raise ModelError(f"{self._spec} {what}: {_line(error)}") from error
+            raise ModelError(f"{self._spec} {what}: {line_of(error)}") from error
 
     def _out_of_memory(self, what: str) -> ModelError:
         return ModelError(
@@ -252,62 +250,3 @@ class LocalModel:
             "revision": self._config.hf_revision,
             "schema": None if schema is None else bounded_schema(schema),
         }
-
-
-def _source(spec: str) -> str:
-    """Return the folder or the repository that a spec names."""
-    text = spec.removeprefix("hf:")
-    expected = f"--llm {spec}: expected hf:FOLDER or hf:NAME/REPOSITORY"
-    try:
-        path = Path(text).expanduser()
-        if text and path.is_dir():
-            return str(path)
-        there = path.exists()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{expected}, got a path that cannot be used ({error})") from error
-    if there:
-        raise ModelError(f"{expected}, got a file; name the folder that holds config.json")
-    if not _REPOSITORY.fullmatch(text) or text.startswith("."):
-        raise ModelError(f"{expected}; there is no folder '{text}'")
-    return text
-
-
-def _why_cache_only(spec: str, source: str, config: Config) -> str:
-    """Return why only the cache is used, "" where the hub is there; ModelError where it refuses the repository.
-
-    Asked once and first: from then on the hub's own client would try each file five times, in over a minute.
-    """
-    if Path(source).is_dir():
-        return ""
-    if config.offline:
-        return "no network is asked (--offline)"
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        HfApi().model_info(source, revision=config.hf_revision, timeout=HUB_TIMEOUT)
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", 500)
-        if status < 500 and status != 429:
-            raise ModelError(f"--llm {spec}: the Hugging Face hub refuses it: {_line(error)}") from error
-        return f"the Hugging Face hub is out of order ({status})"
-    # The hub's HTTP library, and with it the classes of its errors, has changed with major versions.
-    except Exception as error:
-        return f"the Hugging Face hub cannot be reached ({_line(error)})"
-    return ""
-
-
-def _device(spec: str, wanted: str) -> str:
-    """Return the torch device; ModelError where this machine has none of the kind."""
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, present in there.items() if present)
-    if not there[wanted]:
-        raise ModelError(f"--llm {spec}: torch sees no {wanted} device here; use --set hf_device=auto")
-    return wanted
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -143,9 +143,10 @@ def rich_report(doc: Json) -> Group:
 
 
 def _heading(doc: Json) -> str:
+    runs = f"{plural(len(doc['methods']), 'method')} x {plural(len(doc['seeds']), 'seed')}"
     return (
-        f"{doc['task']['name']} on {doc['space']}: {plural(len(doc['methods']), 'method')} x {plural(len(doc['seeds']), 'seed')}, "
-        f"{plural(doc['budget'], 'evaluation')} each; {doc['evaluator']} ({doc['provenance']}, {doc['fidelity']}). {doc['note']}"
+        f"{doc['task']['name']} on {doc['space']}: {runs}, {plural(doc['budget'], 'evaluation')} each; "
+        f"{doc['evaluator']} ({doc['provenance']}, {doc['fidelity']}). {doc['note']}"
     )
 
 

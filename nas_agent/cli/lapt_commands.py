@@ -67,6 +67,7 @@ def lapt(
     from nas_agent.bench import lapt_report as report
     from nas_agent.bench.compare import Progress, compare
     from nas_agent.bench.lapt import arms as make_arms
+    from nas_agent.bench.lapt_document import pair_document
     from nas_agent.cli.bench_commands import check_target, write_text
     from nas_agent.config import make_config
 
@@ -92,7 +93,7 @@ def lapt(
             comparison = compare(
                 made, pair.target, seeds=range(seeds), budget=budget, jobs=jobs, stop_at_optimum=True, progress=progress
             )
-            documents.append(report.pair_document(pair, comparison, rows, llm))
+            documents.append(pair_document(pair, comparison, rows, llm))
     command = shlex.join(["nas-agent", *sys.argv[1:]])
     if markdown is not None:
         write_text("--markdown", markdown, report.markdown(documents, command))
@@ -114,8 +115,8 @@ def _ready(config: Config, made: list[dict[str, Callable[..., Method]]], seeds: 
     each = 1 + (config.budget - 1) // config.adapt_every
     calls = asking * (each if config.max_calls is None else min(each, config.max_calls))
     output.say(
-        f"{config.llm}: asked about {plural(calls, 'time')} in {plural(asking, 'run')}, more where replies need repair, "
-        "less where the optimum is found"
+        f"{config.llm}: asked about {plural(calls, 'time')} in {plural(asking, 'run')}, "
+        "more where replies need repair, less where the optimum is found"
     )
 
 
