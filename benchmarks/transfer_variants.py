@@ -1,15 +1,16 @@
 """What was tried for transfer inside NAS-Bench-201: how a source is used, on the six pairs (needs NAS_AGENT_DATA).
 
-    python benchmarks/transfer_variants.py            # about two minutes on one core
+    NAS_AGENT_DATA=DIR python benchmarks/transfer_variants.py            # two minutes on one core
 
-The surrogate alone, without graph and principles: it is told of the 50 best rows of the source, some architectures of it
-are measured first, then the one it likes best. Prints evaluations to the target's best cell (and to the first cell of
-the top 0.1 %) for each pair; "thinned": the median of six searches with a random tenth of the source's table left out.
+The surrogate alone, without graph and principles: it is told of the 50 best rows of the source, some architectures of
+it are measured first, then the one it likes best. Prints evaluations to the target's best cell (and to the first cell
+of the top 0.1 %) for each pair; then the same "thinned": the median of six searches with a random tenth of the source's
+table left out. Last, how far apart the best 50 cells of each task are, and random ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
@@ -19,6 +20,7 @@ from nas_agent.records import Architecture
 from nas_agent.spaces import Floats
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.benchmarks.nb201 import BENCHMARKS
+from nas_agent.tools.surrogates.gaussian_process import Scaler, stack
 from nas_agent.tools.surrogates.kernel import Settings
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from nas_agent.tools.surrogates.transfer import Source, normal_scores
@@ -30,6 +32,8 @@ PAIRS = tuple(
 )
 BUDGET = 100
 THINNED = 6
+ROWS = 50
+SETS = 200
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,13 @@ class Variant:
     name: str
     first: Literal["ranked", "expected", "mixed"] = "mixed"  # mixed: all but the last by what is expected
     number: int = 3  # measured before the surrogate is asked
-    rows: int = 50
+    rows: int = ROWS
     labels: Literal["true", "shuffled", "reversed"] = "true"
-    settings: Settings = Settings()
+    settings: Settings | None = None
 
 
 VARIANTS = (
+    Variant("no source", rows=0, number=0),
     Variant("kept"),
     *(Variant(f"{n} first as ranked", "ranked", n) for n in (1, 2, 3, 4, 5)),
     *(Variant(f"{n} first as expected", "expected", n) for n in (2, 3, 4, 5)),
@@ -97,8 +102,9 @@ def search(tables: Tables, variant: Variant, source: str, target: str, seed: int
     order, values, cells = ranking(tables, variant, source, seed), tables.values[target], tables.cells
     surrogate = CellSurrogate(tables.space, cells, settings=variant.settings)
     rows = tuple(cells[place] for place in order)
-    surrogate.inform([Source(source, rows, normal_scores(range(1, len(rows) + 1), len(cells)))])
-    waiting = beginning(variant, surrogate, order, cells)
+    if rows:
+        surrogate.inform([Source(source, rows, normal_scores(range(1, len(rows) + 1), len(cells)))])
+    waiting = beginning(variant, surrogate, order, cells) if rows else []
     left = dict(enumerate(cells))
     top = BUDGET + 1
     for evaluation in range(1, BUDGET + 1):
@@ -123,18 +129,41 @@ def beginning(variant: Variant, surrogate: CellSurrogate, order: list[int], cell
     return list(dict.fromkeys([*expected[:by_mean], *order]))[: variant.number]
 
 
+def replay(tables: Tables, source: str, target: str) -> tuple[int, int]:
+    """Return the same for measuring the source's cells in their order there, to the end of the table."""
+    order, values = np.argsort(-tables.values[source], kind="stable"), tables.values[target]
+    found = (values[order] == values.max(), values[order] >= tables.top[target])
+    return int(np.argmax(found[0])) + 1, int(np.argmax(found[1])) + 1
+
+
+def distances(tables: Tables) -> None:
+    """Print the mean distance among the best cells of each task, and among as many random ones."""
+    blocks = stack([tables.space.features(cell) for cell in tables.cells])
+    rows = np.concatenate(Scaler(blocks).scale(blocks), axis=1)
+
+    def mean(places: list[int]) -> float:
+        return float(np.mean([np.abs(rows[places] - rows[place]).sum(axis=1).mean() for place in places]))
+
+    random = [mean(Random(seed).sample(range(len(rows)), ROWS)) for seed in range(SETS)]
+    best = {task: mean(np.argsort(-values, kind="stable")[:ROWS].tolist()) for task, values in tables.values.items()}
+    print(f"\nMean distance among the {ROWS} best cells: {', '.join(f'{SHORT[t]} {d:.2f}' for t, d in best.items())}")
+    print(f"among {ROWS} random cells: {np.mean(random):.2f} +- {np.std(random):.2f} ({SETS} sets)")
+
+
 def main() -> None:
     tables = Tables()
     names = [f"{SHORT[source]}->{SHORT[target]}" for source, target in PAIRS]
-    print("| variant | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    head = "| variant | " + " | ".join(names) + " |\n|---|" + "---|" * len(names)
+    print(f"{head}\n| replay | " + " | ".join("{} ({})".format(*replay(tables, *pair)) for pair in PAIRS) + " |")
     for variant in VARIANTS:
         found = [search(tables, variant, *pair, None) for pair in PAIRS]
         print(f"| {variant.name} | " + " | ".join(f"{best} ({top})" for best, top in found) + " |", flush=True)
-    for variant in VARIANTS[:1] + VARIANTS[3:4] + VARIANTS[7:8] + VARIANTS[-1:]:
-        thin = replace(variant, name=f"{variant.name}, thinned")
-        runs = [[search(tables, thin, *pair, seed) for seed in range(THINNED)] for pair in PAIRS]
+    print(f"\nThinned:\n\n{head}")
+    for variant in VARIANTS[1:]:
+        runs = [[search(tables, variant, *pair, seed) for seed in range(THINNED)] for pair in PAIRS]
         medians = [np.median(np.array(of_pair), axis=0) for of_pair in runs]
-        print(f"| {thin.name} | " + " | ".join(f"{best:g} ({top:g})" for best, top in medians) + " |", flush=True)
+        print(f"| {variant.name} | " + " | ".join(f"{best:g} ({top:g})" for best, top in medians) + " |", flush=True)
+    distances(tables)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.config import Config
-from nas_agent.errors import ConfigError
+from nas_agent.errors import ConfigError, ModelError
 from nas_agent.tools.home import home
 from nas_agent.tools.run_folder import RunFolder, find
 
@@ -91,12 +93,30 @@ def models(config: Config, *, prepared: bool = False) -> Models:
     from nas_agent.agents.models import resolve
 
     priced = prices(config)
-    built = {spec: resolve(spec, config) for spec in sorted(set(wanted.values()))}
-    for model in built.values():
+    built = {}
+    for spec in sorted(set(wanted.values())):
+        with _as_given(config, spec):
+            built[spec] = resolve(spec, config)
+    for spec, model in built.items():
         if prepared and model is not None and config.max_calls != 0:
-            model.prepare()
+            with _as_given(config, spec):
+                model.prepare()
     by_role: dict[str, Any] = {role: built[spec] for role, spec in wanted.items()}
     return Models(**by_role, prices=priced)
+
+
+@contextlib.contextmanager
+def _as_given(config: Config, spec: str) -> Iterator[None]:
+    """Let an error name the flag that the model was given by: what builds models speaks of `--llm` alone."""
+    try:
+        yield
+    except ModelError as error:
+        by_role = {"--llm.learner": config.llm_learner, "--llm.generator": config.llm_generator}
+        flag = next((flag for flag, given in by_role.items() if given == spec != config.llm), "--llm")
+        text = str(error)
+        if flag == "--llm" or not text.startswith("--llm "):
+            raise
+        raise ModelError(flag + text.removeprefix("--llm")) from error
 
 
 def playing(config: Config, model: ChatModel) -> Models:

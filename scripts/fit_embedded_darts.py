@@ -10,11 +10,11 @@ inside the fitted four fifths; docs/log.md has what else was tried.
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
-from fit_embedded import FOLDER, SEED, Plan, fit, score
+from fit_embedded import FOLDER, SEED, Piece, Plan, fit, fit_or_check, score
 
 from nas_agent.records import Architecture, Json, Task
 from nas_agent.spaces.base import Floats
@@ -103,26 +103,17 @@ def markdown(card: Json) -> str:
     )
 
 
-def main() -> None:
-    """Fit and write weights and cards, or check the cards that are there."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only recompute the cards of the shipped weights")
-    check = parser.parse_args().check
+def pieces() -> Iterator[Piece]:
+    """One embedded benchmark for each of the two tasks."""
     space = Darts()
-    differing = []
     for task, table in load(space).items():
-        if not check:
-            np.savez_compressed(FOLDER / weights_file(task.name), **fit_cells(space, table))  # type: ignore[arg-type]
-        text = json.dumps(make_card(space, table), indent=2, ensure_ascii=False) + "\n"
-        print(text)
-        card = FOLDER / card_file(task.name)
-        if not check:
-            card.write_text(text, encoding="utf-8")
-        elif card.read_text(encoding="utf-8") != text:
-            differing.append(card.name)
-    if differing:
-        raise SystemExit(f"differs from what is shipped: {', '.join(differing)}")
+        yield Piece(
+            weights_file(task.name),
+            card_file(task.name),
+            partial(fit_cells, space, table),
+            partial(make_card, space, table),
+        )
 
 
 if __name__ == "__main__":
-    main()
+    fit_or_check(__doc__, pieces)

@@ -74,7 +74,7 @@ def test_arms_with_a_model_ask_it_and_what_they_cost_is_told(data: Path, server:
     for name in MODEL_ARMS:
         assert asked[name]["tokens"] == 150 * asked[name]["calls"]
         assert (asked[name]["failures"], asked[name]["cost_usd"]) == (0, 0.0)
-    assert "3 runs ask it about 6 times" in result.stderr
+    assert "asked about 6 times in 3 runs, more" in result.stderr
     # One worker, so the arms ask one after the other; labels hide names in the anonymised one alone.
     assert ["nor_conv_3x3" in json.dumps(body) for body in server.asked] == [True, True, False, False, True]
     text = (data / "lapt.md").read_text()
@@ -99,6 +99,21 @@ def test_a_model_that_cannot_be_asked_is_one_line_before_any_run(data: Path, llm
     assert len(result.stderr.splitlines()) == 1
     assert llm in result.stderr
     assert result.stdout == ""
+
+
+def test_each_run_keeps_to_the_cap_of_calls(data: Path, server: Server) -> None:
+    llm = answers(server, Said(text="I would rather not."))
+    result = lapt(data, "--llm", llm, "--arms", "agent, model", "--max-calls", "1", "--json")
+    assert result.exit_code == 0, result.output
+    arm = json.loads(result.stdout)["transfers"][0]["arms"]["agent, model"]
+    assert arm["model"]["calls"] == len(server.asked) == 1
+    assert f"{llm}: asked about 1 time in 1 run, " in result.stderr
+
+
+def test_a_cap_on_the_cost_that_cannot_be_kept_is_refused_before_any_run(data: Path) -> None:
+    result = lapt(data, "--llm", "https://127.0.0.1:9/v1#m", "--arms", NAMES, "--max-cost", "1")
+    assert result.exit_code == 2
+    assert "--max-cost 1 cannot be kept: the price of https://127.0.0.1:9/v1#m is not known" in result.stderr
 
 
 def test_a_model_is_not_asked_for_arms_that_need_none(data: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -196,6 +197,40 @@ def test_flags_win_over_set_which_wins_over_the_file(place: Place) -> None:
 def test_the_task_is_cifar100_unless_another_is_named(place: Place) -> None:
     planned = answer("run", "--dry-run")
     assert (planned["task"], planned["evaluator"], planned["provenance"]) == ("cifar100", "embedded", "predicted")
+
+
+def test_memory_that_is_asked_by_name_and_has_nothing_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAS_AGENT_HOME", str(tmp_path / "home"))
+    task = [*place.task[:4], "--out", str(tmp_path / "runs"), "--set", "memory=false"]  # read, and left as it was
+    run = ("run", *task, "--from", "memory", "--budget", "2")
+    assert "nothing from memory: it is empty, no run has finished yet" in call(*run, "--dry-run").stdout
+    result = call(*run)
+    assert result.exit_code == 0, result.output
+    cold = "memory holds no run that this task could learn from; the search starts cold"
+    assert f"nothing was recalled: {cold}" in result.stderr
+    assert f"recalled nothing: {cold}" in " ".join(result.stdout.split())
+    folder = next((tmp_path / "runs").iterdir())
+    assert answer("show", str(folder))["recall_problem"] == cold
+    store = tmp_path / "home" / "memory" / f"chroma-{1:020d}"
+    store.mkdir(parents=True)
+    (store / "chroma.sqlite3").write_text("no database")
+    planned = answer(*run, "--dry-run")
+    assert "memory rebuild" in planned["memory_problem"]
+    assert "recall_problem" in answer("show", str(place.run))
+    assert answer("run", *place.task, "--dry-run")["memory_problem"] == ""  # asked as always: no reason to look
+
+
+def test_a_report_in_a_narrow_terminal_cuts_nothing_off(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = call("show", str(place.run)).stdout.splitlines()
+    listed = lines[lines.index("Best architectures") : lines.index("Files")]
+    assert max(map(len, listed)) <= 40
+    assert not [line for line in listed if 0 < len(line.strip()) < 3]  # no columns of single letters
+    assert " ".join(" ".join(listed).split()).count("evaluation ") == 10
+    files = lines[lines.index("Files") + 2 : lines.index("Next")]
+    assert all(line.startswith("    ") for line in files if line)
 
 
 def test_a_dry_run_writes_nothing_and_shows_the_first_prompt(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -734,6 +769,20 @@ def test_doctor_tells_of_every_benchmark_and_a_broken_table_is_to_be_mended(
     assert (checks["data"]["state"], checks["NAS-Bench-101"]["state"]) == ("ok", "mend")
     assert "nb101_20k.npz cannot be used" in checks["NAS-Bench-101"]["detail"]
     assert "NAS-Bench-101" in result.stderr
+
+
+def test_doctor_reads_headers_of_tables_only(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NAS_AGENT_DATA", str(tmp_path))
+    arrays = {"n_vertices": np.array([9, 9, 9]), "edges": np.zeros(3), "ops": np.zeros(3), "op_names": np.zeros(3)}
+    np.savez(tmp_path / "nb101_20k.npz", **arrays, val_108=np.zeros(3))  # no cell of it could be loaded
+    np.savez(tmp_path / "darts_1000.npz", normal=np.zeros(3))
+    (tmp_path / "nb201.npz").write_bytes((tmp_path / "nb101_20k.npz").read_bytes()[:300])
+    checks = {check["name"]: check for check in json.loads(call("doctor", "--json").stdout)["checks"]}
+    found = checks["NAS-Bench-101"]
+    assert (found["state"], found["detail"]) == ("ok", f"{tmp_path / 'nb101_20k.npz'}: 3 rows for cifar10")
+    assert checks["DARTS (reduced network)"]["state"] == checks["NAS-Bench-201"]["state"] == "mend"
+    assert "expected the array 'reduce', which it lacks" in checks["DARTS (reduced network)"]["mend"]
+    assert "broken, cut short or cannot be read" in checks["NAS-Bench-201"]["mend"]
 
 
 def test_doctor_says_what_to_mend_and_exits_2(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

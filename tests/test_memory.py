@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from nas_agent.errors import ConfigError
-from nas_agent.records import Failed, Measured, Task
+from nas_agent.principles.principle import Principle
+from nas_agent.records import Architecture, Failed, Measured, Task
 from nas_agent.tools.embeddings import CachedEmbedder, MiniLM
 from nas_agent.tools.memory import Memory
+from nas_agent.tools.memory_answers import Remembered
 from nas_agent.tools.recall import agreement_of, embed_notation, rank_outcomes, share
 from nas_agent.tools.remembered import (
     Agreement,
+    RecalledArchitecture,
     RecalledSource,
-    Remembered,
     RunRecord,
-    recalled_from_dict,
 )
 from tests.memories import (
     C10,
@@ -278,7 +279,16 @@ def test_what_is_recalled_survives_json(memory: Memory) -> None:
     for run in some_runs():
         memory.remember(run)
     found = memory.recall(C100, "tiny", 3, 3)
-    assert [recalled_from_dict(json.loads(json.dumps(item.to_dict()))) for item in found] == found
+    written = [item.to_dict() for item in found]
+    assert json.loads(json.dumps(written)) == written  # a run folder freezes what was recalled
+    architectures = [item for item in written if item["kind"] == "architecture"]
+    assert [Architecture.from_dict(item["architecture"]) for item in architectures] == [
+        item.architecture for item in found if isinstance(item, RecalledArchitecture)
+    ]
+    held = [item for item in written if item["kind"] == "principle"]
+    assert [Principle.from_dict(item["principle"]) for item in held] == [item.principle for item in principles(found)]
+    assert architectures
+    assert held
 
 
 def test_half_of_the_places_go_to_the_nearest_and_what_is_left_over_comes_back_to_it() -> None:

@@ -18,11 +18,9 @@ from nas_agent.records import Task
 from nas_agent.tools.embeddings import Vectors
 from nas_agent.tools.home import home
 from nas_agent.tools.memory import Memory
+from nas_agent.tools.memory_answers import Remembered
 from nas_agent.tools.memory_store import session
-from nas_agent.tools.remembered import (
-    Remembered,
-    RunRecord,
-)
+from nas_agent.tools.remembered import RunRecord
 from tests.memories import (
     C10,
     C100,

@@ -17,8 +17,8 @@ from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.home import home
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.memory import Memory
+from nas_agent.tools.memory_answers import Remembered
 from nas_agent.tools.recollection import RunMemory, check_source
-from nas_agent.tools.remembered import Remembered
 from nas_agent.tools.run_folder import RunFolder, register
 from nas_agent.tools.run_records import all_records, record_of
 from tests.memories import Words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -76,6 +77,16 @@ def test_a_role_takes_its_own_model_and_else_the_common_one(server: Server) -> N
 def test_a_model_for_proposals_that_nobody_asks_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--llm\.generator openai:c: expected --generator llm .* got evolve"):
         roles.specs(Config(llm_generator="openai:c"))
+
+
+@pytest.mark.parametrize("spec", ["foo:bar", "hf:no/such/folder", "http://127.0.0.1:9/v1", "nonsense"])
+@pytest.mark.parametrize("role", ["learner", "generator"])
+def test_an_error_names_the_flag_that_gave_the_model(role: str, spec: str) -> None:
+    given = {f"llm_{role}": spec, "generator": "llm" if role == "generator" else "evolve"}
+    with pytest.raises(ModelError, match=rf"^--llm\.{role} {re.escape(spec)}[ :]"):
+        roles.models(Config(**given, principles=role == "learner"))
+    with pytest.raises(ModelError, match=rf"^--llm {re.escape(spec)}[ :]"):
+        roles.models(Config(llm=spec, **given))
 
 
 def test_two_roles_ask_two_models_and_each_has_its_part_of_the_cost(server: Server, tmp_path: Path) -> None:

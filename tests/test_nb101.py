@@ -426,6 +426,8 @@ def test_smaller_cells_keep_their_output(tmp_path: Path, small: dict[str, np.nda
         ("val_108", np.array([0.5j, 0.9]), "'val' must hold one number for each"),
         ("val_108", np.array([0.5]), "one number for each of 2 rows"),
         ("val_108", None, "expected the array 'val_108'"),
+        ("val_108", np.array([50.0, 90.0]), "'val_108' as fractions of 1, got values from 50 to 90; copy"),
+        ("val_108", np.array([-0.1, 0.9]), "'val_108' as fractions of 1, got values from -0.1"),
     ],
 )
 def test_a_damaged_table_is_one_clear_line(

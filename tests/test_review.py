@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nas_agent import Search
+from nas_agent.cli.review_prompt import waiting as hint
 from nas_agent.errors import ConfigError, NasAgentError, PrincipleError, RunFolderError
 from nas_agent.principles.constraint import Allowed, Count
 from nas_agent.principles.principle import Change, Principle
@@ -231,6 +232,15 @@ def test_after_kill_9_while_somebody_was_asked_the_question_is_asked_again(tmp_p
     assert events_of(folder) == whole
     measured = (tmp_path / "diary").read_text().split()
     assert len(measured) == len(set(measured)) == BUDGET
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_hint_names_a_principle_once(tmp_path: Path, number: int) -> None:
+    changes = [Change.from_dict(event) for event in events_of(with_a_file(tmp_path), "held")][:number]
+    told = [part for part in hint(changes, "%", "RUN") if isinstance(part, str)]
+    hints = [line.partition(" review RUN ")[2] for line in told if " review RUN " in line]
+    one_each = "--refuse 'P1=why not'" if number == 1 else "--accept P1 --refuse 'P2=why not'"
+    assert hints == ["--accept all", one_each, "--edit 'P1=A new sentence, or a constraint.'"]
 
 
 # -- what cannot be done -----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from nas_agent.tools.evaluators.table import TableEvaluator
 from nas_agent.tools.home import home
 from nas_agent.tools.memory import Memory
 from nas_agent.tools.recollection import Frozen, RunMemory, check_source
-from nas_agent.tools.remembered import RecalledSource, recalled_from_dict
+from nas_agent.tools.remembered import RecalledSource
 from nas_agent.tools.run_folder import RunFolder, register
 from nas_agent.tools.sources import Target, best_of, pinned, read_sources, table_items, target_of
 from nas_agent.tools.table_files import Columns
@@ -437,6 +437,5 @@ def test_what_sources_gave_survives_json(tmp_path: Path) -> None:
     for item in [*table_items(found, Toy(), target()), *recalled(tmp_path, "last")]:
         again = json.loads(json.dumps(item))
         assert again == item
-        assert recalled_from_dict(again).to_dict() == item
         if item["kind"] == "source":
-            assert recalled_from_dict(again) == RecalledSource.from_dict(item)
+            assert RecalledSource.from_dict(again).to_dict() == item

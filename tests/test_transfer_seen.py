@@ -150,7 +150,7 @@ def test_a_plan_says_what_would_be_read_and_makes_nothing(folder: Path) -> None:
     assert "the best few of the sources before the surrogate is asked" in text
     assert (sorted((folder / "runs").glob("*")) if (folder / "runs").exists() else []) == runs
     both = flat(call("run", "--task", "cifar100", "--from", "cifar10", "--from", "memory", "--dry-run").stdout)
-    assert "from memory: what was found on the nearest other tasks" in both
+    assert "nothing from memory: it is empty, no run has finished yet" in both
 
 
 # -- while it runs ---------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from nas_agent.principles.refinement import forbids, satisfiable
 from nas_agent.prompts import Rendered, render
 from nas_agent.records import Json
 from nas_agent.spaces.base import Decision, Space
+from nas_agent.wording import plural
 
 PROMPT: dict[Stage, str] = {"learn": "learn", "improved": "adapt_improved", "stuck": "adapt_stuck"}
 MOST = 8  # principles one reply may hold; those beyond are not read
@@ -95,7 +96,9 @@ class LanguageModelLearner:
             if not problems:
                 return lesson
             if attempt == self.repairs:
-                lesson.failures.extend(f"not used, after {attempt} repairs: {problem}" for problem in problems)
+                lesson.failures.extend(
+                    f"not used, after {plural(attempt, 'repair')}: {problem}" for problem in problems
+                )
                 return lesson
             prompt = render("repair", question=question.text, reply=reply.text[:QUOTED], problems=problems)
         raise AssertionError("the last attempt returns")

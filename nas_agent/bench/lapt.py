@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from nas_agent.bench.agent import Agent
 from nas_agent.bench.baselines import Baseline, Evolution
@@ -175,9 +175,16 @@ REFERENCE = "transfer"
 
 
 def arms(
-    pair: Pair, rows: int, names: Sequence[str] | None = None, llm: str = "none"
+    pair: Pair,
+    rows: int,
+    names: Sequence[str] | None = None,
+    llm: str = "none",
+    caps: tuple[tuple[str, Any], ...] = (),
 ) -> dict[str, Callable[..., Method]]:
-    """Return what each arm is made by; across spaces those that need shared architectures are left out."""
+    """Return what each arm is made by; across spaces those that need shared architectures are left out.
+
+    `caps`: what each run may spend on its model, as fields of the configuration.
+    """
     source = pair.source
     _check_names(names or (), llm)
     made: dict[str, Callable[..., Method]] = {
@@ -198,10 +205,10 @@ def arms(
         shared = ("principles only", "outcomes only", "counting agent", "shuffled principles", "replay + evolution")
         made = {name: make for name, make in made.items() if name not in (*shared, "counting + evolution")}
     if llm != "none":
-        hidden = (("anonymise", True),)
-        made["transfer, model"] = _Make(Transfer(source=source, rows=rows, llm=llm))
+        hidden = (("anonymise", True), *caps)
+        made["transfer, model"] = _Make(Transfer(source=source, rows=rows, llm=llm, settings=caps))
         made["transfer, model, anonymised"] = _Make(Transfer(source=source, rows=rows, llm=llm, settings=hidden))
-        made["agent, model"] = _Make(Agent(llm=llm))
+        made["agent, model"] = _Make(Agent(llm=llm, settings=caps))
     return {name: make for name, make in made.items() if not names or name in names}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from nas_agent.errors import StorageError
 from nas_agent.records import Json
 from nas_agent.spaces import Floats
+from nas_agent.wording import plural
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; line styles carry it in black and white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31", "#7F7F7F")
@@ -80,7 +81,9 @@ def _frame(axes: Any, doc: Json, line: Line, scale: Scale) -> None:
     axes.set_xlabel("evaluations")
     axes.set_ylabel(f"best validation {task['metric']} so far{word} [{task['unit']}]")
     axes.set_title(f"{task['name']} on {doc['space']}", loc="left", fontsize=12, fontweight="bold")
-    axes.set_title(f"{line} of {len(doc['seeds'])} seeds; bands hold the middle half", loc="right", fontsize=9)
+    axes.set_title(
+        f"{line} of {plural(len(doc['seeds']), 'seed')}; bands hold the middle half", loc="right", fontsize=9
+    )
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

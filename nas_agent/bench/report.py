@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nas_agent.bench.document import RULES
 from nas_agent.records import Json
+from nas_agent.wording import plural
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -161,9 +162,10 @@ def rich_report(doc: Json) -> Group:
 
 
 def _heading(doc: Json) -> str:
+    runs = f"{plural(len(doc['methods']), 'method')} x {plural(len(doc['seeds']), 'seed')}"
     return (
-        f"{doc['task']['name']} on {doc['space']}: {len(doc['methods'])} methods x {len(doc['seeds'])} seeds, "
-        f"{doc['budget']} evaluations each; {doc['evaluator']} ({doc['provenance']}, {doc['fidelity']}). {doc['note']}"
+        f"{doc['task']['name']} on {doc['space']}: {runs}, {plural(doc['budget'], 'evaluation')} each; "
+        f"{doc['evaluator']} ({doc['provenance']}, {doc['fidelity']}). {doc['note']}"
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,8 +46,11 @@ def import_(
     if as_json:
         output.document(done.to_dict())
         return
-    lines = [f"wrote {done.path}: {done.rows:,} rows, {len(done.arrays)} arrays", f"sha256 {done.sha256}"]
-    lines += [f"{name}: {count:,} rows without a value" for name, count in done.missing.items()]
+    lines = [
+        f"wrote {done.path}: {plural(done.rows, 'row')}, {plural(len(done.arrays), 'array')}",
+        f"sha256 {done.sha256}",
+    ]
+    lines += [f"{name}: {plural(count, 'row')} without a value" for name, count in done.missing.items()]
     output.answer("\n".join(lines))
 
 

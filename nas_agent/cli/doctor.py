@@ -13,6 +13,7 @@ import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +115,13 @@ def _device() -> list[Check]:
     if torch.backends.mps.is_available():
         return [Check("device", "ok", "MPS (Apple)")]
     threads = torch.get_num_threads()
-    return [Check("device", "ok", f"CPU, {threads} threads of {os.cpu_count()} cores; no GPU that torch can use")]
+    return [
+        Check(
+            "device",
+            "ok",
+            f"CPU, {plural(threads, 'thread')} of {plural(os.cpu_count() or 1, 'core')}; no GPU that torch can use",
+        )
+    ]
 
 
 def _embedding_model() -> list[Check]:
@@ -142,19 +149,19 @@ def _data() -> list[Check]:
 
 
 def _table(benchmark: Benchmark, path: Path | None) -> Check:
-    """Read one task of a benchmark; all of them are checked by `data status`."""
+    """Look at the arrays' headers for one task of a benchmark; `data status` reads all of them."""
     from nas_agent.errors import NasAgentError
-    from nas_agent.spaces import load_space
+    from nas_agent.tools.benchmarks.arrays import rows_of
 
     task = benchmark.tasks[0]
     if path is None:
         without = "its values are predicted, not measured" if benchmark.embedded else "its tasks cannot be looked up"
         return Check(benchmark.title, "note", f"no {benchmark.file}: {without}")
     try:
-        table = benchmark.load(path, task, load_space(benchmark.space), None)
+        rows = rows_of(path, benchmark.needs(task, None))
     except NasAgentError as error:
         return Check(benchmark.title, "mend", f"{path} cannot be used", str(error))
-    return Check(benchmark.title, "ok", f"{path}: {table.rows:,} rows for {task.name}")
+    return Check(benchmark.title, "ok", f"{path}: {plural(rows, 'row')} for {task.name}")
 
 
 def _folders() -> list[Check]:
@@ -196,7 +203,8 @@ def _memory() -> list[Check]:
         Check(
             "memory",
             "ok",
-            f"{stats.folder}: {stats.runs} runs, {stats.architectures} architectures, {stats.principles} principles",
+            f"{stats.folder}: {plural(stats.runs, 'run')}, {plural(stats.architectures, 'architecture')}, "
+            f"{plural(stats.principles, 'principle')}",
         )
     ]
 

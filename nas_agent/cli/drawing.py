@@ -103,7 +103,7 @@ def written(nodes: int, live: dict[tuple[int, int], str], width: int) -> list[st
     for node in range(1, nodes):
         terms = [f"{label}({start})" for (start, end), label in live.items() if end == node]
         if terms:
-            lines.append(f"node {node} = {' + '.join(terms)}"[:width])
+            lines += wrap(f"node {node} = {' + '.join(terms)}", width, subsequent_indent="  ", break_on_hyphens=False)
     return lines
 
 

@@ -12,10 +12,12 @@ import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
     from nas_agent.bench.lapt import Pair
     from nas_agent.bench.methods import Method
+    from nas_agent.config import Config
 
 SPACES_APART = ("trans101-micro:class_scene", "trans101-micro:class_object", "trans101-micro:jigsaw", "nb101:cifar10")
 SCENES = ("class_scene", "class_object", "room_layout", "segmentsemantic", "normal", "autoencoder")
@@ -49,6 +51,10 @@ def lapt(
         str,
         typer.Option(metavar="SPEC", help="Adds arms that ask this model, named as for run; a hf: one on each core."),
     ] = "none",
+    max_calls: Annotated[int | None, typer.Option(help="Calls after which a run goes on without the model.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="US dollars after which a run goes on without the model.")
+    ] = None,
     budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm: seeds 0, 1, ...")] = 50,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each core).")] = None,
@@ -57,10 +63,13 @@ def lapt(
     as_json: AsJson = False,
 ) -> None:
     """Compare transfer from another task with its controls: replay, counting, shuffled evidence, none."""
+    from nas_agent import roles
     from nas_agent.bench import lapt_report as report
     from nas_agent.bench.compare import Progress, compare
     from nas_agent.bench.lapt import arms as make_arms
+    from nas_agent.bench.lapt_document import pair_document
     from nas_agent.cli.bench_commands import check_target, write_text
+    from nas_agent.config import make_config
 
     if markdown is not None:
         check_target("--markdown", markdown)
@@ -69,18 +78,22 @@ def lapt(
     with output.quiet_stdout():
         pairs = _pairs(suite, transfer, data)
         _check(pairs, rows, wanted, llm)
-        llm = _ready(llm, [make_arms(pair, rows, wanted, llm) for pair in pairs], budget, seeds)
+        config = make_config(
+            {"llm": roles.absolute(llm), "budget": budget, "max_calls": max_calls, "max_cost": max_cost}
+        )
+        _ready(config, [make_arms(pair, rows, wanted, llm) for pair in pairs], seeds)
+        llm, caps = config.llm, (("max_calls", max_calls), ("max_cost", max_cost))
         for pair in pairs:
 
             def progress(step: Progress, name: str = pair.name) -> None:
                 if 4 * step.done // step.total > 4 * (step.done - 1) // step.total:
                     output.say(f"{name}: {step.done}/{step.total} runs done")
 
-            made = make_arms(pair, rows, wanted, llm)
+            made = make_arms(pair, rows, wanted, llm, caps)
             comparison = compare(
                 made, pair.target, seeds=range(seeds), budget=budget, jobs=jobs, stop_at_optimum=True, progress=progress
             )
-            documents.append(report.pair_document(pair, comparison, rows, llm))
+            documents.append(pair_document(pair, comparison, rows, llm))
     command = shlex.join(["nas-agent", *sys.argv[1:]])
     if markdown is not None:
         write_text("--markdown", markdown, report.markdown(documents, command))
@@ -90,23 +103,21 @@ def lapt(
         output.answer(report.rich_report(documents))
 
 
-def _ready(llm: str, made: list[dict[str, Callable[..., Method]]], budget: int, seeds: int) -> str:
+def _ready(config: Config, made: list[dict[str, Callable[..., Method]]], seeds: int) -> None:
     """See that the model can answer before hours of runs, and say about how often it will be asked."""
     from nas_agent import roles
     from nas_agent.bench.lapt import MODEL_ARMS
-    from nas_agent.config import make_config
 
     asking = seeds * sum(name in MODEL_ARMS for arms in made for name in arms)
-    if llm == "none" or not asking:
-        return llm
-    config = make_config({"llm": roles.absolute(llm)})
+    if config.llm == "none" or not asking:
+        return
     roles.models(config, prepared=True)
-    calls = asking * (1 + (budget - 1) // config.adapt_every)
+    each = 1 + (config.budget - 1) // config.adapt_every
+    calls = asking * (each if config.max_calls is None else min(each, config.max_calls))
     output.say(
-        f"{llm}: {asking:,} runs ask it about {calls:,} times, more where replies need repair, "
-        "less where the optimum is found"
+        f"{config.llm}: asked about {plural(calls, 'time')} in {plural(asking, 'run')}, "
+        "more where replies need repair, less where the optimum is found"
     )
-    return config.llm
 
 
 def _check(pairs: list[Pair], rows: int, wanted: list[str] | None, llm: str) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from nas_agent.cli.drawing import draw
-from nas_agent.cli.wording import signed
+from nas_agent.cli.wording import plural, signed
 
 if TYPE_CHECKING:
     from nas_agent.principles.principle import Evidence
@@ -48,10 +49,11 @@ def heading(text: str) -> Text:
 
 def picture(space: Space | None, architecture: Architecture, console: Console) -> RenderableType:
     """Draw an architecture; its text alone where its space cannot be loaded."""
-    lines = [architecture.text]
+    lines, width = [architecture.text], console.width - 4
     if space is not None:
-        lines = draw(space, architecture, width=console.width - 4, unicode=speaks_unicode(console))
-    return Padding(Text("\n".join(lines), no_wrap=True), (0, 2))
+        lines = draw(space, architecture, width=width, unicode=speaks_unicode(console))
+    fits = all(cell_len(line) <= width for line in lines)  # else these are words, and must not be cut off
+    return Padding(Text("\n".join(lines), no_wrap=fits, overflow="fold"), (0, 2))
 
 
 def speaks_unicode(console: Console) -> bool:
@@ -70,4 +72,4 @@ def effect(evidence: Evidence, unit: str) -> str:
 
 def counts(evidence: Evidence) -> str:
     """Write how many architectures speak for a principle, and how many against it."""
-    return f"{len(evidence.supporting)} for, {len(evidence.opposing)} against, {evidence.others} others"
+    return f"{len(evidence.supporting)} for, {len(evidence.opposing)} against, {plural(evidence.others, 'other')}"

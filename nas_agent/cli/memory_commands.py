@@ -8,6 +8,7 @@ import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
     from nas_agent.tools.memory import Memory
@@ -88,7 +89,8 @@ def rebuild(as_json: AsJson = False) -> None:
         output.document(built)
         return
     output.answer(
-        f"memory holds {built['runs']} runs, {built['architectures']} architectures, {built['principles']} principles"
+        f"memory holds {plural(built['runs'], 'run')}, {plural(built['architectures'], 'architecture')}, "
+        f"{plural(built['principles'], 'principle')}"
     )
     for problem in skipped:
         output.say(f"left out: {problem}")
@@ -114,4 +116,4 @@ def forget(
     if as_json:
         output.document({"forgotten": gone})
     else:
-        output.answer(f"forgot {gone} run{'' if gone == 1 else 's'}; their folders stay")
+        output.answer(f"forgot {plural(gone, 'run')}; run folders stay")

@@ -73,6 +73,7 @@ def make(config: Config) -> Json:
         "review": config.review,
         "recall": ", ".join(config.source) or config.recall,
         "memory": None if config.source and MEMORY not in config.source else config.recall,
+        "memory_problem": _memory_problem() if MEMORY in config.source else "",
         "sources": [read_of(item, space.name, found.evaluator.provenance) for item in read],
         "llm": _models_plan(config, space, found.task),
         "out": str(config.out),
@@ -125,7 +126,22 @@ def _first(planned: Json) -> str:
 def _recall_words(planned: Json) -> str:
     """Say what would be read of each source, and whether memory would be asked."""
     lines = [announced(source) for source in planned["sources"]]
-    return "\n".join([*lines, *([] if planned["memory"] is None else [RECALL[planned["memory"]]])])
+    if planned["memory_problem"]:
+        lines.append(f"nothing from memory: {planned['memory_problem']}")
+    elif planned["memory"] is not None:
+        lines.append(RECALL[planned["memory"]])
+    return "\n".join(lines)
+
+
+def _memory_problem() -> str:
+    """Say why memory, asked for by name, has nothing to give; "" where it holds a run."""
+    from nas_agent.errors import MemoryStoreError, StorageError
+    from nas_agent.tools.recollection import open_memory
+
+    try:
+        return "" if open_memory().stats().runs else "it is empty, no run has finished yet"
+    except (MemoryStoreError, StorageError) as error:
+        return str(error)
 
 
 def _models_plan(config: Config, space: Space, task: Task) -> Json | None:

@@ -10,6 +10,7 @@ import typer
 from nas_agent.cli import output
 from nas_agent.cli.inspect_commands import Run, read_story, space_of
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
     from nas_agent.cli.story import Story
@@ -140,8 +141,8 @@ def export(
         output.document({"run": str(story.folder.path), "file": str(out), "principles": count})
         return
     left = len(story.principles) - count
-    more = f" ({left} others are left out)" if left else ""
-    output.answer(f"wrote {count} principle{'' if count == 1 else 's'} to {output.short(out)}{more}")
+    more = f" (left out: {plural(left, 'other')})" if left else ""
+    output.answer(f"wrote {plural(count, 'principle')} to {output.short(out)}{more}")
     output.say(f"Edit it as you like, then start from it: nas-agent run --principles {output.short(out)}")
 
 
@@ -225,7 +226,9 @@ def _tell_import(rows: list[Json], space: str) -> None:
             f"waits for support, since {waits}" if waits else "rules at once", style="yellow" if waits else "green"
         )
         told.append((str(number), text))
-    output.answer(heading(f"{len(rows)} principles that fit {space}"), "", sections(told))
+    output.answer(
+        heading(f"{plural(len(rows), 'principle that fits', 'principles that fit')} {space}"), "", sections(told)
+    )
 
 
 # -- review ----------------------------------------------------------------------------------------------

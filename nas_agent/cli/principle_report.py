@@ -66,7 +66,11 @@ def whole_story(story: Story, trace: Trace, family: Lineage) -> list[RenderableT
 
 
 def _origin(first: Json, unit: str) -> str:
-    when = "before the first evaluation" if first["evaluations"] == 0 else f"after {first['evaluations']} evaluations"
+    when = (
+        "before the first evaluation"
+        if first["evaluations"] == 0
+        else f"after {plural(first['evaluations'], 'evaluation')}"
+    )
     return f"{first['author']}, {when}: {first['why']}\n{_evidence(first['evidence'], unit)}"
 
 

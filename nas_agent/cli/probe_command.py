@@ -69,12 +69,12 @@ def tell(result: Probe) -> list[RenderableType]:
     from nas_agent.cli.wording import number, plural
 
     names = ", under neutral labels" if result.anonymised else ""
-    among = f"{result.architectures:,} architectures with {result.provenance} values"
+    among = f"{plural(result.architectures, 'architecture')} with {result.provenance} values"
     best = number(result.optimum, result.task.unit)
     rows: Rows = [
         ("asked", Text(f"{result.model}, {result.prompt}, {plural(len(result.samples), 'time')}{names}")),
         ("among", Text(f"{among}; the best has {best}")),
-        ("valid", Text(f"{len(result.valid)} of {len(result.samples)} answers")),
+        ("valid", Text(f"{len(result.valid)} of {plural(len(result.samples), 'answer')}")),
     ]
     if result.rank is not None and result.percentile is not None:
         median = "median rank" if len(result.valid) > 1 else "rank"

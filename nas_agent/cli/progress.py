@@ -80,7 +80,7 @@ class Progress:
     def _tell_imported(self, imported: Json | None) -> None:
         if imported is None:
             return
-        self._print(f"started from {len(imported['principles'])} principles of {imported['file']}")
+        self._print(f"started from {plural(len(imported['principles']), 'principle')} of {imported['file']}")
         for note in imported["notes"]:
             self._print(f"note: {note}")
 
@@ -111,7 +111,7 @@ class Progress:
                 self.started = event
                 self.task, self.budget = event["task"], event["budget"]
                 self.header = (
-                    f"{self.task['name']} on {event['space_name']}: {event['budget']} evaluations, "
+                    f"{self.task['name']} on {event['space_name']}: {plural(event['budget'], 'evaluation')}, "
                     f"{event['evaluator']} ({event['provenance']}, {event['fidelity']})"
                 )
             case "proposed":
@@ -180,7 +180,7 @@ class Progress:
         return ", ".join(told)
 
     def _model(self) -> str:
-        text = f"{self.calls} calls, {self.tokens:,} tokens"
+        text = f"{plural(self.calls, 'call')}, {self.tokens:,} tokens"
         if self.cost:
             text += f", {self.cost:.4f} USD"
         return text + (f", {self.model_failures} failed" if self.model_failures else "")
@@ -225,7 +225,7 @@ class Progress:
         if self.calls or self.model_failures:
             rows.append(("model", self._model()))
         if self.failed:
-            rows.append(("failed", f"{self.failed} evaluations, each with its reason in the log"))
+            rows.append(("failed", f"{plural(self.failed, 'evaluation')}, each with its reason in the log"))
         grid = Table.grid(padding=(0, 1))
         grid.add_column(style="dim", min_width=10, no_wrap=True)
         grid.add_column(no_wrap=True, overflow="ellipsis")

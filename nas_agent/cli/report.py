@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 Parts = list[RenderableType]  # a plain string is a line to be copied: it is never wrapped
 OBEYED = 4  # principles whose evidence the end of a run spells out, the strongest first
+NARROW = 60  # columns of a terminal below which tables become lists
 DIFFERENCES = 3  # decisions in which an architecture may differ from the best and still be told by them
 
 
 def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     """Return the report that follows a search: the best cell, what led to it, where it lies, what to do next."""
     rows: Rows = [("sources", sources_text(list(story.sources.values())))] if story.sources else []
+    if story.recall_problem:
+        rows.append(("recalled", recalled_text([], story.recall_problem)))
     rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),
@@ -57,11 +60,11 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
-    if story.recalled:
-        rows.append(("recalled", recalled_text(story.recalled)))
+    if story.recalled or story.recall_problem:
+        rows.append(("recalled", recalled_text(story.recalled, story.recall_problem)))
     parts.append(sections(rows))
     if story.archive.measured:
-        parts += ["", heading("Best architectures"), top_table(story, space)]
+        parts += ["", heading("Best architectures"), top_table(story, space, narrow=console.width < NARROW)]
     if story.failures():
         parts += ["", *_failures(story)]
     if story.principles:
@@ -99,25 +102,26 @@ def _waits(story: Story, principle: Principle) -> str:
     return created.why.removesuffix(SO_IT_WAITS).rpartition("; ")[2]
 
 
-def top_table(story: Story, space: Space | None) -> Table:
-    """List the best architectures; the others by what sets them apart from the best."""
+def top_table(story: Story, space: Space | None, *, narrow: bool = False) -> Table:
+    """List the best architectures; the others by what sets them apart from the best. `narrow`: below each other."""
     columns = ("rank", "value", "eval", "id", "proposed by", "architecture")
     table = plain_table(*columns, right=["rank", "value", "eval"], wide=["proposed by", "architecture"])
+    listed: Rows = []
     best = story.best
     for place, outcome in enumerate(story.ranked()[:TOP], start=1):
         event = story.proposal(outcome.architecture.id)
         what = outcome.architecture.text
         if best is not None and space is not None:
             what = "drawn above" if place == 1 else _apart(space, best.architecture, outcome.architecture)
-        table.add_row(
-            str(place),
+        cells = (
             number(outcome.value, story.task.unit),
             str(story.places[outcome.architecture.id]),
             outcome.architecture.id,
             "-" if event is None else event["proposal"]["author"],
-            Text(what),
         )
-    return table
+        table.add_row(str(place), *cells, Text(what))
+        listed.append((str(place), Text("{}, evaluation {}, id {}, by {}\n".format(*cells) + what)))
+    return sections(listed) if narrow else table
 
 
 def obeyed_by_best(story: Story) -> list[str]:
@@ -210,8 +214,13 @@ def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
-    there = [f"    {name:<13} {what}" for name, what in known.items() if (folder.path / name).exists()]
-    return ["", heading("Files"), f"  {short(folder.path)}{os.sep}", *(Text(line) for line in there)]
+    there = Table.grid(padding=(0, 2, 0, 0))
+    there.add_column(no_wrap=True)
+    there.add_column(overflow="fold")
+    for name, what in known.items():
+        if (folder.path / name).exists():
+            there.add_row(name, what)
+    return ["", heading("Files"), f"  {short(folder.path)}{os.sep}", Padding(there, (0, 0, 0, 4))]
 
 
 def _next(story: Story) -> Parts:

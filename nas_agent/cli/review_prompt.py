@@ -116,11 +116,12 @@ def waiting(changes: Sequence[Change], unit: str, run: str) -> list[RenderableTy
         told = Text(f"{change.principle.reference}  ", style="bold").append(change.principle.text)
         parts += ["", told, Padding(about(change, unit), (0, 0, 0, 2))]
     first, last = changes[0].principle.id, changes[-1].principle.id
+    one_each = [f"--accept {first} --refuse '{last}=why not'"] if first != last else [f"--refuse '{first}=why not'"]
     parts += [
         "",
         heading("Next"),
         f"  nas-agent principles review {run} --accept all",
-        f"  nas-agent principles review {run} --accept {first} --refuse '{last}=why not'",
+        *(f"  nas-agent principles review {run} {flags}" for flags in one_each),
         f"  nas-agent principles review {run} --edit '{first}=A new sentence, or a constraint.'",
         f"  nas-agent resume {run}",
     ]

@@ -14,6 +14,7 @@ import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
     from nas_agent.cli.progress import Progress
@@ -157,8 +158,6 @@ def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_js
     elif not result.pending:
         report(result)
     elif watch.ask is not None:
-        from nas_agent.cli.wording import plural
-
         output.say(watch.farewell(f"stopped with {plural(len(result.pending), 'principle')} still to review,"))
     else:
         wait(result)
@@ -222,7 +221,7 @@ class Watch:
             return "interrupted before the first evaluation; nothing is lost, start again"
         done, budget = self.progress.done, self.progress.budget
         return (
-            f"{what} after {done} of {budget} evaluations; nothing measured is lost. Go on with:\n"
+            f"{what} after {done} of {plural(budget, 'evaluation')}; nothing measured is lost. Go on with:\n"
             f"nas-agent resume {output.short(self.folder.path)}"
         )
 

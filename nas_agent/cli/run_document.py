@@ -42,6 +42,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         "principles": [principle.to_dict() for principle in story.principles.values()],
         "pending": [change.to_dict() for change in story.pending.values()] if story.finished is None else [],
         "recalled": story.recalled,
+        "recall_problem": story.recall_problem,
         "sources": list(story.sources.values()),
         "llm": {**story.model_use.to_dict(), "failures": story.model_failures, "proposals": story.offered},
         "simulated_seconds": story.simulated_seconds,

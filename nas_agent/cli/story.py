@@ -79,6 +79,7 @@ class Story:
     changes: list[Change] = field(default_factory=list)
     recalled: list[Json] = field(default_factory=list)  # architectures and principles
     recalled_sources: list[Json] = field(default_factory=list)
+    recall_problem: str = ""  # why memory gave nothing, where that was worth telling
     sources: dict[str, Json] = field(default_factory=dict)  # what became of each source, by its name
     pending: dict[str, Change] = field(default_factory=dict)  # what waits for a person's answer
     model_use: ModelUse = field(default_factory=ModelUse)
@@ -126,6 +127,7 @@ class Story:
                     self.pending.pop(reference, None)
             case "recalled":
                 items = [{**item, "kind": item["kind"], "why": item["why"]} for item in event["items"]]
+                self.recall_problem = str(event["problem"])
                 self.recalled = [item for item in items if item["kind"] != "source"]
                 self.recalled_sources = [item for item in items if item["kind"] == "source"]
                 follow(self.sources, event, self.started)

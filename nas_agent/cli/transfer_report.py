@@ -41,8 +41,10 @@ def sources_text(sources: Sequence[Json]) -> Text:
     return text
 
 
-def recalled_text(items: Sequence[Json]) -> Text:
-    """Count what was recalled, and say why of what the sources do not say already."""
+def recalled_text(items: Sequence[Json], problem: str = "") -> Text:
+    """Count what was recalled, or say why nothing was; and say why of what the sources do not say already."""
+    if problem:
+        return Text(f"nothing: {problem}", style="yellow")
     kinds = [item["kind"] for item in items]
     head = f"{plural(kinds.count('architecture'), 'architecture')}, {plural(kinds.count('principle'), 'principle')}"
     told = [item for item in items if item["kind"] == "principle" or item.get("run")]
@@ -77,7 +79,7 @@ def taken_words(taken: Json) -> str:
 
 def _read(source: Json) -> str:
     if source["best_only"]:
-        return f"the best {source['rows']} of {source['of']:,} rows, no other row read"
+        return f"the best {source['rows']} of {plural(source['of'], 'row')}, no other row read"
     return f"{source['rows']} of {plural(source['of'], 'architecture')} {source['provenance']} there"
 
 

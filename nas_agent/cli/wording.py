@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nas_agent.wording import plural as plural
+
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*%#"
 
@@ -33,11 +35,6 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
     return f"{seconds / 86400:,.1f} days"
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def sparkline(values: list[float | None], width: int, *, rising: bool = True, unicode: bool = True) -> str:

@@ -24,6 +24,7 @@ from nas_agent.graphs.state import SearchState, Update, stream
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
+from nas_agent.tools.sources import MEMORY
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -59,6 +60,8 @@ def build(checkpointer: BaseCheckpointSaver[Any] | None = None, *, pause: bool =
     return graph.compile(checkpointer=checkpointer, interrupt_before=["evaluate"] if pause else None)
 
 
+NOTHING_REMEMBERED = "memory holds no run that this task could learn from; the search starts cold"
+
 # An evaluator on another machine may be away for a moment. Everything else that is raised is a bug or a
 # broken machine, and trying again would hide it. (The library's default would retry a bare Exception.)
 RETRY = RetryPolicy(max_attempts=3, retry_on=(ConnectionError, TimeoutError))
@@ -77,6 +80,9 @@ def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
             found = use.memory.recall()
         except (MemoryStoreError, StorageError) as error:  # a cold start is worth more than no start
             found, problem = [], str(error)
+        else:
+            if not found and MEMORY in use.config.source:  # asked for by name: silence would look like success
+                problem = NOTHING_REMEMBERED
         items = [item for known in found if (item := known_here(use.space, known)) is not None]
         dropped = len(found) - len(items)
     use.journal.emit("recalled", items=items, dropped=dropped, problem=problem)

@@ -21,6 +21,7 @@ from nas_agent.principles.constraint import Allowed, Constraint, Count, When
 from nas_agent.principles.evidence import Measurements
 from nas_agent.principles.principle import Draft, Observation
 from nas_agent.spaces.base import Decision, Floats
+from nas_agent.wording import plural
 
 AUTHOR = "statistics"
 ENOUGH_FOR_PAIRS = 40  # interactions are not looked for in fewer observations
@@ -237,12 +238,13 @@ def _claim(constraint: Constraint, named: Callable[[str], str], chosen: Callable
         case Allowed():
             return chosen(constraint)
         case Count(at_most=None):
-            return f"use {' or '.join(constraint.options)} at least {constraint.at_least} times"
+            return f"use {' or '.join(constraint.options)} at least {plural(constraint.at_least, 'time')}"
         case Count(at_most=0):
             return f"do not use {' or '.join(constraint.options)}"
         case Count():
+            assert constraint.at_most is not None  # the first case has the others
             least = f"at least {constraint.at_least} and " if constraint.at_least else ""
-            return f"use {' or '.join(constraint.options)} {least}at most {constraint.at_most} times"
+            return f"use {' or '.join(constraint.options)} {least}at most {plural(constraint.at_most, 'time')}"
         case When():
             condition = f"where {named(constraint.decision)} is {' or '.join(constraint.options)}"
             return f"{condition}, {chosen(constraint.then)}"

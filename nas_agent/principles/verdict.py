@@ -22,6 +22,7 @@ from nas_agent.principles.constraint import Allowed, Constraint, Count, When
 from nas_agent.principles.evidence import Measurements
 from nas_agent.principles.principle import Evidence
 from nas_agent.spaces.base import Decision
+from nas_agent.wording import plural
 
 SIDE = 3  # architectures wanted on each side of any comparison
 CONVINCED = 1.64  # z of a rivalry that agrees: 5 %, one side
@@ -50,7 +51,8 @@ def judge(measurements: Measurements, constraint: Constraint) -> Verdict:
     evidence = measurements.evidence(obeys)
     followers, others = int(np.count_nonzero(obeys)), evidence.others
     if followers < SIDE or others < SIDE:
-        why = f"{followers} architectures obey and {others} do not; {SIDE} of each are needed"
+        obeying = plural(followers, "architecture obeys", "architectures obey")
+        why = f"{obeying}, the number of others is {others}; {SIDE} of each are needed"
         return Verdict("undecided", why, evidence)
     rival = measurements.rivalry(~obeys, obeys)
     against = f"{rival.members} that do not obey beat {rival.wins:.0%} of comparable ones that do"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_agent.spaces.cell_graph import CellGraph
+from nas_agent.spaces.cell_network import EdgeCell
 from nas_agent.spaces.nasbench201 import CELLS_PER_STAGE
 
 
@@ -36,28 +37,9 @@ def edge_layer(operation: str, channels: int) -> nn.Module:
     raise ValueError(f"no layer for operation {operation!r}")
 
 
-class Cell(nn.Module):
-    """(B, C, H, W) -> (B, C, H, W). Every edge but `none` is built, dead ones too, as in the benchmark."""
-
-    def __init__(self, graph: CellGraph, channels: int) -> None:
-        super().__init__()
-        self.nodes = graph.nodes
-        kept = [edge for edge in graph.edges if edge.operation != "none"]
-        self.wiring = [(edge.start, edge.end) for edge in kept]
-        self.layers = nn.ModuleList(edge_layer(edge.operation, channels) for edge in kept)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Sum what arrives at each node; a node that nothing reaches is zero."""
-        node: list[Tensor | None] = [x] + [None] * (self.nodes - 1)
-        for (start, end), layer in zip(self.wiring, self.layers, strict=True):
-            source = node[start]
-            if source is None:
-                continue
-            term = layer(source)
-            known = node[end]
-            node[end] = term if known is None else known + term
-        result = node[-1]
-        return torch.zeros_like(x) if result is None else result
+def cell(graph: CellGraph, channels: int) -> EdgeCell:
+    """Build a cell: (B, C, H, W) -> (B, C, H, W)."""
+    return EdgeCell(graph, lambda edge: edge_layer(edge.operation, channels), torch.zeros_like)
 
 
 class ResidualBlock(nn.Module):
@@ -89,7 +71,7 @@ class Network(nn.Module):
             channels = width * 2**stage
             if stage:
                 stages.append(ResidualBlock(channels // 2, channels))
-            stages.extend(Cell(graph, channels) for _ in range(CELLS_PER_STAGE))
+            stages.extend(cell(graph, channels) for _ in range(CELLS_PER_STAGE))
         self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         self.stages = nn.Sequential(*stages)
         self.head = nn.Sequential(

@@ -5,43 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
-from nas_agent.spaces.cell_graph import CellGraph
+from nas_agent.spaces.cell_graph import CellGraph, Edge
+from nas_agent.spaces.cell_network import EdgeCell
 from nas_agent.spaces.trans101_parts import BasicBlock, Classifier, ReLUConvBN, Skip, Zero
 
 Stage = tuple[int, int, int]  # channels before and after, as multiples of the first, and the stride
 Block = Callable[[int, int, int], nn.Module]  # channels in, channels out, stride
 
 
-class MicroCell(nn.Module):
-    """(B, channels_in, H, W) -> (B, channels_out, H / stride, W / stride). Dead edges are built too, but not used."""
+def micro_cell(graph: CellGraph, channels_in: int, channels_out: int, stride: int) -> EdgeCell:
+    """Build a cell: (B, channels_in, H, W) -> (B, channels_out, H / stride, W / stride)."""
 
-    def __init__(self, graph: CellGraph, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__()
-        self.nodes = graph.nodes
-        kept = [edge for edge in graph.edges if edge.operation != "none"]
-        self.wiring = [(edge.start, edge.end) for edge in kept]
-        self.layers = nn.ModuleList(
-            _layer(edge.operation, channels_in, channels_out, stride)
-            if edge.start == 0
-            else _layer(edge.operation, channels_out, channels_out, 1)
-            for edge in kept
-        )
-        self.zero = Zero(channels_out, stride)
+    def layer(edge: Edge) -> nn.Module:
+        if edge.start == 0:
+            return _layer(edge.operation, channels_in, channels_out, stride)
+        return _layer(edge.operation, channels_out, channels_out, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Sum what arrives at each node; a node that nothing reaches is zero."""
-        node: list[Tensor | None] = [x] + [None] * (self.nodes - 1)
-        for (start, end), layer in zip(self.wiring, self.layers, strict=True):
-            source = node[start]
-            if source is None:
-                continue
-            term = layer(source)
-            known = node[end]
-            node[end] = term if known is None else known + term
-        result = node[-1]
-        return self.zero(x) if result is None else result
+    return EdgeCell(graph, layer, Zero(channels_out, stride))
 
 
 def _layer(operation: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
@@ -57,7 +39,7 @@ def _layer(operation: str, channels_in: int, channels_out: int, stride: int) -> 
 
 def micro_network(graph: CellGraph, stages: Sequence[Stage], classes: int, in_channels: int, width: int) -> nn.Module:
     """Build the network in which a cell is trained."""
-    return _network(partial(MicroCell, graph), stages, classes, in_channels, width)
+    return _network(partial(micro_cell, graph), stages, classes, in_channels, width)
 
 
 def macro_network(stages: Sequence[Stage], classes: int, in_channels: int, width: int) -> nn.Module:

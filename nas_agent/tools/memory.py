@@ -1,11 +1,6 @@
 """Memory: what survives runs, and what a new task gets back of it.
 
-    FOLDER/lock            held for every access: Chroma is not safe for several processes
-    FOLDER/chroma-NUMBER/  the store (see `memory_store`); the highest number counts
-    FOLDER/previous/       the store before the last rebuild, whole or broken
-
-The store is an index of the run folders: it can be thrown away and made again by `rebuild`. It is opened for one
-access and closed (20 ms), so that no process ever looks at what another one has changed under its feet.
+The store is an index of the run folders: it can be thrown away and made again by `rebuild`.
 """
 
 from __future__ import annotations
@@ -14,14 +9,15 @@ import contextlib
 import hashlib
 import json
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
-from nas_agent.errors import ConfigError, MemoryStoreError, StorageError
+from nas_agent.errors import ConfigError, MemoryStoreError
 from nas_agent.records import Json, Task
 from nas_agent.tools.embeddings import Embedder, Vectors
-from nas_agent.tools.memory_store import Store, session
+from nas_agent.tools.memory_answers import Hit, Rebuilt, Remembered, Stats
+from nas_agent.tools.memory_folder import MemoryFolder
+from nas_agent.tools.memory_store import session
 from nas_agent.tools.recall import (
     alike_tasks,
     best_architectures,
@@ -33,17 +29,7 @@ from nas_agent.tools.recall import (
     share,
     source_of,
 )
-from nas_agent.tools.remembered import (
-    Elite,
-    Hit,
-    Lesson,
-    Rebuilt,
-    Recalled,
-    Remembered,
-    RunRecord,
-    Scope,
-    Stats,
-)
+from nas_agent.tools.remembered import Elite, Lesson, Recalled, RunRecord, Scope
 
 COMPARED = 6  # tasks, the most alike by description, whose ranks are compared
 LATEST = 10  # runs of a task that are read whole: reading an outcome takes 0.1 ms
@@ -56,19 +42,19 @@ class Memory:
     def __init__(self, folder: Path, embedder: Embedder, *, wait: float = 60.0) -> None:
         self.folder = folder
         self._embedder = embedder  # of task descriptions and principles
-        self._wait = wait  # seconds to wait for another process before giving up
+        self._folder = MemoryFolder(folder, embedder, wait)
 
     # -- writing ---------------------------------------------------------------------------------------
 
     def remember(self, record: RunRecord) -> Remembered:
         """Write a run in one go; the same record again changes nothing, a changed one replaces what was known."""
         digest = _digest(record)
-        if self._stores():
-            with self._open() as store:
+        if self._folder.stores():
+            with self._folder.open() as store:
                 if store.digest(record.run_id) == digest:
                     return Remembered.KNOWN
         vectors = self._embed(record)  # before the lock is taken: it may load a model
-        with self._open(create=True) as store:
+        with self._folder.open(create=True) as store:
             store.sweep()
             before = store.digest(record.run_id)
             if before == digest:
@@ -83,17 +69,17 @@ class Memory:
         """
         if sum((run is not None, task is not None, everything)) != 1:
             raise ConfigError("memory forget: expected exactly one of a run, a task, or everything")
-        if not self._stores():
+        if not self._folder.stores():
             return 0
         if everything:
             count = 0
             with contextlib.suppress(MemoryStoreError):  # a broken store is forgotten all the same
                 count = self.stats().runs
-            with self._locked(), self._writing():
-                for folder in self._stores():
+            with self._folder.locked(), self._folder.writing():
+                for folder in self._folder.stores():
                     shutil.rmtree(folder)
             return count
-        with self._open() as store:
+        with self._folder.open() as store:
             store.sweep()
             gone = [key for key, about in store.runs().items() if key == run or about["task_name"] == task]
             store.delete(gone)
@@ -104,13 +90,13 @@ class Memory:
 
         Until the last moment the old store is untouched; a run that occurs twice is taken as it occurs last.
         """
-        with self._locked():
-            fresh = self._create()
+        with self._folder.locked():
+            fresh = self._folder.create()
             with session(fresh, self._embedder) as store:
                 for record in records:
                     store.write(record, _digest(record), *self._embed(record))
                 made = store.runs().values()
-            previous = self._install(fresh)
+            previous = self._folder.install(fresh)
         architectures = sum(about["measured"] + about["predicted"] for about in made)
         return Rebuilt(len(made), architectures, sum(about["principles"] for about in made), previous)
 
@@ -141,9 +127,9 @@ class Memory:
         near only where `judge_by_own`. The embedder is asked for one text, and for none where there is nothing to
         recall.
         """
-        if scope == "none" or not self._stores():
+        if scope == "none" or not self._folder.stores():
             return []
-        with self._open() as store:
+        with self._folder.open() as store:
             runs, vectors = store.runs(), store.descriptions()
         here = {run: about for run, about in sorted(runs.items()) if about["complete"] and about["space"] == space}
         own = {run: about for run, about in here.items() if about["task_name"] == task.name}
@@ -155,7 +141,7 @@ class Memory:
         candidates = _latest({item.task.name for item in alike}, known)
         if scope == "all" or judge_by_own:
             candidates |= _latest({task.name}, own)
-        with self._open() as store:
+        with self._folder.open() as store:
             outcomes = _by_task(store.elites(candidates))
             near = nearest_tasks(alike, task.name, outcomes)
             names = {item.task.name for item in near}
@@ -181,13 +167,13 @@ class Memory:
 
     def search(self, query: str, count: int = 10) -> list[Hit]:
         """Return the principles nearest in meaning and the architectures nearest in notation, best first."""
-        if not self._stores():
+        if not self._folder.stores():
             return []
-        with self._open() as store:
+        with self._folder.open() as store:
             principles = sum(about["principles"] for about in store.runs().values())
         # Without a principle the model is not asked, so it need not be loaded.
         meaning = self._embedder.embed([query])[0] if principles else None
-        with self._open() as store:
+        with self._folder.open() as store:
             lessons = [] if meaning is None else store.nearest("principles", meaning, count)
             elites = store.nearest("architectures", embed_notation([query])[0], count)
         return [
@@ -198,8 +184,8 @@ class Memory:
     def stats(self) -> Stats:
         """Count what memory holds; an empty memory is not created by asking."""
         runs: dict[str, Json] = {}
-        if self._stores():
-            with self._open() as store:
+        if self._folder.stores():
+            with self._folder.open() as store:
                 runs = {key: about for key, about in store.runs().items() if about["complete"]}
         tasks: dict[str, int] = {}
         spaces: dict[str, int] = {}
@@ -216,76 +202,6 @@ class Memory:
             spaces=spaces,
             **total,
         )
-
-    # -- the folder ------------------------------------------------------------------------------------
-
-    def _stores(self) -> list[Path]:
-        """List the stores, the newest last; a rebuild killed at the last moment leaves two."""
-        return sorted(self.folder.glob("chroma-" + "[0-9]" * 20)) if self.folder.is_dir() else []
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / "lock", timeout=self._wait)
-        with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise MemoryStoreError(
-                f"memory {self.folder}: another process has used it for {self._wait:.0f} s; try again when it is done, "
-                "or search without it by --set memory=false"
-            ) from None
-        except OSError as error:
-            raise StorageError(f"memory {self.folder}: cannot be locked ({error.strerror or error})") from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextlib.contextmanager
-    def _open(self, *, create: bool = False) -> Iterator[Store]:
-        """Lock the folder and open the newest store."""
-        with self._locked():
-            stores = self._stores()
-            if not stores:
-                if not create:
-                    raise MemoryStoreError(f"memory {self.folder}: another process has just removed it; try again")
-                self._install(self._create())
-                stores = self._stores()
-            with session(stores[-1], self._embedder) as store:
-                yield store
-
-    def _create(self) -> Path:
-        """Make an empty store beside the present one; leftovers of killed processes go."""
-        with self._writing():
-            for leftover in self.folder.glob("new-*"):
-                shutil.rmtree(leftover)
-        # Never the same path twice: for the life of a process, Chroma remembers one that failed to open.
-        newest = max((int(path.name.removeprefix("chroma-")) for path in self._stores()), default=0)
-        path = self.folder / f"new-{max(time.time_ns(), newest + 1):020d}"
-        with session(path, self._embedder, create=True):
-            pass
-        return path
-
-    def _install(self, fresh: Path) -> Path | None:
-        """Put a store in the present one's place; that moves aside, and what was aside goes."""
-        older, previous = self._stores(), self.folder / "previous"
-        with self._writing():
-            fresh.rename(self.folder / fresh.name.replace("new-", "chroma-"))
-            for store in older:
-                if previous.exists():
-                    shutil.rmtree(previous)
-                store.rename(previous)
-        return previous if older else None
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(f"memory {self.folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _latest(tasks: Set[str], runs: Mapping[str, Json]) -> dict[str, Json]:

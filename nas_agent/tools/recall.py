@@ -30,6 +30,7 @@ from nas_agent.tools.remembered import (
     RunRecord,
     SourceRow,
 )
+from nas_agent.wording import plural
 
 T = TypeVar("T")
 NEAREST = 3  # tasks that are recalled from
@@ -204,7 +205,7 @@ def best_principles(near: NearTask, lessons: Iterable[Lesson], wanted: str) -> l
             if evidence.low is not None and evidence.high is not None:
                 told += f" (95 % interval {evidence.low:+.2f} to {evidence.high:+.2f})"
         seen = len(evidence.supporting) + len(evidence.opposing) + evidence.others
-        why = f"{near.phrase(wanted)}: {told} over {seen} architectures {lesson.provenance} there"
+        why = f"{near.phrase(wanted)}: {told} over {plural(seen, 'architecture')} {lesson.provenance} there"
         found.append(
             RecalledPrinciple(lesson.principle, near.task.name, lesson.run, lesson.provenance, near.similarity, why)
         )
@@ -236,7 +237,7 @@ def source_of(
         of=first.of,
         best_only=False,
         rows=tuple(SourceRow(item.architecture, item.value, item.rank) for item in kept),
-        why=f"{origin}{len(kept)} of {first.of} architectures {first.provenance} on {near.task.name}",
+        why=f"{origin}{len(kept)} of {plural(first.of, 'architecture')} {first.provenance} on {near.task.name}",
     )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import Enum
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Json, Measured, Outcome, Provenance, Task
+from nas_agent.wording import plural
 
 Scope = Literal["others", "all", "none"]
 
@@ -158,7 +157,8 @@ class NearTask:
         known = f"similarity {self.similarity:.2f}"
         if self.agreement is not None:
             other = "this task" if self.agreement.task == wanted else self.agreement.task
-            known += f", tau {self.agreement.tau:.2f} with {other} over {self.agreement.shared} shared architectures"
+            shared = plural(self.agreement.shared, "shared architecture")
+            known += f", tau {self.agreement.tau:.2f} with {other} over {shared}"
         return f"from {self.task.name}, {near} ({known})"
 
 
@@ -254,74 +254,3 @@ class RecalledSource:
 
 
 Recalled = RecalledArchitecture | RecalledPrinciple | RecalledSource
-
-
-def recalled_from_dict(data: Mapping[str, Any]) -> Recalled:
-    """The inverse of both `to_dict`; a run folder freezes what was recalled."""
-    fields = {key: value for key, value in data.items() if key != "kind"}
-    if data["kind"] == "source":
-        return RecalledSource.from_dict(data)
-    if data["kind"] == "architecture":
-        fields["architecture"] = Architecture.from_dict(fields["architecture"])
-        return RecalledArchitecture(**fields)
-    fields["principle"] = Principle.from_dict(fields["principle"])
-    return RecalledPrinciple(**fields)
-
-
-class Remembered(Enum):
-    """What `remember` did."""
-
-    NEW = "new"
-    UPDATED = "updated"  # the run was known with other contents, e.g. before it was resumed
-    KNOWN = "known"  # nothing written
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What memory holds."""
-
-    folder: Path
-    embedder: str
-    runs: int
-    architectures: int
-    measured: int
-    predicted: int
-    principles: int
-    active: int
-    tasks: dict[str, int]  # task -> runs
-    spaces: dict[str, int]  # space -> runs
-
-    def to_dict(self) -> Json:
-        """As plain JSON types."""
-        return {**asdict(self), "folder": str(self.folder)}
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One item found by `search`."""
-
-    kind: str  # "architecture" or "principle"
-    text: str
-    task: str
-    space: str
-    run: str
-    about: str  # its value and rank, or its status and effect
-    similarity: float
-
-    def to_dict(self) -> Json:
-        """As plain JSON types."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """What `rebuild` made."""
-
-    runs: int
-    architectures: int
-    principles: int
-    previous: Path | None  # where the store before it was moved
-
-    def to_dict(self) -> Json:
-        """As plain JSON types."""
-        return {**asdict(self), "previous": None if self.previous is None else str(self.previous)}

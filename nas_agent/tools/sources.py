@@ -37,6 +37,7 @@ from nas_agent.tools.run_folder import RunFolder, find, known_folders
 from nas_agent.tools.run_records import all_records, record_of
 from nas_agent.tools.surrogates.gaussian_process import Scaler, stack
 from nas_agent.tools.surrogates.transfer import alike, stacked
+from nas_agent.wording import plural
 
 MEMORY = "memory"  # `--from memory`: the nearest tasks, which RunMemory asks for
 SHOWN = 10  # best architectures of a source that prompts and reports show
@@ -112,9 +113,8 @@ def table_items(evaluation: Evaluation, space: Space, target: Target) -> list[Js
     task, evaluator = evaluation.task, evaluation.evaluator
     same_space = space.name == target.space.name
     label = task.name if same_space else f"{space.name}:{task.name}"
-    read = (
-        f"from {label}: the best {len(best)} of {of:,} rows ({evaluator.name}, {evaluator.fidelity}), no other row read"
-    )
+    way = f"{evaluator.name}, {evaluator.fidelity}"
+    read = f"from {label}: the best {len(best)} of {plural(of, 'row')} ({way}), no other row read"
     refused = _sense(space, evaluator.pool(), [measured.architecture for measured in best])
     source = RecalledSource(
         name=label,

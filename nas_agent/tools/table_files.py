@@ -18,6 +18,8 @@ import csv
 import io
 import re
 import stat
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -108,6 +110,26 @@ def read_arrays(path: Path, wanted: tuple[str, ...] | None = None) -> dict[str, 
         if not isinstance(array, np.ndarray):  # numpy hands out other members of the zip as bytes
             raise DataError(f"{path}: expected an npz file of plain arrays, but {name!r} is none; make it again")
     return arrays
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of the arrays of an npz file by their headers alone; raise DataError where it is none."""
+    _check_file(path)
+    shapes = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as member:
+                    version = np.lib.format.read_magic(member)
+                    first = version == (1, 0)
+                    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                    shapes[name.removesuffix(".npy")] = read(member)[0]
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: expected an npz file of plain arrays, but it is broken, cut short or cannot be read "
+            f"({' '.join(str(error).split())[:300]}); copy or make it again"
+        ) from error
+    return shapes
 
 
 def read_columns(path: Path) -> Columns:

@@ -19,6 +19,7 @@ from nas_agent.records import Architecture, Provenance, Task
 from nas_agent.spaces.base import Space
 from nas_agent.tools.home import home
 from nas_agent.tools.table_files import Columns, mode_of, read_columns, shown
+from nas_agent.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class BenchmarkTable:
         kept, self.left_out, self.duplicates = _usable(source, space, columns)
         if not kept:
             raise DataError(
-                f"table {source} has no row with a value for {task.name}: {self.left_out} rows, all without one; "
+                f"table {source} has no row with a value for {task.name}: "
+                f"{plural(self.left_out, 'row')}, all without one; "
                 "choose another task or another file"
             )
         self.rows = len(kept)
@@ -102,14 +104,16 @@ class BenchmarkTable:
     def note(self) -> str:
         """Say in one line what was read and what was left out."""
         parts = [self._about] if self._about else []
-        parts.append(f"{self.rows:,} rows, {len(self._by_id):,} different architectures, {self.fidelity}")
+        parts.append(
+            f"{plural(self.rows, 'row')}, {plural(len(self._by_id), 'different architecture')}, {self.fidelity}"
+        )
         if self.provenance == "predicted":
             parts.append("every value is predicted, not measured")
         parts.append(f"{'maximise' if self.task.maximise else 'minimise'} {self.task.metric}")
         if self.left_out:
-            parts.append(f"{self.left_out:,} rows without a value for {self.task.name} left out")
+            parts.append(f"{plural(self.left_out, 'row')} without a value for {self.task.name} left out")
         if self.duplicates:
-            parts.append(f"{self.duplicates:,} repeated rows dropped")
+            parts.append(f"{plural(self.duplicates, 'repeated row')} dropped")
         if self.simulated:
             parts.append("seconds are simulated: read from the table, not from a clock")
         return f"table {self.source.name} ({'; '.join(parts)})"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from nas_agent.errors import DataError, InvalidArchitecture
-from nas_agent.spaces.base import Space
-from nas_agent.tools.table_files import Columns, read_arrays
+from nas_agent.spaces.base import Floats, Space
+from nas_agent.tools.table_files import Columns, read_arrays, read_shapes
 
 
 def read_needed(
@@ -23,6 +23,16 @@ def read_needed(
     return arrays
 
 
+def rows_of(path: Path, needed: Sequence[str]) -> int:
+    """Count the rows of a file by the headers of its arrays; raise DataError where a needed one is not in it."""
+    shapes = read_shapes(path)
+    for name in needed:
+        if name not in shapes:
+            raise DataError(f"{path}: expected the array '{name}', which it lacks; copy or make it again")
+    first = shapes[needed[0]]
+    return first[0] if first else 0
+
+
 def one_number_a_row(path: Path, texts: Sequence[str], numbers: Mapping[str, np.ndarray], *, advice: str) -> Columns:
     """Join texts and columns; raise DataError for a column of another length or of no numbers."""
     for name, column in numbers.items():
@@ -32,6 +42,26 @@ def one_number_a_row(path: Path, texts: Sequence[str], numbers: Mapping[str, np.
                 f"got {column.dtype} of shape {column.shape}; {advice}"
             )
     return Columns(tuple(texts), {name: column.astype(np.float64) for name, column in numbers.items()})
+
+
+def in_percent(
+    path: Path, name: str, values: Floats, *, fractions: bool = False, unit: str = "%", advice: str
+) -> Floats:
+    """Return accuracies in percent, NaN where there is none; DataError where the file holds them in the other unit.
+
+    `fractions`: how the file should have them. A metric whose `unit` is not percent is passed on as it is.
+    """
+    known = values[np.isfinite(values)]
+    if unit != "%" or not known.size:
+        return values
+    expected = "fractions of 1" if fractions else "percent"
+    other_unit = known.max() > 1.0 if fractions else known.max() <= 1.0
+    if other_unit or known.min() < 0.0:
+        raise DataError(
+            f"{path}: expected accuracies in '{name}' as {expected}, got values from {known.min():g} to "
+            f"{known.max():g}; {advice}"
+        )
+    return values * 100.0 if fractions else values
 
 
 def names_in(path: Path, arrays: Mapping[str, np.ndarray], name: str, *, advice: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ class Benchmark:
     space: str  # the name of the space whose architectures it holds
     tasks: tuple[Task, ...]
     epochs: tuple[int, ...]  # those that can be asked for, the default first; empty where there is nothing to choose
+    needs: Callable[[Task, int | None], tuple[str, ...]]  # arrays of the file; the first has a row an architecture
     load: Callable[[Path, Task, Space, int | None], BenchmarkTable]  # the last argument: epochs, or None
     # A packaged regressor that answers, labelled predicted, where the file is missing or an architecture is not in it.
     embedded: Callable[[Space, Task, str], Evaluation] | None = None  # the last argument: why it is used, for the note

@@ -18,7 +18,7 @@ from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.darts import HALF, Darts
 from nas_agent.spaces.darts_cells import NAMES, NODES, NONE
-from nas_agent.tools.benchmarks.arrays import names_in, one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import in_percent, names_in, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedEvaluator, predicted_note
@@ -41,20 +41,26 @@ _INPUTS = tuple(str(start) for start in range(NODES[-1]))
 _NB301_NAMES = tuple(name for name in NAMES if name != NONE)
 
 
+def needs(task: Task, epochs: int | None = None) -> tuple[str, ...]:
+    """Name the arrays without which nothing can be looked up."""
+    return ("arch", "val_cifar10") if task == NB301 else ("normal", "reduce", "op_names", "val_acc")
+
+
 def load_nb301(path: Path, task: Task, space: Space, epochs: int | None = None) -> BenchmarkTable:
     """Read the surrogate's accuracies; every value is marked as predicted."""
-    arrays = read_needed(path, ("arch", "val_cifar10"), ("params_M_cifar10",), advice=_ADVICE)
+    arrays = read_needed(path, needs(task), ("params_M_cifar10",), advice=_ADVICE)
     numbers = {"val": arrays["val_cifar10"]}
     if "params_M_cifar10" in arrays:
         numbers["params"] = arrays["params_M_cifar10"]
     texts = _texts(path, space, "arch", arrays["arch"], _NB301_NAMES)
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
+    in_percent(path, "val_cifar10", columns.numbers["val"], advice=_ADVICE)
     return BenchmarkTable(task, space, path, columns, fidelity="NAS-Bench-301's surrogate", provenance="predicted")
 
 
 def load_reduced(path: Path, task: Task, space: Space, epochs: int | None = None) -> BenchmarkTable:
     """Read the trained cells, one run each."""
-    arrays = read_needed(path, ("normal", "reduce", "op_names", "val_acc"), advice=_ADVICE)
+    arrays = read_needed(path, needs(task), advice=_ADVICE)
     normal, reduction = arrays["normal"], arrays["reduce"]
     if normal.shape != reduction.shape or not normal.ndim:
         raise DataError(
@@ -64,6 +70,7 @@ def load_reduced(path: Path, task: Task, space: Space, epochs: int | None = None
     names = names_in(path, arrays, "op_names", advice=_ADVICE)
     texts = _texts(path, space, "normal' and 'reduce", np.stack([normal, reduction], axis=1), names)
     columns = one_number_a_row(path, texts, {"val": arrays["val_acc"]}, advice=_ADVICE)
+    in_percent(path, "val_acc", columns.numbers["val"], advice=_ADVICE)
     return BenchmarkTable(task, space, path, columns, fidelity="one training of a reduced network")
 
 
@@ -104,6 +111,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         space="darts",
         tasks=(NB301,),
         epochs=(),
+        needs=needs,
         load=load_nb301,
         embedded=embedded_darts,
     ),
@@ -113,6 +121,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         space="darts",
         tasks=(REDUCED,),
         epochs=(),
+        needs=needs,
         load=load_reduced,
         embedded=embedded_darts,
     ),

@@ -12,7 +12,7 @@ from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.nasbench101 import ABSENT, EDGES, PRESENT, VERTICES, NasBench101
 from nas_agent.tools.benchmarks import nb201
-from nas_agent.tools.benchmarks.arrays import names_in, one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import in_percent, names_in, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedEvaluator, predicted_note
@@ -26,14 +26,19 @@ CIFAR10 = next(task for benchmark in nb201.BENCHMARKS for task in benchmark.task
 _ADVICE = "copy the file again"
 
 
+def needs(task: Task, epochs: int | None = None) -> tuple[str, ...]:
+    """Name the arrays without which nothing can be looked up."""
+    return "n_vertices", "edges", "ops", "op_names", f"val_{epochs or EPOCHS[0]}"
+
+
 def load_nb101(path: Path, task: Task, space: Space, epochs: int | None = None) -> BenchmarkTable:
     """Read the measured cells: one training run each; seconds are known for 108 epochs only, no test accuracy.
 
     Accuracies become percent; DataError where an array lacks or a row is no cell of the space.
     """
     epochs = epochs or EPOCHS[0]
-    value, seconds = f"val_{epochs}", f"train_time_{epochs}"
-    needed = ("n_vertices", "edges", "ops", "op_names", value)
+    needed, seconds = needs(task, epochs), f"train_time_{epochs}"
+    value = needed[-1]
     arrays = read_needed(path, needed, (seconds, "params"), advice=_ADVICE)
     numbers = {"val": arrays[value]}
     if seconds in arrays:
@@ -45,7 +50,10 @@ def load_nb101(path: Path, task: Task, space: Space, epochs: int | None = None) 
     # In the labelling that stands for the class, so that principles compare like with like.
     texts = [space.canonical(space.parse(text)).text for text in texts]
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
-    percent = {**columns.numbers, "val": columns.numbers["val"] * 100.0}  # fractions in the file
+    percent = {
+        **columns.numbers,
+        "val": in_percent(path, value, columns.numbers["val"], fractions=True, advice=_ADVICE),
+    }
     return BenchmarkTable(task, space, path, replace(columns, numbers=percent), fidelity=f"{epochs} epochs")
 
 
@@ -96,6 +104,7 @@ BENCHMARKS = (
         space="nb101",
         tasks=(CIFAR10,),
         epochs=EPOCHS,
+        needs=needs,
         load=load_nb101,
         embedded=embedded_nb101,
     ),

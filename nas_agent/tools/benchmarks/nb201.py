@@ -8,7 +8,7 @@ from pathlib import Path
 from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.benchmarks.arrays import names_in, one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import in_percent, names_in, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark, EmbeddedEvaluator, EmbeddedTestSplit, predicted_note
@@ -27,6 +27,11 @@ _SECONDS = {"c10": 2.0 / 12, "c100": 2.0 / 12, "in16": 6.068 / 12}  # per epoch
 _ADVICE = "make the file again with: nas-agent data import OFFICIAL_FILE"
 
 
+def needs(task: Task, epochs: int | None = None) -> tuple[str, ...]:
+    """Name the arrays without which nothing can be looked up."""
+    return "ops", "op_names", f"val_{SHORT[task.name]}_{epochs or 200}"
+
+
 def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) -> BenchmarkTable:
     """Read the compact NAS-Bench-201 table for one task; 200 epochs is the mean over seeds, 12 one seed.
 
@@ -36,8 +41,9 @@ def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) 
     short = SHORT[task.name]
     # The validation values match the test values of the same release and seeds, which is v1.1 where the file has it.
     tests = [f"test_v11_{short}_200", f"test_{short}_200"] if epochs == 200 else [f"test_{short}_12"]
-    value = f"val_{short}_{epochs}"
-    arrays = read_needed(path, ("ops", "op_names", value), (*tests, "time_c10valid_12", "params_M"), advice=_ADVICE)
+    needed = needs(task, epochs)
+    value = needed[-1]
+    arrays = read_needed(path, needed, (*tests, "time_c10valid_12", "params_M"), advice=_ADVICE)
     numbers = {"val": arrays[value]}
     test = next((name for name in tests if name in arrays), None)
     if test is not None:
@@ -49,6 +55,9 @@ def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) 
     names = names_in(path, arrays, "op_names", advice=_ADVICE)
     texts = texts_of_indices(path, space, "ops", arrays["ops"], names)
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
+    in_percent(path, value, columns.numbers["val"], advice=_ADVICE)
+    if test is not None:
+        in_percent(path, test, columns.numbers["test"], advice=_ADVICE)
     if "seconds" in columns.numbers:
         seconds = columns.numbers["seconds"] * (_SECONDS[short] * epochs)
         columns = replace(columns, numbers={**columns.numbers, "seconds": seconds})
@@ -71,6 +80,7 @@ BENCHMARKS = (
         space="nb201",
         tasks=tuple(Task(name=name, description=text) for name, text in _DESCRIPTIONS.items()),
         epochs=(200, 12),
+        needs=needs,
         load=load_nb201,
         embedded=embedded_nb201,
     ),

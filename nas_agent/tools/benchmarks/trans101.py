@@ -16,7 +16,7 @@ from nas_agent.errors import DataError
 from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.trans101 import OPERATIONS
-from nas_agent.tools.benchmarks.arrays import one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import in_percent, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.tables import BenchmarkTable
 
@@ -57,10 +57,15 @@ def load_macro(path: Path, task: Task, space: Space, epochs: int | None = None) 
     return _table(path, task, space, texts, numbers, about)
 
 
+def needs(task: Task, epochs: int | None = None) -> tuple[str, ...]:
+    """Name the arrays without which nothing can be looked up."""
+    return "arch", f"val_{task.name}"
+
+
 def _read(path: Path, task: Task) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    value, params = f"val_{task.name}", f"params_M_{task.name}"
-    arrays = read_needed(path, ("arch", value), (params,), advice=_ADVICE)
-    numbers = {"val": arrays[value]}
+    needed, params = needs(task), f"params_M_{task.name}"
+    arrays = read_needed(path, needed, (params,), advice=_ADVICE)
+    numbers = {"val": arrays[needed[-1]]}
     if params in arrays:
         numbers["params"] = arrays[params]
     return arrays["arch"], numbers
@@ -70,10 +75,11 @@ def _table(
     path: Path, task: Task, space: Space, texts: list[str], numbers: dict[str, np.ndarray], about: str
 ) -> BenchmarkTable:
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
+    in_percent(path, needs(task)[-1], columns.numbers["val"], unit=task.unit, advice=_ADVICE)
     return BenchmarkTable(task, space, path, columns, fidelity="the benchmark's own training", about=about)
 
 
 BENCHMARKS = (
-    Benchmark("TransNAS-Bench-101 (cells)", MICRO_FILE, "trans101-micro", TASKS, (), load_micro),
-    Benchmark("TransNAS-Bench-101 (macro)", MACRO_FILE, "trans101-macro", TASKS, (), load_macro),
+    Benchmark("TransNAS-Bench-101 (cells)", MICRO_FILE, "trans101-micro", TASKS, (), needs, load_micro),
+    Benchmark("TransNAS-Bench-101 (macro)", MACRO_FILE, "trans101-macro", TASKS, (), needs, load_macro),
 )

@@ -15,6 +15,7 @@ from nas_agent.tools.evaluators.digits import TASK as DIGITS
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
 from nas_agent.tools.evaluators.train import DigitsTrainer, TrainEvaluator, Training, TrainTestSplit
 from nas_agent.tools.tables import BenchmarkTable, data_folders, find_table, load_user_table
+from nas_agent.wording import plural
 
 Kind = Literal["auto", "table", "embedded", "train"]
 _TABLE_PREFIX = "table:"
@@ -118,7 +119,7 @@ def _digits(space: Space, kind: Kind, epochs: int | None, reference: str) -> Eva
     training = Training(reference) if epochs is None else Training(reference, epochs=epochs)
     trainer = DigitsTrainer(training)
     note = (
-        f"evaluator train: each candidate is trained in a process of its own, {training.epochs} epochs, "
-        f"{training.width} channels, at most {training.limit:g} s"
+        f"evaluator train: each candidate is trained in a process of its own, {plural(training.epochs, 'epoch')}, "
+        f"{plural(training.width, 'channel')}, at most {training.limit:g} s"
     )
     return Evaluation(DIGITS, TrainEvaluator(trainer), TrainTestSplit(trainer), note)

@@ -18,6 +18,7 @@ from functools import cached_property
 from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import TestResult
 from nas_agent.tools.evaluators.digits import CLASSES, Digits, Part, load_digits
+from nas_agent.wording import plural
 
 # -P keeps the user's current folder off the import path: a file called torch.py there must not be imported.
 WORKER = (sys.executable, "-P", "-m", "nas_agent.tools.evaluators.train_worker")
@@ -174,7 +175,7 @@ class TrainEvaluator:
     def fidelity(self) -> str:
         """How long, and how wide, the networks are trained."""
         training = self._trainer.training
-        return f"{training.epochs} epochs, {training.width} channels"
+        return f"{plural(training.epochs, 'epoch')}, {plural(training.width, 'channel')}"
 
     def pool(self) -> None:
         """Return None: any architecture of the space can be trained."""
