@@ -1,6 +1,6 @@
 """Whether the gate leaves a good surrogate alone and stops a wrong one, on NAS-Bench-201 (needs NAS_AGENT_DATA).
 
-    python benchmarks/gate.py --seeds 50                       # false alarms of the product's surrogate: three tasks
+    python benchmarks/gate.py --seeds 50 --alarms-only         # false alarms of the product's surrogate: three tasks
     python benchmarks/gate.py --seeds 20 --arms shuffled,reversed,blind --budget 100
 
 Every arm is searched with and without the gate (`--set gate=false --set rejected_share=0`), by the same seeds:
@@ -118,7 +118,8 @@ def search(job: tuple[str, str, int, int, bool, float]) -> Searched:
     engine = Engine(config, space, through, EventLog())
     use = engine.services
     if arm != "good":
-        assert use.surrogate is not None and use.pool is not None
+        assert use.surrogate is not None
+        assert use.pool is not None
         use.surrogate = Wrong(use.surrogate, use.pool, arm, seed)
     result = engine.run()
     told = engine.journal.gate.to_dict()
@@ -182,12 +183,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.05, help="of rejected proposals that are measured")
+    parser.add_argument("--alarms-only", action="store_true", help="leave out the searches without the gate")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     arms, tasks = arguments.arms.split(","), arguments.tasks.split(",")
     if not set(arms) <= set(ARMS):
         parser.error(f"--arms: expected some of {', '.join(ARMS)}, got {arguments.arms}")
-    keys = [(arm, task, gate) for task in tasks for arm in arms for gate in (True, False)]
+    keys = [
+        (arm, task, gate)
+        for task in tasks
+        for arm in arms
+        for gate in ((True,) if arguments.alarms_only else (True, False))
+    ]
     jobs = [
         (arm, task, seed, arguments.budget, gate, arguments.share)
         for arm, task, gate in keys
@@ -198,7 +205,8 @@ def main() -> None:
     runs = {key: done[place * arguments.seeds :][: arguments.seeds] for place, key in enumerate(keys)}
     print(f"{arguments.seeds} seeds, {arguments.budget} evaluations\n")
     alarms(runs, arms, tasks)
-    ends(runs, arms, tasks, arguments.budget)
+    if not arguments.alarms_only:
+        ends(runs, arms, tasks, arguments.budget)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nas_agent.cli.gate_report import gate_text
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.output import short
 from nas_agent.cli.run_document import TOP, handle, resume_command
@@ -33,6 +34,7 @@ DIFFERENCES = 3  # decisions in which an architecture may differ from the best a
 def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     """Return the report that follows a search: the best cell, what led to it, where it lies, what to do next."""
     rows: Rows = [("sources", sources_text(list(story.sources.values())))] if story.sources else []
+    rows += _surrogate_rows(story)
     rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),
@@ -57,6 +59,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
+    rows += _surrogate_rows(story)
     if story.recalled:
         rows.append(("recalled", recalled_text(story.recalled)))
     parts.append(sections(rows))
@@ -158,6 +161,10 @@ def _best_rows(story: Story) -> Rows:
         shown = f"none  {note}" if value is None else f"{number(value, unit)}  {how}; opened once, at the end"
         rows.append(("test", Text(shown)))
     return rows
+
+
+def _surrogate_rows(story: Story) -> Rows:
+    return [("surrogate", gate_text(story.gate))] if story.gate.predicted else []
 
 
 def _obeyed(story: Story) -> Text:

@@ -7,8 +7,9 @@ nothing to do with the outcome, the rank among earlier outcomes is uniform and i
 
 The gate asks which share of what was predicted came true: the slope of scores on predictions through zero. A search
 picks from a narrow range of predictions, which pulls any correlation towards zero, but leaves a slope where it is,
-since what is picked by the prediction is picked by the regressor (Pearson 1903). Small claims weigh little: they can
-neither convict nor acquit. A score has at most variance one, so 1 / sqrt(sum of squared predictions) is the error.
+since what is picked by the prediction is picked by the regressor (Pearson 1903). A score has at most variance one, so
+1 / sqrt(sum of squared predictions) is the error. Small claims weigh little and alone decide nothing: looking again
+after each of them, chance would convict an honest surrogate in the end.
 
 The surrogate steps back where even the upper end of the interval is below TRUSTED, and then predicts on in silence;
 it comes back where the lower end is above REGAINED. Each change begins a new list of evidence, so neither is hasty.
@@ -30,6 +31,7 @@ Choice = Literal["initial", "chance", "surrogate", "rejected", "order"]
 TRUSTED = 0.6  # steps back where surely less of what it predicted came true
 REGAINED = 0.3  # comes back where surely more did
 PAIRS = 10  # predictions with outcomes before anything is decided
+CLAIMED = 3.0  # sum of squared predictions before anything is decided: an error of .58
 WINDOW = 30  # of the latest ones that count
 QUANTILE = 1.645  # of the normal distribution: intervals of 90 %
 UNDISTURBED = 20  # evaluations before the first rejected proposal may be measured
@@ -45,6 +47,7 @@ class Standing:
     share: float  # of what was predicted that came true: 0 is chance, 1 as predicted, negative the opposite
     low: float  # ends of the 90 % interval of `share`
     high: float
+    claimed: float  # sum of squared predictions: how much there was to be wrong about
 
     def to_dict(self) -> Json:
         """As plain JSON types."""
@@ -122,12 +125,12 @@ class Gate:
         error = QUANTILE / math.sqrt(claimed)
         share = both / claimed
         correlation = both / math.sqrt(claimed * spread) if spread else 0.0
-        return Standing(len(pairs), correlation, share, share - error, share + error)
+        return Standing(len(pairs), correlation, share, share - error, share + error, claimed)
 
     def turn(self) -> Json | None:
         """Return the data of the `gate` event that is due; None while all stays as it is."""
         standing = self.standing()
-        if standing is None or standing.pairs < PAIRS:
+        if standing is None or standing.pairs < PAIRS or standing.claimed < CLAIMED:
             return None
         if self.away and standing.low > REGAINED:
             action = "came back"
