@@ -53,7 +53,7 @@ class Result:
     why: str  # why the search ended
     seconds: float
     sources: tuple[Json, ...] = ()  # what was read of each source, and what became of it
-    gate: Json | None = None  # whether the surrogate's predictions came true; None where it made none
+    gate: Json | None = None  # when the surrogate stepped back and came back; None where it never did
     pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
 
     def to_dict(self) -> Json:
@@ -265,6 +265,6 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         why=str(finished.get("why", WAITING if waiting else "")),
         seconds=seconds,
         sources=tuple(told_sources(journal.log.events)),
-        gate=journal.gate.to_dict() if journal.gate.predicted else None,
+        gate=journal.gate.to_dict() if journal.gate.changes else None,
         pending=waiting,
     )
