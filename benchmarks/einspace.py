@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Floats
 from nas_agent.spaces.einspace import EinSpace
-from nas_agent.tools.embedding import MiniLM
+from nas_agent.tools.embeddings import MiniLM
 from nas_agent.tools.evaluators.digits import CLASSES, load_digits
 from nas_agent.tools.evaluators.train import encoded
 from nas_agent.tools.evaluators.train_worker import outcome

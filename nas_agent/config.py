@@ -58,6 +58,10 @@ class Config(BaseModel):
     generator: Literal["evolve", "random", "llm"] = "evolve"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
+    # Whether the surrogate steps back, and the generator's order decides, while its predictions do not come true.
+    gate: bool = True
+    # Share of evaluations, from the 21st on, that go to proposals which the surrogate rejected: so false ones show.
+    rejected_share: float = Field(default=0.05, ge=0.0, le=1.0)
     # What measures: auto (table, else embedded), table, embedded, train.
     evaluator: Literal["auto", "table", "embedded", "train"] = "auto"
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.

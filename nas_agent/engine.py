@@ -53,10 +53,11 @@ class Result:
     why: str  # why the search ended
     seconds: float
     sources: tuple[Json, ...] = ()  # what was read of each source, and what became of it
+    gate: Json | None = None  # when the surrogate stepped back and came back; None where it never did
     pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `sources` and `pending` are there only where there are some."""
+        """As plain JSON types; `sources`, `gate` and `pending` are there only where there are some."""
         best: Json | None = None
         if self.best is not None:
             best = {
@@ -80,6 +81,7 @@ class Result:
             "why": self.why,
             "seconds": self.seconds,
             **({"sources": list(self.sources)} if self.sources else {}),
+            **({"gate": self.gate} if self.gate is not None else {}),
             **({"pending": list(self.pending)} if self.pending else {}),
         }
 
@@ -263,5 +265,6 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         why=str(finished.get("why", WAITING if waiting else "")),
         seconds=seconds,
         sources=tuple(told_sources(journal.log.events)),
+        gate=journal.gate.to_dict() if journal.gate.changes else None,
         pending=waiting,
     )

@@ -96,7 +96,7 @@ class Described:
 @lru_cache(maxsize=1)
 def _code_embedder() -> TextEmbedder:
     """The embedder of `--surrogate joint`, once in each worker."""
-    from nas_agent.tools.embedding import MiniLM, PackagedCode
+    from nas_agent.tools.embeddings import MiniLM, PackagedCode
 
     return PackagedCode(MiniLM())
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
+from nas_agent.cli.gate_report import chosen_how
 from nas_agent.cli.layout import Rows, effect, heading, picture, sections
 from nas_agent.cli.transfer_report import taken_from, taken_words
 from nas_agent.cli.wording import duration, number, plural, signed
@@ -42,6 +43,7 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
         "parents": [_parent(story, parent) for parent in proposal.get("parents", [])],
         "outside": proposal.get("outside"),
         "principles": [{"reference": ref, "text": story.version(ref).text} for ref in proposal.get("principles", [])],
+        "choice": event.get("choice"),
         "surrogate": event.get("surrogate"),
         "expected": event.get("expected"),
         "outcome": {key: value for key, value in outcome.to_dict().items() if key != "architecture"},
@@ -91,6 +93,8 @@ def _proposed(data: Json, story: Story) -> str:
         lines = [taken_words(data["taken_from"])]
     if data["outside"]:
         lines[0] += ", in the outside share: it breaks a principle on purpose, so that a wrong one shows"
+    how = chosen_how(data["choice"], data["expected"])
+    lines += [how] if how else []
     for parent in data["parents"]:
         place = "" if parent["evaluation"] is None else f", evaluation {parent['evaluation']}"
         lines.append(f"from {parent['id']} ({number(parent['value'], story.task.unit)}{place})")

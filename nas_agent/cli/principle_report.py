@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nas_agent.principles.principle import Principle
 
 Json = dict[str, Any]
+AGAINST = {"rejected": ", rejected by the surrogate", "order": ", the surrogate stood back"}
 SHOWN = 12  # proposals in the list of a trace
 
 
@@ -140,7 +141,7 @@ def _proposals(trace: Trace, unit: str) -> Table:
             f"version {proposal['version']}" if proposal["followed"] else "no",
             "outside" if proposal["outside"] else "guided",
             proposal["id"],
-            proposal["author"],
+            proposal["author"] + AGAINST.get(proposal["choice"], ""),
         )
     if len(shown) < len(trace.proposals):
         table.caption = f"the last {len(shown)} of {len(trace.proposals)}; --json has all of them"

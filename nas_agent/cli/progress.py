@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from nas_agent.cli.gate_report import changed
 from nas_agent.cli.transfer_report import announced, left
 from nas_agent.cli.wording import duration, number, plural
 from nas_agent.tools.source_story import follow
@@ -72,6 +73,8 @@ class Progress:
         elif event["type"] == "sources":
             for name in event["dropped"]:
                 self._print(left(name, event["why"], event["evaluations"]))
+        elif event["type"] == "gate":
+            self._print(changed(event))
         if self._live is not None:
             return  # redrawn by its own clock
         if event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
@@ -140,7 +143,8 @@ class Progress:
         self.surrogate = ""
         if event.get("surrogate") is None or not expected:
             return  # the first architectures: no surrogate was asked
-        self.surrogate = f"{event['surrogate']} chose 1 of {self.offered:,}"
+        did = {"rejected": "rejected this one", "order": "stands back"}
+        self.surrogate = f"{event['surrogate']} {did.get(event.get('choice', ''), f'chose 1 of {self.offered:,}')}"
         if expected.get("mean") is not None:
             self.surrogate += f", expects {expected['mean']:+.2f} sd"
         if expected.get("gain") is not None:

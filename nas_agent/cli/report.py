@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nas_agent.cli.gate_report import gate_text
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.output import short
 from nas_agent.cli.run_document import TOP, handle, resume_command
@@ -36,6 +37,7 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     rows: Rows = [("sources", sources_text(list(story.sources.values())))] if story.sources else []
     if story.recall_problem:
         rows.append(("recalled", recalled_text([], story.recall_problem)))
+    rows += _surrogate_rows(story)
     rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),
@@ -60,6 +62,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
+    rows += _surrogate_rows(story)
     if story.recalled or story.recall_problem:
         rows.append(("recalled", recalled_text(story.recalled, story.recall_problem)))
     parts.append(sections(rows))
@@ -162,6 +165,10 @@ def _best_rows(story: Story) -> Rows:
         shown = f"none  {note}" if value is None else f"{number(value, unit)}  {how}; opened once, at the end"
         rows.append(("test", Text(shown)))
     return rows
+
+
+def _surrogate_rows(story: Story) -> Rows:
+    return [("surrogate", gate_text(story.gate))] if story.gate.predicted else []
 
 
 def _obeyed(story: Story) -> Text:

@@ -41,6 +41,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         ],
         "principles": [principle.to_dict() for principle in story.principles.values()],
         "pending": [change.to_dict() for change in story.pending.values()] if story.finished is None else [],
+        "gate": story.gate.to_dict(),
         "recalled": story.recalled,
         "recall_problem": story.recall_problem,
         "sources": list(story.sources.values()),

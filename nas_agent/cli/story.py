@@ -13,6 +13,7 @@ from nas_agent.tools.event_log import read_events
 from nas_agent.tools.journal import ModelUse
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.source_story import follow
+from nas_agent.tools.surrogates.gate import Gate
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, PrincipleError)
 
@@ -63,6 +64,12 @@ def _check_proposal(event: Json) -> None:
         int(reference.rpartition("@")[2])
 
 
+def _check_gate(event: Json) -> None:
+    _check(event["evaluations"], "evaluations", int)
+    for name in ("pairs", "correlation", "share", "low", "high", "claimed"):
+        _check(event["standing"][name], name, (int, float))
+
+
 @dataclass(slots=True)
 class Story:
     """What has happened in a run, ready to be told."""
@@ -86,6 +93,10 @@ class Story:
     model_failures: list[str] = field(default_factory=list)
     offered: dict[str, int] = field(default_factory=dict)  # architectures a model proposed: accepted, or why not
     finished: Json | None = None
+    gate: Gate = field(init=False)  # whether the surrogate's predictions came true
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.task)
 
     @classmethod
     def read(cls, folder: RunFolder) -> Story:
@@ -107,7 +118,10 @@ class Story:
         return story
 
     def _take(self, event: Json) -> None:
+        self.gate.follow(event)
         match event["type"]:
+            case "gate":
+                _check_gate(event)
             case "proposal":
                 _check_proposal(event)
                 self.proposals.append(event)

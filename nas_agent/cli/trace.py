@@ -99,6 +99,7 @@ def _entry(event: Json, wanted: str) -> Json:
         "arch": proposal["architecture"]["text"],
         "author": proposal["author"],
         "outside": proposal["outside"],
+        "choice": event.get("choice"),  # by whom: the surrogate, or in spite of it; None in older logs
         "followed": bool(versions),
         "version": versions[0] if versions else None,
         "value": None,

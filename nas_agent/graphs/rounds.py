@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
@@ -20,6 +20,7 @@ from nas_agent.graphs.state import SearchState, stream, stream_name
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Proposal
+from nas_agent.tools.surrogates.gate import Choice
 
 # Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
 # listed space `evolve` proposes everything, and a model's proposals joined with it would change nothing.
@@ -105,26 +106,68 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     return use.drawn
 
 
-def rank(use: Services, state: SearchState, keep: int) -> list[tuple[Proposal, Json | None]]:
-    """Choose among what a language model offered, then among the rest."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A proposal that will be measured, who chose it, and what the surrogate expects of it."""
+
+    proposal: Proposal
+    by: Choice
+    expected: Json | None = None
+
+
+def judge_surrogate(use: Services) -> None:
+    """Let the surrogate step back or come back, where what was measured after its predictions says so."""
+    change = use.journal.gate.turn() if use.config.gate and use.surrogate is not None else None
+    if change is not None:
+        use.journal.emit("gate", **change)
+
+
+def rank(use: Services, state: SearchState, keep: int) -> list[Chosen]:
+    """Choose among what a language model offered, then among the rest, and a few that the surrogate rejects.
+
+    Rejected ones are measured where all proposals were the surrogate's to choose from: a round that tests a principle
+    has its own question, and one of a language model its own proposals. They wait for the next other round.
+    """
     drawn = generate(use, state["round"], state["breaks"])
     chosen = best_of(use, state, drawn.offered, keep)
-    return chosen + best_of(use, state, drawn.proposals, keep - len(chosen))
+    plain = not chosen and not state["breaks"]
+    chosen += best_of(use, state, drawn.proposals, keep - len(chosen))
+    owed = use.journal.gate.owed(use.config.rejected_share, keep) if plain and use.surrogate is not None else 0
+    return against_advice(use, state, drawn.proposals, chosen, owed) if owed else chosen
 
 
-def best_of(
-    use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int
-) -> list[tuple[Proposal, Json | None]]:
-    """Let the surrogate choose; without one, take proposals by chance."""
+def best_of(use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int) -> list[Chosen]:
+    """Let the surrogate choose, or, while it stands back, the generator's order; without one, chance."""
     if not proposals or not keep:
         return []
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
-        return [(proposal, None) for proposal in drawn]
+        return [Chosen(proposal, "chance") for proposal in drawn]
     inform(use)
     for outcome in islice(use.journal.archive, use.observed, None):
         score = use.task.score(outcome.value) if isinstance(outcome, Measured) else -math.inf
         use.surrogate.observe(outcome.architecture, score)
     use.observed = len(use.journal.archive)
+    if use.journal.gate.away:
+        first = proposals[:keep]
+        expected = use.surrogate.predict([proposal.architecture for proposal in first])
+        return [Chosen(proposal, "order", item.to_dict()) for proposal, item in zip(first, expected, strict=True)]
     ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
-    return [(proposals[item.index], item.to_dict()) for item in ranked]
+    return [Chosen(proposals[item.index], "surrogate", item.to_dict()) for item in ranked]
+
+
+def against_advice(
+    use: Services, state: SearchState, proposals: Sequence[Proposal], chosen: Sequence[Chosen], owed: int
+) -> list[Chosen]:
+    """Put rejected proposals, drawn by chance, in the place of the last ones chosen: so false rejections show."""
+    assert use.surrogate is not None
+    taken = {item.proposal.architecture.id for item in chosen}
+    rejected = [place for place, proposal in enumerate(proposals) if proposal.architecture.id not in taken]
+    drawn = stream(use.config.seed, "rejected", state["round"]).sample(rejected, min(owed, len(rejected)))
+    means = use.surrogate.predict([proposal.architecture for proposal in proposals])
+    added = []
+    for place in drawn:
+        better = sum((other.mean or 0.0) > (means[place].mean or 0.0) for other in means)
+        expected = {**means[place].to_dict(), "place": better + 1, "of": len(proposals)}
+        added.append(Chosen(proposals[place], "rejected", expected))
+    return [*chosen[: len(chosen) - len(added)], *added]

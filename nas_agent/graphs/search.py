@@ -18,7 +18,17 @@ from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
 from nas_agent.graphs.review import onward, review
-from nas_agent.graphs.rounds import draw, generate, has_turn, is_models_round, least_tested, rank, room_left
+from nas_agent.graphs.rounds import (
+    Chosen,
+    draw,
+    generate,
+    has_turn,
+    is_models_round,
+    judge_surrogate,
+    least_tested,
+    rank,
+    room_left,
+)
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream
 from nas_agent.principles.exchange import from_log
@@ -157,26 +167,28 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
 
 
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Keep the few that the surrogate would measure; the rest never cost a second of training."""
+    """Keep the few that the surrogate would measure, while it deserves to choose; the rest cost no training."""
     use, archive = runtime.context, runtime.context.journal.archive
     room = room_left(use)
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
-    chosen = [(proposal, None) for proposal in waiting[:room]] if waiting else rank(use, state, room)
+    judge_surrogate(use)
+    chosen = [Chosen(first, "initial") for first in waiting[:room]] if waiting else rank(use, state, room)
     refinement = use.journal.library.refinement()
     note_agreement(use)
     shortlist = []
-    for offset, (proposal, expected) in enumerate(chosen):
-        data = proposal.to_dict()
-        data["principles"] = list(refinement.obeyed(use.space.choices(proposal.architecture)))
-        data["outside"] = not waiting and not refinement.allows(use.space.choices(proposal.architecture))
+    for offset, item in enumerate(chosen):
+        data, choices = item.proposal.to_dict(), use.space.choices(item.proposal.architecture)
+        data["principles"] = list(refinement.obeyed(choices))
+        data["outside"] = not waiting and not refinement.allows(choices)
         use.journal.emit(
             "proposal",
             evaluation=len(archive) + offset + 1,
             round=state["round"],
             initial=bool(waiting),
             proposal=data,
-            surrogate=None if use.surrogate is None or expected is None else use.surrogate.name,
-            expected=expected,
+            choice=item.by,
+            surrogate=None if use.surrogate is None or item.expected is None else use.surrogate.name,
+            expected=item.expected,
         )
         shortlist.append(data)
     return {

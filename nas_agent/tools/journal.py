@@ -16,6 +16,7 @@ from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_fro
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.surrogates.gate import Gate
 
 Listener = Callable[[Json], None]
 
@@ -69,6 +70,7 @@ class Journal:
     log: EventLog
     archive: Archive
     library: Library
+    gate: Gate  # whether the surrogate's predictions came true
     recalled: list[Json] = field(default_factory=list)  # architectures and principles
     sources: list[Json] = field(default_factory=list)  # recalled for the surrogate to learn from
     imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
@@ -85,7 +87,7 @@ class Journal:
     @classmethod
     def begin(cls, task: Task, space: Space, log: EventLog) -> Journal:
         """Make the views and bring them up to date with the log's past."""
-        journal = cls(task, space, log, Archive(task), Library(space.decisions))
+        journal = cls(task, space, log, Archive(task), Library(space.decisions), Gate(task))
         for event in log.events:
             journal._apply(event)
         return journal
@@ -118,6 +120,7 @@ class Journal:
             self.emit("principle", **change.to_dict())
 
     def _apply(self, event: Json) -> None:
+        self.gate.follow(event)
         match event["type"]:
             case "started":
                 self.imported = list(event.get("imported", {}).get("principles", []))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_agent.errors import MemoryStoreError, StorageError
-from nas_agent.tools.embedding import Embedder
+from nas_agent.tools.embeddings import Embedder
 from nas_agent.tools.memory_store import Store, session
 
 

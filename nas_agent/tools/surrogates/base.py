@@ -52,3 +52,7 @@ class Surrogate(Protocol):
     def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
         """Return the `keep` proposals most worth measuring, best first."""
         ...
+
+    def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:
+        """Return what is expected of each proposal, in their order and without a gain."""
+        ...

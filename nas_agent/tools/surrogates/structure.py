@@ -126,6 +126,15 @@ class CellSurrogate:
                 deviation = np.sqrt(np.maximum(deviation**2 - explained**2, 1e-12))
         return ranked
 
+    def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:
+        """Return what is expected of each proposal, in their order and without a gain."""
+        if not proposals:
+            return []
+        places = self._places(proposals)
+        mean, deviation, _ = self._posterior.predict()
+        expected = zip(mean[places].tolist(), deviation[places].tolist(), strict=True)
+        return [Ranked(index, *pair) for index, pair in enumerate(expected)]
+
     def _gain(self, mean: Floats, deviation: Floats, best: float) -> Floats:
         if self._acquisition == "ei":
             return expected_improvement(mean, deviation, best)
