@@ -141,6 +141,6 @@ class NasBench201(CategoricalSpace):
         """Build one cell."""
         import torch
 
-        from nas_agent.spaces.nasbench201_network import Cell
+        from nas_agent.spaces.nasbench201_network import cell
 
-        return {"Cell": (Cell(self.graph(architecture), width), (torch.zeros(1, width, 8, 8),))}
+        return {"Cell": (cell(self.graph(architecture), width), (torch.zeros(1, width, 8, 8),))}

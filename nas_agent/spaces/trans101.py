@@ -163,9 +163,9 @@ class Trans101Micro(CategoricalSpace):
         """Build a cell that doubles the channels and halves the resolution."""
         import torch
 
-        from nas_agent.spaces.trans101_network import MicroCell
+        from nas_agent.spaces.trans101_network import micro_cell
 
-        return {"Cell": (MicroCell(self.graph(architecture), width, 2 * width, 2), (torch.zeros(1, width, 8, 8),))}
+        return {"Cell": (micro_cell(self.graph(architecture), width, 2 * width, 2), (torch.zeros(1, width, 8, 8),))}
 
 
 def _edge_sizes(options: tuple[str, ...]) -> Iterator[tuple[float, int]]:
