@@ -21,6 +21,7 @@ import numpy as np
 from nas_agent.records import Architecture, Measured
 from nas_agent.spaces.base import Floats
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.spaces.path_features import path_features
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.surrogates.kernel import Settings
@@ -39,6 +40,7 @@ class Variant:
     acquisition: Literal["ucb", "ei"] = "ucb"
     initial: int = 1
     without: str = ""  # a block of features that is left out
+    extended: bool = False  # with the blocks that heads have: path, pairs, signal
 
 
 VARIANTS = {
@@ -57,25 +59,32 @@ VARIANTS = {
     "no depth block": Variant(without="depth"),
     "no size block": Variant(without="size"),
     "5 start cells + EI + no trend": Variant(replace(DEFAULT, slope=0.0), "ei", 5),
+    "blocks of the heads too": Variant(extended=True),
+    "blocks of the heads too, no edge block": Variant(extended=True, without="edge"),
+    "blocks of the heads too, no trend with size": Variant(replace(DEFAULT, slope=0.0), extended=True),
+    "blocks of the heads too, less noise": Variant(replace(DEFAULT, noise=0.02), extended=True),
 }
 
 
-class Reduced(NasBench201):
-    """The space with one block of its features left out."""
+class Described(NasBench201):
+    """The space with other blocks of features."""
 
-    without = ""
+    def __init__(self, without: str, extended: bool) -> None:
+        super().__init__()
+        self._without, self._extended = without, extended
 
     def features(self, architecture: Architecture) -> dict[str, Floats]:
-        """Structure, less one block."""
-        return {name: block for name, block in super().features(architecture).items() if name != self.without}
+        """Structure, less one block or with those of the heads."""
+        blocks = super().features(architecture)
+        if self._extended:
+            blocks |= path_features(self.graph(self.canonical(architecture)))
+        return {name: block for name, block in blocks.items() if name != self._without}
 
 
 @lru_cache(maxsize=2)
-def reduced(without: str) -> Reduced:
+def described(without: str, extended: bool) -> Described:
     """Make the space once a process: describing 6,466 cells takes longer than a search."""
-    space = Reduced()
-    space.without = without
-    return space
+    return Described(without, extended)
 
 
 @lru_cache(maxsize=4)
@@ -88,7 +97,7 @@ def search(job: tuple[str, str, int]) -> tuple[str, str, int, int]:
     """Return evaluations to the optimum and to 99 % of it; one more than the budget where it is not reached."""
     name, task, seed = job
     variant, evaluation = VARIANTS[name], loaded(task)
-    space = reduced(variant.without)
+    space = described(variant.without, variant.extended)
     pool = list(evaluation.evaluator.pool() or ())
     surrogate = CellSurrogate(space, pool, acquisition=variant.acquisition, settings=variant.settings, seed=seed)
     waiting = Random(f"{seed}/seed/0").sample(pool, variant.initial)

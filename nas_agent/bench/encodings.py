@@ -18,7 +18,7 @@ from nas_agent.spaces import Floats, Space
 from nas_agent.tools.surrogates.gaussian_process import stack
 
 if TYPE_CHECKING:
-    from nas_agent.tools.surrogates.structure import TextEmbedder
+    from nas_agent.tools.embeddings import Embedder
 
 Tokens = tuple[str, ...]
 Blocks = Mapping[str, Floats]  # name -> (architectures, numbers)
@@ -62,7 +62,7 @@ class PathEncoding:
 class Described:
     """The space's features, the embedding of the code, or both, on a common scale."""
 
-    def __init__(self, space: Space, *, features: bool, embedder: TextEmbedder | None) -> None:
+    def __init__(self, space: Space, *, features: bool, embedder: Embedder | None) -> None:
         self._space, self._features, self._embedder = space, features, embedder
         self._known: dict[str, dict[str, Floats]] = {}
 
@@ -94,7 +94,7 @@ class Described:
 
 
 @lru_cache(maxsize=1)
-def _code_embedder() -> TextEmbedder:
+def _code_embedder() -> Embedder:
     """The embedder of `--surrogate joint`, once in each worker."""
     from nas_agent.tools.embeddings import MiniLM, PackagedCode
 

@@ -6,11 +6,11 @@ says which of them each row of a table has. So nothing large is sent to a worker
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,33 +19,12 @@ from nas_agent.bench.surrogate_splits import Places
 from nas_agent.errors import DataError
 from nas_agent.records import Architecture, Json
 from nas_agent.spaces import Floats, Space
+from nas_agent.spaces.path_features import extended_features
+from nas_agent.tools.embeddings import Embedder
 
 CHUNK = 256  # texts that are embedded between two signs of progress
 
 Told = Callable[[int, int, str], None]  # done, of how many, what
-
-
-class TextEmbedder(Protocol):
-    """What is needed of an embedder here."""
-
-    @property
-    def name(self) -> str:
-        """Model, pooling and limit: whatever changes the vectors changes the name."""
-        ...
-
-    @property
-    def counts(self) -> bool:
-        """Whether the vectors are counts of terms, which a head weighs by their rarity."""
-        ...
-
-    @property
-    def truncated(self) -> Collection[str]:
-        """The texts so far of which the end was not read."""
-        ...
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (texts, dimension)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +64,7 @@ def structure_blocks(space: Space, tables: Sequence[Sequence[Architecture]], sto
     """Describe the structure of every class once; return the blocks of each table."""
     first = {architecture.id: architecture for table in tables for architecture in table}
     place = {id_: number for number, id_ in enumerate(first)}
-    described = [space.features(architecture) for architecture in first.values()]
+    described = [extended_features(space, architecture) for architecture in first.values()]
     if not described or not described[0]:
         raise DataError(f"space '{space.name}' describes no structure; leave structure and joint out of --blocks")
     files = {name: store.put(np.stack([row[name] for row in described])) for name in described[0]}
@@ -94,7 +73,7 @@ def structure_blocks(space: Space, tables: Sequence[Sequence[Architecture]], sto
 
 
 def code_blocks(
-    embedder: TextEmbedder, tables: Sequence[Sequence[str]], store: Store, told: Callable[[int], None]
+    embedder: Embedder, tables: Sequence[Sequence[str]], store: Store, told: Callable[[int], None]
 ) -> tuple[list[tuple[Block, ...]], Json]:
     """Embed every distinct text of all tables once; return the block `code` of each, and what was embedded."""
     place = {text: number for number, text in enumerate(dict.fromkeys(text for table in tables for text in table))}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_agent.bench.surrogate_blocks import Block, Store, TextEmbedder, Told, code_blocks, structure_blocks
+from nas_agent.bench.surrogate_blocks import Block, Store, Told, code_blocks, structure_blocks
 from nas_agent.bench.surrogate_fits import Fit, Head, fit_all
 from nas_agent.bench.surrogate_plan import REFERENCE, Configuration, Plan, crossing
 from nas_agent.bench.surrogate_splits import folds_of, split_rng
@@ -25,6 +25,7 @@ from nas_agent.bench.workers import available_cores
 from nas_agent.errors import ConfigError, DataError
 from nas_agent.records import Architecture, Json, Task
 from nas_agent.spaces import Floats, Space, load_space
+from nas_agent.tools.embeddings import Embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Parts:
     """What the crossing is made of, by name; tests pass in their own."""
 
     text: Callable[[str, Space, Task], Callable[[Architecture], str]]
-    embedder: Callable[[str, str], TextEmbedder]  # name and pooling
+    embedder: Callable[[str, str], Embedder]  # name and pooling
     head: Callable[..., Head]  # (name, *, target, components); a function of a module, since workers call it
 
 
@@ -58,7 +59,7 @@ def product_parts(options: Mapping[str, Any], cache: Path) -> Parts:
     from nas_agent.tools.heads import make_head
     from nas_agent.tools.texts import make_text
 
-    def embedder(name: str, pooling: str) -> TextEmbedder:
+    def embedder(name: str, pooling: str) -> Embedder:
         return make_embedder(name, EmbeddingOptions(pooling=pooling, **options), cache=cache)
 
     return Parts(make_text, embedder, make_head)
@@ -152,7 +153,7 @@ def evaluate(
     return Outcome(plan, reference, studies, tuple(embedded), jobs, time.perf_counter() - begun)
 
 
-def _make_embedders(plan: Plan, parts: Parts) -> dict[tuple[str, str], TextEmbedder]:
+def _make_embedders(plan: Plan, parts: Parts) -> dict[tuple[str, str], Embedder]:
     """Make each embedder with each pooling; one that counts terms has none, and stands once."""
     if set(plan.blocks) == {"structure"}:
         return {}
@@ -213,7 +214,7 @@ def _written(name: str, problems: Sequence[Problem], parts: Parts, told: Told | 
 
 def _describe(
     configurations: Sequence[Configuration],
-    embedders: Mapping[tuple[str, str], TextEmbedder],
+    embedders: Mapping[tuple[str, str], Embedder],
     problems: Sequence[Problem],
     parts: Parts,
     store: Store,

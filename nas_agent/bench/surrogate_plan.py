@@ -46,7 +46,7 @@ class Plan:
     folds: int = 10
     test_folds: int | None = None  # folds held out one by one in each repeat; None: all
     together: str = "classes"  # isomorphic rows lie in one fold; "texts": all rows of the same canonical text do
-    target: str = "rank"
+    target: str = "power"
     components: int = 128
     seed: int = 0
     reference: str | None = None  # the name of a configuration; None: REFERENCE, which is added where it lacks

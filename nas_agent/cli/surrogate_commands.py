@@ -94,7 +94,7 @@ def evaluate(
         str,
         typer.Option(help="What is never on both sides of a split: classes (isomorphic) or texts (canonical ones)."),
     ] = "classes",
-    target: Annotated[str, typer.Option(help="How values are transformed for fitting: rank or power.")] = "rank",
+    target: Annotated[str, typer.Option(help="Transform of values: power (Yeo-Johnson) or rank.")] = "power",
     components: Annotated[int, typer.Option(min=1, help="Most principal components of an embedding.")] = 128,
     reference: Annotated[
         str | None, typer.Option(metavar="NAME", help="What others are tested against (default: gp structure).")

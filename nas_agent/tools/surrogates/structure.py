@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Floats, Space
+from nas_agent.tools.embeddings.base import Embedder
 from nas_agent.tools.surrogates.acquisition import expected_improvement, upper_confidence_bound
 from nas_agent.tools.surrogates.base import Ranked
 from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, stack
@@ -25,19 +26,6 @@ REFERENCE = 300  # architectures that set the scale of features in a space that 
 TIE = 1e-7  # acquisition values this near are equal: cells that the features cannot tell apart
 
 
-class TextEmbedder(Protocol):
-    """Turns texts into vectors (texts, dimension)."""
-
-    @property
-    def name(self) -> str:
-        """Which model."""
-        ...
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """Embed a batch."""
-        ...
-
-
 class CellSurrogate:
     """Ranks proposals; where the candidates are listed, all of them are kept up to date at once."""
 
@@ -46,7 +34,7 @@ class CellSurrogate:
         space: Space,
         pool: Sequence[Architecture] | None,
         *,
-        embedder: TextEmbedder | None = None,
+        embedder: Embedder | None = None,
         acquisition: Literal["ucb", "ei"] = "ucb",
         settings: Settings | None = None,
         seed: int = 0,
