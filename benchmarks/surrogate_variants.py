@@ -60,9 +60,9 @@ VARIANTS = {
     "no size block": Variant(without="size"),
     "5 start cells + EI + no trend": Variant(replace(DEFAULT, slope=0.0), "ei", 5),
     "blocks of the heads too": Variant(extended=True),
-    "blocks of the heads too, no edge block": Variant(extended=True, without="edge"),
-    "blocks of the heads too, no trend with size": Variant(replace(DEFAULT, slope=0.0), extended=True),
-    "blocks of the heads too, less noise": Variant(replace(DEFAULT, noise=0.02), extended=True),
+    "blocks of the heads but no edge": Variant(extended=True, without="edge"),
+    "blocks of the heads and no trend": Variant(replace(DEFAULT, slope=0.0), extended=True),
+    "blocks of the heads and less noise": Variant(replace(DEFAULT, noise=0.02), extended=True),
 }
 
 
