@@ -138,7 +138,7 @@ def test_an_imported_table_can_be_searched(tmp_path: Path) -> None:
     space = load_space("nb201")
     evaluation = load_evaluation("cifar100", space, "auto", data=tmp_path, epochs=None)
     assert evaluation.evaluator.name == "table"
-    assert "1 rows without a value for cifar100 left out" in evaluation.note
+    assert "1 row without a value for cifar100 left out" in evaluation.note
     outcome = evaluation.evaluator.evaluate(space.parse(CELLS[2]), seed=0)
     assert outcome.value == pytest.approx(accuracy(1, "cifar100", "x-valid", 200, 777) + 0.25, abs=1e-4)
 

@@ -93,7 +93,7 @@ def test_rows_without_a_value_are_left_out_and_counted(tmp_path, space):
 
 
 def test_a_table_with_no_value_at_all_is_an_error(tmp_path, space):
-    with pytest.raises(DataError, match=r"no row with a value for table:mine\.csv: 1 rows"):
+    with pytest.raises(DataError, match=r"no row with a value for table:mine\.csv: 1 row,"):
         table(tmp_path, "architecture,val\n" + row("depth=2,width=16", "nan"), space)
 
 
@@ -101,7 +101,7 @@ def test_a_row_that_repeats_another_is_dropped_and_counted(tmp_path, space):
     text = "architecture,val,test\n" + 2 * row("depth=2,width=16", 5, "nan")
     found = table(tmp_path, text, space)
     assert (found.rows, found.duplicates) == (1, 1)
-    assert "1 repeated rows dropped" in found.note
+    assert "1 repeated row dropped" in found.note
 
 
 def test_rows_that_contradict_each_other_are_an_error_that_names_both(tmp_path, space):
