@@ -84,19 +84,22 @@ def _study(plan: Plan, study: Study, reference: Configuration) -> Json:
     }
 
 
+# The first fit of a worker loads libraries, and where a sample is small some folds' intervals have an open end: a
+# mean would tell of these alone.
+MIDDLE = ("seconds", "width")
+
+
 def _figures(sizes: Sequence[int], measured: Floats) -> Json:
     """Return size -> measure -> mean and spread, of (MEASURES, sizes, repeats, folds)."""
     return {
-        str(size): {name: _figure(measured[row, column], clock=name == "seconds") for row, name in enumerate(MEASURES)}
+        str(size): {name: _figure(measured[row, column], middle=name in MIDDLE) for row, name in enumerate(MEASURES)}
         for column, size in enumerate(sizes)
     }
 
 
-def _figure(values: Floats, *, clock: bool = False) -> Json:
-    if clock:  # the first fit of a worker loads libraries, which a mean would tell
+def _figure(values: Floats, *, middle: bool) -> Json:
+    if middle:
         return {"median": float(np.median(values))}
-    if not np.isfinite(values).all():  # an interval of so few points is open
-        return {"mean": math.inf, "spread": None}
     repeats = values.mean(axis=1)
     return {"mean": float(values.mean()), "spread": float(repeats.std(ddof=1)) if len(repeats) > 1 else None}
 

@@ -34,7 +34,7 @@ def sheets(doc: Json, name: str, *, wide: bool = False) -> list[Sheet]:
     found.append(
         of(
             f"{name}: % of values inside their {level} intervals / median width [{task['unit']}]",
-            lambda at: f"{100 * at['coverage']['mean']:.1f} / {_width(at['width']['mean'])}",
+            lambda at: f"{100 * at['coverage']['mean']:.1f} / {_width(at['width']['median'])}",
         )
     )
     found.append(
