@@ -3,7 +3,8 @@
 A node is a plain function: it reads the state and the journal, calls one thing, writes events, and returns
 the keys that changed. All that it writes is a function of the state, the journal and its random stream, so a
 node that is taken again after a crash writes the same events, and the log recognises them. What nodes call:
-experience.py (what other tasks found), rounds.py (proposals), consult.py (language models), review.py (a person).
+experience.py (what other tasks found), rounds.py (proposals), predictions.py (the surrogate), consult.py (language
+models), review.py (a person).
 """
 
 from __future__ import annotations
