@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 
 from nas_agent.errors import InvalidArchitecture
-from nas_agent.graphs.predictions import ask, recalled_sources
 from nas_agent.graphs.services import Services
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Proposal
 from nas_agent.spaces.base import Space
-from nas_agent.tools.surrogates.transfer import DROPPED
+from nas_agent.tools.remembered import RecalledSource
+from nas_agent.tools.surrogates.transfer import DROPPED, Source, normal_scores
 
 REPLAYED = 3  # architectures of sources that are measured first (measured: docs/log.md)
 EXPECTED = 2  # of them by what the surrogate expects; the others as the sources rank them
@@ -69,8 +69,8 @@ def most_expected(use: Services, proposals: Sequence[Proposal]) -> list[Proposal
     """Order proposals by what the surrogate expects of them from the sources alone; nothing without a surrogate."""
     if use.surrogate is None:
         return []
-    architectures = [proposal.architecture for proposal in proposals]
-    ranked = ask(use, lambda surrogate: surrogate.rank(architectures, len(architectures)))
+    inform(use)
+    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], len(proposals))
     known = [item for item in ranked if item.mean is not None]
     return [proposals[item.index] for item in sorted(known, key=lambda item: (-(item.mean or 0.0), item.index))]
 
@@ -115,6 +115,27 @@ def leaves_enough(use: Services, principle: Principle) -> bool:
         return refinement.size(use.config.budget) >= use.config.budget
     choices = [use.space.choices(architecture) for architecture in use.pool]
     return int(refinement.mask(refinement.encode(choices)).sum()) >= use.config.budget
+
+
+def recalled_sources(use: Services) -> list[RecalledSource]:
+    """Return what other tasks found in this space and is not refused; a predicted one only to predicted values."""
+    found = map(RecalledSource.from_dict, use.journal.sources)
+    here = (s for s in found if s.space == use.space.name and not s.refused)
+    return [s for s in here if s.provenance == "measured" or use.evaluator.provenance == "predicted"]
+
+
+def inform(use: Services) -> None:
+    """Tell the surrogate what other tasks found: once in each process, before the first outcome."""
+    if use.surrogate is None or use.informed is not None:
+        return
+    sources = recalled_sources(use)
+    use.surrogate.inform([Source(s.name, tuple(row.architecture for row in s.rows), targets(s)) for s in sources])
+    use.informed = tuple(use.surrogate.agreement)
+
+
+def targets(source: RecalledSource) -> tuple[float, ...]:
+    """Return normal scores of the rows' ranks among all that the source knows the ranks of."""
+    return normal_scores([row.rank for row in source.rows], source.of)
 
 
 def note_agreement(use: Services) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from random import Random
 
 from nas_agent.agents.generators import Brief
 from nas_agent.graphs.consult import offered
-from nas_agent.graphs.predictions import ask
+from nas_agent.graphs.experience import inform
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Proposal
+from nas_agent.records import Architecture, Json, Measured, Proposal
 from nas_agent.tools.surrogates.gate import Choice
 
 # Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
@@ -142,11 +143,16 @@ def best_of(use: Services, state: SearchState, proposals: Sequence[Proposal], ke
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
         return [Chosen(proposal, "chance") for proposal in drawn]
-    architectures = [proposal.architecture for proposal in proposals]
+    inform(use)
+    for outcome in islice(use.journal.archive, use.observed, None):
+        score = use.task.score(outcome.value) if isinstance(outcome, Measured) else -math.inf
+        use.surrogate.observe(outcome.architecture, score)
+    use.observed = len(use.journal.archive)
     if use.journal.gate.away:
-        expected = ask(use, lambda surrogate: surrogate.predict(architectures[:keep]))
-        return [Chosen(proposals[item.index], "order", item.to_dict()) for item in expected]
-    ranked = ask(use, lambda surrogate: surrogate.rank(architectures, keep))
+        first = proposals[:keep]
+        expected = use.surrogate.predict([proposal.architecture for proposal in first])
+        return [Chosen(proposal, "order", item.to_dict()) for proposal, item in zip(first, expected, strict=True)]
+    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
     return [Chosen(proposals[item.index], "surrogate", item.to_dict()) for item in ranked]
 
 
@@ -154,10 +160,11 @@ def against_advice(
     use: Services, state: SearchState, proposals: Sequence[Proposal], chosen: Sequence[Chosen], owed: int
 ) -> list[Chosen]:
     """Put rejected proposals, drawn by chance, in the place of the last ones chosen: so false rejections show."""
+    assert use.surrogate is not None
     taken = {item.proposal.architecture.id for item in chosen}
     rejected = [place for place, proposal in enumerate(proposals) if proposal.architecture.id not in taken]
     drawn = stream(use.config.seed, "rejected", state["round"]).sample(rejected, min(owed, len(rejected)))
-    means = ask(use, lambda surrogate: surrogate.predict([proposal.architecture for proposal in proposals]))
+    means = use.surrogate.predict([proposal.architecture for proposal in proposals])
     added = []
     for place in drawn:
         better = sum((other.mean or 0.0) > (means[place].mean or 0.0) for other in means)
