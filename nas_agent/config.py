@@ -58,6 +58,10 @@ class Config(BaseModel):
     generator: Literal["evolve", "random", "llm"] = "evolve"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
+    # What reads code for `joint`: all-minilm, hf:REPO_OR_PATH, openai:MODEL, or random:SPEC as a control.
+    embedder: str = "all-minilm"
+    # hf: branch, tag or commit of the embedder's repository.
+    embedder_revision: str | None = None
     # Whether the surrogate steps back, and the generator's order decides, while its predictions do not come true.
     gate: bool = True
     # Share of evaluations, from the 21st on, that go to proposals which the surrogate rejected: so false ones show.

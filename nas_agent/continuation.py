@@ -60,6 +60,8 @@ def refuse_other_terms(folder: RunFolder, engine: Engine) -> None:
     events = read_events(folder.events)[0] if folder.events.exists() else []
     for event in events[:1]:
         now = engine.terms()
+        if "embedder" not in event:  # logs of earlier versions do not name it
+            now.pop("embedder", None)
         other = [f"{key} was {event[key]}, is {now[key]}" for key in now if event[key] != now[key]]
         if other:
             raise ConfigError(f"{folder.path.name} began under other terms: {'; '.join(other)}; restore them to resume")

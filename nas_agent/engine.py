@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.agents.generators import GENERATORS
@@ -22,6 +23,7 @@ from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.source_story import told_sources
+from nas_agent.tools.surrogates.base import Surrogate
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
@@ -161,7 +163,7 @@ class Engine:
             "provenance": evaluator.provenance,
             "fidelity": evaluator.fidelity,
             "candidates": None if self.services.pool is None else len(self.services.pool),
-            "surrogate": None if self.services.surrogate is None else self.services.surrogate.name,
+            **self._predictor(),
             "budget": self.config.budget,
             "seed": self.config.seed,
         }
@@ -216,8 +218,28 @@ class Engine:
     def _add_surrogate(self, config: Config, space: Space) -> None:
         from nas_agent.tools.surrogates import make_surrogate
 
-        pool = self.services.pool
-        self.services.surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
+        use = self.services
+        make = partial(make_surrogate, space=space, pool=use.pool, seed=config.seed)
+        if config.surrogate != "joint":
+            use.surrogate = make(config.surrogate)
+            return
+        use.substitute = partial(_structure_alone, make)
+        if self.journal.embedder_failure is not None:  # nothing is asked of what failed before this process began
+            use.surrogate = use.substitute()
+            return
+        from nas_agent.tools.surrogates.code import code_embedder
+
+        use.embedder = code_embedder(config, space)
+        use.surrogate = make("joint", embedder=use.embedder)
+
+    def _predictor(self) -> Json:
+        """Name the surrogate, and what reads code for it, where it does."""
+        use = self.services
+        if self.journal.embedder_failure is not None:
+            begun = self.journal.log.events[0]
+            return {key: begun[key] for key in ("surrogate", "embedder")}
+        named: Json = {"surrogate": None if use.surrogate is None else use.surrogate.name}
+        return named if use.embedder is None else {**named, "embedder": use.embedder.name}
 
     def _add_learners(self, config: Config, space: Space) -> None:
         if config.principles:
@@ -236,6 +258,12 @@ class Engine:
             self.services.model_learner = LanguageModelLearner(models.learner, space, lens=lens)
         if models.generator is not None:
             self.services.model_generator = LanguageModelGenerator(models.generator, lens)
+
+
+def _structure_alone(make: Callable[[str], Surrogate | None]) -> Surrogate:
+    surrogate = make("structure")
+    assert surrogate is not None
+    return surrogate
 
 
 def gather(journal: Journal, run: str | None, space: str, evaluator: str, seconds: float) -> Result:

@@ -22,6 +22,10 @@ def from_anywhere(config: Config) -> Config:
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
+    if (spec := config.embedder).removeprefix("random:").startswith("hf:"):
+        random, _, path = spec.rpartition("hf:")
+        if Path(path).expanduser().is_dir():
+            changes["embedder"] = f"{random}hf:{_absolute(path, '--embedder')}"
     if config.source:
         from nas_agent.tools.sources import pinned
 

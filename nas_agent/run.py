@@ -34,6 +34,7 @@ from nas_agent.tools.home import home
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder, create, register
+from nas_agent.tools.surrogates.code import check_embedder, greet_embedder
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Search:
         if evaluation is None:
             assert isinstance(task, Task)
             evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
+        greet_embedder(config, built)
         memory = _recollection(config, evaluation.task, built, memory)
         models = roles.models(config) if model is None else roles.playing(config, model)
         self._engine = Engine(
@@ -204,6 +206,7 @@ def start(
     """
     from nas_agent.tools.recollection import check_source
 
+    check_embedder(config)
     config = roles.settled(from_anywhere(config))
     roles.go_offline(config)
     space = load_space(config.space)
@@ -213,6 +216,7 @@ def start(
     if given is None:
         config = frozen(config, evaluation)
     models = roles.models(config, prepared=True)
+    greet_embedder(config, space)
     check_source(config, evaluation.task, space)
     folder = create(config, __version__)
     with folder.locked():

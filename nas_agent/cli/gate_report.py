@@ -1,7 +1,8 @@
-"""How reports speak of a surrogate whose predictions are compared with what was measured."""
+"""How reports speak of a surrogate: whether its predictions came true, and what it read code by."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -31,9 +32,23 @@ def changed(event: Json) -> str:
     return f"the surrogate stepped back after {after}, the generator's order decides: {why}"
 
 
-def gate_text(gate: Gate) -> Text:
-    """Say whether the surrogate was right, when it stepped back, and what became of proposals that it rejected."""
-    lines = [changed(event) for event in gate.changes]
+def embedder_told(event: Json) -> str:
+    """Say that an embedder failed, or that it does not read texts to their end."""
+    if event["type"] == "truncated":
+        return (
+            f"texts are too long for {event['embedder']}, which did not read {event['texts']:,} to their end so far; "
+            "what comes there counts by structure alone"
+        )
+    after = plural(event["evaluations"], "evaluation")
+    return f"the embedder failed after {after}, the surrogate goes on with structure alone: {event['why']}"
+
+
+def gate_text(gate: Gate, embedding: Sequence[Json] = ()) -> Text:
+    """Say whether the surrogate was right, what went wrong with it, and what became of proposals that it rejected.
+
+    `embedding` are events about what it read code by.
+    """
+    lines = [*map(embedder_told, embedding), *map(changed, gate.changes)]
     standing = gate.standing()
     if standing is not None:
         lines.append(came_true(standing.to_dict()) + ("; it stands back" if gate.away else ""))

@@ -38,7 +38,9 @@ def make(config: Config) -> Json:
     from nas_agent.tools.source_story import read_of
     from nas_agent.tools.sources import MEMORY
     from nas_agent.tools.surrogates import make_surrogate
+    from nas_agent.tools.surrogates.code import check_embedder, code_embedder
 
+    check_embedder(config)
     config = config.model_copy(update={"space": named_space(config.space, config.task)})
     space = load_space(config.space)
     roles.check_space(config, space)
@@ -54,7 +56,8 @@ def make(config: Config) -> Json:
         imported = len(read_for(config.principles_file, space).shared)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
-    surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed)
+    embedder = code_embedder(config, space)
+    surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed, embedder=embedder)
     candidates = None if pool is None else len(pool)
     return {
         "task": found.task.name,
@@ -68,6 +71,7 @@ def make(config: Config) -> Json:
         "candidates": candidates,
         "generator": config.generator,
         "surrogate": None if surrogate is None else surrogate.name,
+        "embedder": None if embedder is None else embedder.name,
         "principles": config.principles,
         "imported": imported,
         "review": config.review,
@@ -101,7 +105,7 @@ def tell(planned: Json) -> list[RenderableType]:
         ),
         ("candidates", Text(candidates)),
         ("generator", Text(planned["generator"])),
-        ("surrogate", Text(planned["surrogate"] or "none: proposals are drawn by chance")),
+        ("surrogate", Text(_surrogate_words(planned))),
         ("principles", Text(learns)),
         ("recall", Text(_recall_words(planned))),
         ("model", Text("none" if llm is None else _model_words(llm))),
@@ -116,6 +120,13 @@ def tell(planned: Json) -> list[RenderableType]:
         parts += ["", heading("The first prompt, with no outcomes to show yet")]
         parts += [Padding(Text(llm["first_prompt"], overflow="fold"), (0, 2))]
     return parts
+
+
+def _surrogate_words(planned: Json) -> str:
+    if planned["surrogate"] is None:
+        return "none: proposals are drawn by chance"
+    read = "" if planned["embedder"] is None else f", code read by {planned['embedder']}"
+    return f"{planned['surrogate']}{read}"
 
 
 def _first(planned: Json) -> str:

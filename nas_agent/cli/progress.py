@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from nas_agent.cli.gate_report import changed
+from nas_agent.cli.gate_report import changed, embedder_told
 from nas_agent.cli.transfer_report import announced, left
 from nas_agent.cli.wording import duration, number, plural
 from nas_agent.tools.source_story import follow
@@ -75,6 +75,8 @@ class Progress:
                 self._print(left(name, event["why"], event["evaluations"]))
         elif event["type"] == "gate":
             self._print(changed(event))
+        elif event["type"] in {"embedder_failure", "truncated"}:
+            self._print(embedder_told(event))
         if self._live is not None:
             return  # redrawn by its own clock
         if event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):

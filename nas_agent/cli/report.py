@@ -168,7 +168,8 @@ def _best_rows(story: Story) -> Rows:
 
 
 def _surrogate_rows(story: Story) -> Rows:
-    return [("surrogate", gate_text(story.gate))] if story.gate.predicted else []
+    told = story.gate.predicted or story.embedding
+    return [("surrogate", gate_text(story.gate, story.embedding))] if told else []
 
 
 def _obeyed(story: Story) -> Text:

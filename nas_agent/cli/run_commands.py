@@ -63,6 +63,10 @@ def run(
         bool, typer.Option("--anonymise", help="Show the language model neutral labels instead of names.")
     ] = False,
     surrogate: Annotated[str | None, typer.Option(help="auto (the default), structure, joint or none.")] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help="What reads code for joint: all-minilm (the default), hf:REPO_OR_PATH or openai:MODEL."),
+    ] = None,
     evaluator: Annotated[str | None, typer.Option(help="auto (the default), table, embedded or train.")] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")
@@ -101,7 +105,7 @@ def run(
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
         "llm_learner": llm_learner, "llm_generator": llm_generator, "max_cost": max_cost,
         "offline": True if offline else None,
-        "generator": generator, "surrogate": surrogate, "evaluator": evaluator, "epochs": epochs,
+        "generator": generator, "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,

@@ -42,6 +42,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         "principles": [principle.to_dict() for principle in story.principles.values()],
         "pending": [change.to_dict() for change in story.pending.values()] if story.finished is None else [],
         "gate": story.gate.to_dict(),
+        "embedding": [{k: v for k, v in event.items() if k != "wall"} for event in story.embedding],
         "recalled": story.recalled,
         "recall_problem": story.recall_problem,
         "sources": list(story.sources.values()),

@@ -70,6 +70,12 @@ def _check_gate(event: Json) -> None:
         _check(event["standing"][name], name, (int, float))
 
 
+def _check_embedding(event: Json) -> None:
+    _check(event["evaluations"], "evaluations", int)
+    for name, kind in (("why", str),) if event["type"] == "embedder_failure" else (("texts", int), ("embedder", str)):
+        _check(event[name], name, kind)
+
+
 @dataclass(slots=True)
 class Story:
     """What has happened in a run, ready to be told."""
@@ -92,6 +98,7 @@ class Story:
     model_use: ModelUse = field(default_factory=ModelUse)
     model_failures: list[str] = field(default_factory=list)
     offered: dict[str, int] = field(default_factory=dict)  # architectures a model proposed: accepted, or why not
+    embedding: list[Json] = field(default_factory=list)  # events about what the surrogate reads code by
     finished: Json | None = None
     gate: Gate = field(init=False)  # whether the surrogate's predictions came true
 
@@ -122,6 +129,9 @@ class Story:
         match event["type"]:
             case "gate":
                 _check_gate(event)
+            case "embedder_failure" | "truncated":
+                _check_embedding(event)
+                self.embedding.append(event)
             case "proposal":
                 _check_proposal(event)
                 self.proposals.append(event)

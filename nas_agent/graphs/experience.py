@@ -146,6 +146,6 @@ def note_agreement(use: Services) -> None:
     if before is None:  # one may be dropped by the outcomes of the initial design, before anything was logged of it
         before = dict.fromkeys(use.informed, math.inf)
     dropped = [name for name in before if name not in now]
-    if dropped or any(abs(now[name] - before[name]) >= NOTED for name in now):
+    if dropped or any(abs(now[name] - before.get(name, math.inf)) >= NOTED for name in now):
         why = f"agreed less than {DROPPED:g} with the outcomes of this task" if dropped else ""
         use.journal.emit("sources", agreement=now, dropped=dropped, why=why, evaluations=len(use.journal.archive))

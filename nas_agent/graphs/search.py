@@ -3,7 +3,8 @@
 A node is a plain function: it reads the state and the journal, calls one thing, writes events, and returns
 the keys that changed. All that it writes is a function of the state, the journal and its random stream, so a
 node that is taken again after a crash writes the same events, and the log recognises them. What nodes call:
-experience.py (what other tasks found), rounds.py (proposals), consult.py (language models), review.py (a person).
+experience.py (what other tasks found), rounds.py (proposals), embedding.py (an embedder that fails), consult.py
+(language models), review.py (a person).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from langgraph.types import RetryPolicy
 
 from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
+from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
@@ -102,7 +104,7 @@ def recall(state: SearchState, runtime: Runtime[Services]) -> Update:
 def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Queue the first architectures: the best of sources, recalled elites, or uniform draws."""
     use = runtime.context
-    recalled = first_of_sources(use) if use.journal.sources else recalled_elites(use)
+    recalled = guarded(use, lambda: first_of_sources(use)) if use.journal.sources else recalled_elites(use)
     wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
     seeds = recalled[:wanted]
     taken = {proposal.architecture.id for proposal in seeds}
@@ -172,7 +174,9 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     room = room_left(use)
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
     judge_surrogate(use)
-    chosen = [Chosen(first, "initial") for first in waiting[:room]] if waiting else rank(use, state, room)
+    chosen = [Chosen(first, "initial") for first in waiting[:room]]
+    if not waiting:
+        chosen = guarded(use, lambda: rank(use, state, room))
     refinement = use.journal.library.refinement()
     note_agreement(use)
     shortlist = []

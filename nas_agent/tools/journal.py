@@ -77,6 +77,8 @@ class Journal:
     agreement: dict[str, float] | None = None  # of each source that is used, as last logged; None: not yet
     offers: list[Json] = field(default_factory=list)  # what a language model proposed, one item for each question
     model_use: ModelUse = field(default_factory=ModelUse)
+    embedder_failure: Json | None = None  # since then the surrogate knows structure alone
+    truncated: bool = False  # whether the log says that texts are too long for the embedder
     result: Json | None = None  # the data of the `finished` event
     listeners: list[Listener] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
@@ -148,6 +150,10 @@ class Journal:
                 self.sources = [item for item in event["items"] if item["kind"] == "source"]
             case "sources":
                 self.agreement = dict(event["agreement"])
+            case "embedder_failure":
+                self.embedder_failure = event
+            case "truncated":
+                self.truncated = True
             case "offered":
                 self.offers.append({key: value for key, value in event.items() if key not in {"type", "wall"}})
             case "model_call":

@@ -29,7 +29,8 @@ def follow(sources: dict[str, Json], event: Json, begun: Mapping[str, Any]) -> N
             sources.update((item["name"], read_of(item, begun["space_name"], begun["provenance"])) for item in items)
         case "sources":
             for name, agreement in event["agreement"].items():
-                sources[name]["agreement"] = float(agreement)
+                # One that was dropped is back where the surrogate that dropped it has lost its embedder.
+                sources[name].update(agreement=float(agreement), dropped=None)
             for name in event["dropped"]:
                 sources[name]["dropped"] = {"evaluations": int(event["evaluations"]), "why": str(event["why"])}
 

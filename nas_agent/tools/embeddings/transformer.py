@@ -114,8 +114,9 @@ class TransformerEmbedder:
             if one.last <= one.first:
                 raise ModelError(f"{self._spec} has no token for the text {text!r}; nothing can be embedded")
         cut = {text for text, one in zip(texts, tokens, strict=True) if one.cut}
-        if cut - self.truncated:
-            self.truncated |= cut
+        first = bool(cut) and not self.truncated
+        self.truncated |= cut
+        if first:  # once; `truncated` has them all
             limit = f"{model.max_tokens} tokens" + (" (text twice, by echo)" if copies == 2 else "")
             log.warning("%d of %d texts are longer than %s; their ends are not embedded", len(cut), len(texts), limit)
         return tokens

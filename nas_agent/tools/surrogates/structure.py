@@ -23,6 +23,7 @@ from nas_agent.tools.surrogates.transfer import DROPPED, Source
 
 OPTIMISM = 2.0  # weight of the standard deviation in the upper confidence bound
 REFERENCE = 300  # architectures that set the scale of features in a space that cannot be listed
+READ = 64  # of them, whose code is read as well, for the scale of the embedding
 TIE = 1e-7  # acquisition values this near are equal: cells that the features cannot tell apart
 
 
@@ -44,7 +45,8 @@ class CellSurrogate:
         self._listed = pool is not None
         if pool is None:
             rng = Random(f"{seed}/reference")
-            reference = self._describe([space.sample(rng) for _ in range(REFERENCE)])
+            drawn = [space.sample(rng) for _ in range(REFERENCE)]
+            reference = {**self._structure(drawn), **self._code(drawn[:READ])}
             members = {name: block[:0] for name, block in reference.items()}
         else:
             reference = members = self._describe(pool)
@@ -114,6 +116,16 @@ class CellSurrogate:
                 deviation = np.sqrt(np.maximum(deviation**2 - explained**2, 1e-12))
         return ranked
 
+    def promising(self, proposals: Sequence[Architecture], size: int) -> list[int]:
+        """Return the places of the `size` proposals with the highest gain, one by one, in their order."""
+        if len(proposals) <= size:
+            return list(range(len(proposals)))
+        places = self._places(proposals)
+        mean, deviation, best = self._posterior.predict()
+        gain = np.round(self._gain(mean[places], deviation[places], best) / TIE)
+        lot = self._lot[places] if self._listed else np.arange(len(places))
+        return sorted(np.lexsort((lot, -gain))[:size].tolist())
+
     def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:
         """Return what is expected of each proposal, in their order and without a gain."""
         if not proposals:
@@ -140,8 +152,13 @@ class CellSurrogate:
         return np.arange(first, first + len(proposals))
 
     def _describe(self, architectures: Sequence[Architecture]) -> dict[str, Floats]:
-        blocks = stack([self._space.features(architecture) for architecture in architectures])
-        if self._embedder is not None:
-            texts = [self._space.source(architecture) for architecture in architectures]
-            blocks["code"] = self._embedder.embed(texts).astype(np.float64)
-        return blocks
+        return {**self._structure(architectures), **self._code(architectures)}
+
+    def _structure(self, architectures: Sequence[Architecture]) -> dict[str, Floats]:
+        return stack([self._space.features(architecture) for architecture in architectures])
+
+    def _code(self, architectures: Sequence[Architecture]) -> dict[str, Floats]:
+        if self._embedder is None:
+            return {}
+        texts = [self._space.source(architecture) for architecture in architectures]
+        return {"code": self._embedder.embed(texts).astype(np.float64)}
