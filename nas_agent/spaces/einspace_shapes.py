@@ -20,7 +20,6 @@ from nas_agent.spaces.einspace_tree import (
     LINEAR,
     PATCHES,
     PRODUCT,
-    ROUTING,
     TRANSPOSE,
     Branch,
     Module,
@@ -262,9 +261,8 @@ def canonical_module(module: Module, shape: Shape = START) -> Module:
     """Return the one spelling that stands for all which these rules make equal; applied twice, it changes nothing.
 
     Steps that do nothing are dropped: identities, groups that are put together again as they were, views that are
-    changed and at once changed back, a relu of what is never negative. Added arms of a clone are sorted. A linear layer
-    is named by what it does to its features where that is to keep, double or halve them. What only training makes
-    equal stays apart.
+    changed and at once changed back, a second relu. Added arms of a clone are sorted. A linear layer is named by what
+    it does to its features where that is to keep, double or halve them. What only training makes equal stays apart.
     """
     kept: list[Step] = []
     along = shapes(module, shape)
@@ -278,18 +276,13 @@ def canonical_module(module: Module, shape: Shape = START) -> Module:
             kept.append(Branch(step.split, arms if ordered else tuple(sorted(arms, key=write)), step.merge))
         elif step in LINEAR:
             kept.append(_named(step, features_of(before), features_of(behind)))
-        elif step == IDENTITY or (step == "relu" and _never_negative(kept)):
+        elif step == IDENTITY or (step == "relu" and kept and kept[-1] == step):
             continue
         elif kept and (kept[-1], step) in _UNDONE:
             kept.pop()
         else:
             kept.append(step)
     return tuple(kept)
-
-
-def _never_negative(steps: list[Step]) -> bool:
-    last = next((step for step in reversed(steps) if step not in ROUTING), None)
-    return last in ("relu", "softmax")
 
 
 _UNDONE = {(TRANSPOSE, TRANSPOSE), (IMAGE, "patches_1"), ("patches_1", IMAGE)}
