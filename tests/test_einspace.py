@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kendalltau
 from torch.nn.functional import conv2d, scaled_dot_product_attention
 
 from nas_agent import Search
@@ -19,6 +20,7 @@ from nas_agent.principles.statistics import StatisticalLearner
 from nas_agent.records import Architecture, Measured, Task
 from nas_agent.spaces import Mutates, Space, load_space
 from nas_agent.spaces.einspace import NEIGHBOURS, EinSpace
+from nas_agent.spaces.einspace_flow import signal
 from nas_agent.spaces.einspace_grammar import LEAST_STEPS, WIDTH, branching_rate, draw, excess
 from nas_agent.spaces.einspace_network import chain
 from nas_agent.spaces.einspace_shapes import (
@@ -379,6 +381,71 @@ def test_features_count_and_follow_paths() -> None:
     assert blocks["count"].sum() == 8 + 2  # a branch counts as its split and its merge
     assert (blocks["cost"] >= plain["cost"]).all()
     assert "size" not in blocks  # the surrogate would expect larger trees to score better
+
+
+@pytest.mark.parametrize(
+    ("more", "fewer"),
+    [
+        ("linear_same", "linear_same > linear_same"),  # each bias covers more of what the image says
+        ("relu", "softmax > relu"),
+        ("linear_same > linear_same > norm", "linear_same > linear_same"),  # of an image: biases go
+        ("branch(clone2, identity | softmax > linear_same, add)", "softmax > linear_same"),
+        ("patches_1 > position", "patches_1 > linear_1w > position"),
+    ],
+)
+def test_the_estimate_tells_what_drowns_the_image(more: str, fewer: str) -> None:
+    share, other = (signal(SPACE.tree(SPACE.parse(text)))[0] for text in (more, fewer))
+    assert share > other + 0.02
+
+
+def test_a_linear_layer_keeps_a_third_and_adds_its_bias() -> None:
+    before = signal(())
+    assert before[0] == pytest.approx(np.log10(0.6))
+    after = signal(("linear_4w",))
+    assert after[2] == pytest.approx(np.log10(1 / 3 + 1 / (3 * WIDTH)))
+    assert after[3] == after[0] == pytest.approx(np.log10(0.2) - after[2])
+
+
+def test_the_estimate_orders_untrained_networks_by_what_reaches_their_head() -> None:
+    rng, measured, estimated = Random(2), [], []
+    images = torch.from_numpy(np.kron(np.random.default_rng(0).normal(size=(64, 1, 4, 4)), np.ones((2, 2)))).float()
+    for _ in range(60):
+        tree = SPACE.sample(rng)
+        torch.manual_seed(0)
+        network = SPACE.network(tree, classes=10, in_channels=1, width=WIDTH)
+        with torch.no_grad():
+            pooled = network.body(network.stem(images)).mean(dim=network.places).double()
+        measured.append(float(pooled.var(dim=0).mean() / (pooled.square().mean() + 1e-30)))
+        estimated.append(SPACE.features(tree)["signal"][1])
+    assert kendalltau(measured, estimated).statistic > 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "alternations", "mixed", "reach", "turned"),
+    [
+        ("linear_2w", 0, True, 0, False),
+        ("relu > gelu", 1, False, 0, False),  # the stem mixes, and nothing after it
+        ("relu > patches_1 > relu", 1, False, 0, False),
+        ("relu > patches_3 > gelu > image", 2, False, 2, False),
+        ("relu > norm > patches_3", 1, True, 2, False),
+        ("patches_1 > norm", 1, False, 0, False),  # of a token: not linear
+        ("norm", 0, True, 0, False),
+        ("relu > patches_2_stride_2 > transpose > linear_2w > gelu", 2, False, 9, True),
+        ("relu > branch(clone2, identity | patches_3 > linear_1w > image > gelu, add)", 2, False, 2, False),
+        ("relu > patches_1 > branch(clone2, linear_same | linear_same, similarity)", 2, True, 8, False),
+    ],
+)
+def test_mixing_counts_what_sees_where_parts_are(
+    text: str, alternations: int, mixed: bool, reach: int, turned: bool
+) -> None:
+    found = SPACE.features(SPACE.parse(text))["mixing"]
+    assert found.tolist() == [np.log2(1 + alternations), mixed, np.log2(1 + reach), turned]
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_all_features_are_finite(seed: int) -> None:
+    assert all(np.isfinite(block).all() for block in SPACE.features(SPACE.sample(Random(seed))).values())
 
 
 # -- a space without decisions in the program ---------------------------------------------------------

@@ -25,10 +25,11 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import Choices, Decision, short_hash
 from nas_agent.spaces.cell_graph import CellGraph, Operation
 from nas_agent.spaces.einspace_features import tree_features
-from nas_agent.spaces.einspace_grammar import TRIES, crossed, draw_tree, excess, mutated
+from nas_agent.spaces.einspace_grammar import draw_tree, excess
 from nas_agent.spaces.einspace_shapes import START, canonical_module, shapes
 from nas_agent.spaces.einspace_source import class_source, module_source
 from nas_agent.spaces.einspace_tree import Module, derivation, read, write
+from nas_agent.spaces.einspace_variation import TRIES, crossed, mutated
 from nas_agent.spaces.features import Floats
 
 if TYPE_CHECKING:

@@ -1,33 +1,30 @@
 """Structure of a derivation tree as numbers of fixed length (ours).
 
-`count`: steps by their word, splits and merges by theirs. `chain`: pairs of consecutive steps by their kinds. `depth`:
-see DEPTH. `cost`: logarithms of the parameters, the multiplications and the largest thing between two steps. It is not
-called `size`, because larger trees hardly score better (Kendall's tau .13 over 80 that were trained; docs/log.md).
+`count`: steps by their word, splits and merges by theirs. `depth`: see DEPTH. `cost`: logarithms of the parameters, the
+multiplications and the largest thing between two steps. `signal` and `mixing`: what reaches the head (einspace_flow).
+
+`cost` is not called `size`, because larger trees hardly score better (docs/log.md).
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from nas_agent.spaces.einspace_flow import mixing, signal
 from nas_agent.spaces.einspace_grammar import WIDTH
 from nas_agent.spaces.einspace_shapes import START, Image, features_of, places_of, shapes, size_of, visits
 from nas_agent.spaces.einspace_tree import (
     IDENTITY,
-    IMAGE,
     LINEAR,
     MERGES,
-    PATCHES,
     SPLITS,
-    TRANSPOSE,
     WORDS,
     Branch,
     Module,
-    Step,
 )
 from nas_agent.spaces.features import Floats
 
@@ -45,7 +42,6 @@ DEPTH = (
     "log2 of the features at the end",
     "it ends in tokens",
 )
-_KINDS = ("start", "linear", "norm", "activation", "softmax", "position", "patches", IMAGE, TRANSPOSE, "branch", "end")
 _COUNTED = (*(word for word in WORDS if word != IDENTITY), *SPLITS, *MERGES)
 _COLUMN = {word: column for column, word in enumerate(_COUNTED)}
 
@@ -53,7 +49,7 @@ _COLUMN = {word: column for column, word in enumerate(_COUNTED)}
 @lru_cache(maxsize=50_000)
 def tree_features(module: Module) -> dict[str, Floats]:
     """Describe a canonical tree; shared by all callers, who only read it."""
-    count, chain = np.zeros(len(_COUNTED)), np.zeros((len(_KINDS), len(_KINDS)))
+    count = np.zeros(len(_COUNTED))
     built = branches = 0
     for visit in visits(module):
         if isinstance(visit.step, Branch):
@@ -62,7 +58,6 @@ def tree_features(module: Module) -> dict[str, Floats]:
             count[[_COLUMN[visit.step.split], _COLUMN[visit.step.merge]]] += 1.0
         elif visit.step in _COLUMN:
             count[_COLUMN[visit.step]] += 1.0
-    _count_pairs(module, chain)
     size, along, end = size_of(module, width=WIDTH), _along(module), shapes(module, START)[-1]
     depth = (
         size.steps,
@@ -79,27 +74,8 @@ def tree_features(module: Module) -> dict[str, Floats]:
         float(not isinstance(end, Image)),
     )
     cost = np.log(np.array([size.parameters, size.products, size.elements], dtype=np.float64))
-    return {"count": count, "chain": chain.ravel(), "depth": np.array(depth, dtype=np.float64), "cost": cost}
-
-
-def _count_pairs(module: Module, chain: Floats) -> None:
-    kinds = [_KINDS.index(kind) for kind in ("start", *map(_kind, module), "end")]
-    for first, second in pairwise(kinds):
-        chain[first, second] += 1.0
-    for step in module:
-        if isinstance(step, Branch):
-            for arm in step.arms:
-                _count_pairs(arm, chain)
-
-
-def _kind(step: Step) -> str:
-    if isinstance(step, Branch):
-        return "branch"
-    if step in LINEAR:
-        return "linear"
-    if step in PATCHES:
-        return "patches"
-    return "activation" if step in ("relu", "gelu") else step
+    known = {"count": count, "depth": np.array(depth, dtype=np.float64), "cost": cost}
+    return {**known, "signal": signal(module), "mixing": mixing(module)}
 
 
 class _Path(NamedTuple):
@@ -120,9 +96,7 @@ def _along(module: Module) -> _Path:
             most = [max(values) for values in zip(*arms, strict=True)]
             found = _Path(*most)._replace(fewest=min(arm.fewest for arm in arms))
         else:
-            kind = _kind(step)
-            linear = float(kind == "linear")
-            acting = float(kind in ("activation", "softmax"))
-            found = _Path(linear, linear, float(step.startswith("patches_3")), acting, float(kind == "norm"))
+            linear, acting = float(step in LINEAR), float(step in ("relu", "gelu", "softmax"))
+            found = _Path(linear, linear, float(step.startswith("patches_3")), acting, float(step == "norm"))
         total = _Path(*(a + b for a, b in zip(total, found, strict=True)))
     return total
