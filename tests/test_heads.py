@@ -13,7 +13,7 @@ from nas_agent.spaces import Floats
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.spaces.path_features import SIGNAL, extended_features, path_features
 from nas_agent.tools.heads import CODE, HEADS, Blocks, Head, make_head
-from nas_agent.tools.heads.base import conformal_quantile
+from nas_agent.tools.heads.base import Fitted, Prediction, conformal_quantile
 from nas_agent.tools.heads.gaussian_process import (
     SETTINGS,
     GaussianProcess,
@@ -375,6 +375,21 @@ def test_the_power_draws_in_a_tail_of_failed_networks() -> None:
     values = np.concatenate([90.0 + rng.normal(size=95), [10.0] * 5])
     plain = (values - values.mean()) / values.std()
     assert np.ptp(PowerTarget(values).sample[:95]) > 3 * np.ptp(plain[:95])
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_interval_beyond_the_reach_of_the_power_still_has_two_ends(sign: float) -> None:
+    values = sign * np.exp(1.5 * np.random.default_rng(9).normal(size=200))
+    target = PowerTarget(values)
+    assert np.isinf(target.values(np.array([sign * 50.0]))).all()
+
+    def far_out(blocks: Blocks) -> Prediction:
+        return Prediction(np.array([sign * 50.0, 0.0]), np.array([0.1, 0.1]))
+
+    low, high = Fitted(far_out, {}, target, np.ones(200)).interval({})
+    ends = (values.max(), np.inf) if sign > 0 else (-np.inf, values.min())
+    assert (low[0], high[0]) == pytest.approx(ends)
+    assert np.isfinite([low[1], high[1]]).all()
 
 
 def test_ties_share_a_target() -> None:

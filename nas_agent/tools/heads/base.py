@@ -2,7 +2,8 @@
 
 Intervals are conformal: half-widths are a quantile of the residuals of points that were left out, in units of the
 predicted deviation (jackknife+ and CV+, Barber et al. 2021, in the simple form around the full prediction). They
-hold on the transformed scale and are carried to the scale of the values, which changes no coverage.
+hold on the transformed scale and are carried to the scale of the values. That loses no coverage: an interval that
+lies beyond all that the transform can reach is extended to the nearest value of the sample.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ class Fitted:
         """Return the calibrated ends, in the unit of the values."""
         prediction = self.predict(blocks)
         reach = conformal_quantile(self.residuals, level) * prediction.deviation
-        return self.target.values(prediction.mean - reach), self.target.values(prediction.mean + reach)
+        low, high = self.target.values(prediction.mean - reach), self.target.values(prediction.mean + reach)
+        least, most = self.target.values(np.array([self.target.sample.min(), self.target.sample.max()]))
+        return np.where(np.isposinf(low), most, low), np.where(np.isneginf(high), least, high)
 
 
 def conformal_quantile(residuals: Floats, level: float) -> float:
