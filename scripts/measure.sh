@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints every figure of docs/results.md anew, into docs/results/ (needs NAS_AGENT_DATA; about three hours on two cores).
+# Prints every figure of docs/results.md anew, into docs/results/ (needs NAS_AGENT_DATA; about five hours on two cores).
 set -eu
 : "${NAS_AGENT_DATA:?set it to the folder that holds nb201.npz and the other tables}"
 mkdir -p docs/results docs/images
@@ -22,6 +22,13 @@ python benchmarks/unlisted_proposals.py --seeds 10 | tee docs/results/unlisted-p
 for suite in nb201 trans101 spaces; do
     nas-agent bench lapt --suite "$suite" --seeds 50 --markdown "docs/results/lapt-$suite.md"
 done
+evaluate="nas-agent surrogate eval --task cifar10,cifar100,ImageNet16-120 --head gp --repeats 20 --test-folds 1"
+$evaluate --blocks structure,code,joint --embedder all-minilm,random:all-minilm,tfidf --n 14,55,220,879 \
+    --markdown docs/results/surrogate-nb201.md --plot docs/images/surrogate-nb201.png
+$evaluate --blocks structure,joint --n 3516 --markdown docs/results/surrogate-nb201-3516.md
+python benchmarks/embedding.py | tee docs/results/embedding.txt
+python benchmarks/gate.py --seeds 10 --arms shuffled,reversed --budget 60 | tee docs/results/gate.md
+python benchmarks/einspace.py | tee docs/results/einspace.md
 python benchmarks/planted_principles.py --seeds 30 | tee docs/results/planted_principles.md
 python benchmarks/other_spaces.py --seeds 50 | tee docs/results/other-spaces.md
 python benchmarks/surrogate_variants.py --seeds 50 | tee docs/results/surrogate_variants.md
