@@ -7,7 +7,6 @@ hand their head next to the same numbers for every image, which a few steps of t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -220,14 +219,9 @@ def _mixed_by(step: str, shape: Shape, path: Mixed) -> Mixed:
 
 
 def _mixed_by_branch(branch: Branch, shape: Shape, path: Mixed) -> Mixed:
-    arms = list(_arms(branch, shape, path))
+    entry = arm_shape(branch, shape)
+    arms = [_mixed(arm, entry, path) for arm in branch.arms]
     best = max(arms)
     if branch.merge in PAIRED:  # a product of two functions of the image, summed over places or features
         return Mixed(best.alternations + 1, True, best.reach + SIDE, arms[0].turned)
     return best
-
-
-def _arms(branch: Branch, shape: Shape, path: Mixed) -> Iterator[Mixed]:
-    entry = arm_shape(branch, shape)
-    for arm in branch.arms:
-        yield _mixed(arm, entry, path)
