@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
-from nas_agent.bench.surrogate_document import document, labels, number
+from nas_agent.bench.surrogate_document import document, labels, number, verdicts
 from nas_agent.bench.surrogate_eval import Outcome, Parts, Problem, evaluate
 from nas_agent.bench.surrogate_plan import Configuration, Plan
 from nas_agent.bench.surrogate_plot import plot
@@ -333,6 +333,40 @@ def test_verdicts_say_what_embeddings_and_the_language_model_add(doc):
     assert doc["verdicts"][0].startswith("sums, highest mean tau: gp code all-minilm at N = 5 (")
 
 
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ({"decided": True, "mean": 0.1}, "embeddings add something: "),
+        ({"decided": False, "mean": 0.1}, "embeddings add something on 1 of 2 tasks: "),
+        ({"decided": True, "mean": -0.1}, "embeddings add something on 1 of 2 tasks: "),
+    ],
+)
+def test_something_is_added_where_it_is_on_every_task(doc, second, told):
+    def task(change):
+        return {**sums, "contrasts": [{**row, **change} for row in sums["contrasts"] if row["n"] == 20]}
+
+    sums = doc["tasks"]["sums"]
+    lines = verdicts({**doc, "tasks": {"sums": task({"decided": True, "mean": 0.1}), "more": task(second)}})
+    assert any(line.startswith(f"{told}gp joint all-minilm against gp structure: ") for line in lines)
+
+
+def test_ahead_at_one_size_and_behind_at_another_is_no_gain(doc):
+    sums = doc["tasks"]["sums"]
+    rows = [{**row, "decided": True, "mean": 0.1 if row["n"] == 5 else -0.1} for row in sums["contrasts"]]
+    lines = verdicts({**doc, "tasks": {"sums": {**sums, "contrasts": rows}}})
+    (told,) = (line for line in lines if "gp joint tfidf against gp structure" in line)
+    assert told.startswith("embeddings add nothing: ")
+    assert told.endswith("ahead at N = 5 (+.100), BEHIND at N = 20 (-.100)")
+
+
+def test_random_weights_are_a_control_of_their_own_model_only():
+    embedders = ("all-minilm", "random:all-minilm", "hf:other", "tfidf")
+    outcome = run(replace(QUICK, sizes=(20,), embedders=embedders, blocks=("code",), repeats=1))
+    rows = document(outcome, command="")["tasks"]["sums"]["contrasts"]
+    pairs = {tuple(row[side].split()[3] for side in ("first", "second")) for row in rows if row["kind"] != "reference"}
+    assert pairs == {("all-minilm", "random:all-minilm"), ("all-minilm", "tfidf"), ("hf:other", "tfidf")}
+
+
 def test_differences_are_paired_and_of_one_family(doc, outcome):
     rows = doc["tasks"]["sums"]["contrasts"]
     pairs = [(row["first"], row["second"], row["n"]) for row in rows]
@@ -531,8 +565,10 @@ def test_term_counts_of_the_canonical_text_rank_it_too(table: Path):
     ("arguments", "message"),
     [
         (("--head", "forest"), "forest.*ridge.*lightgbm"),
-        (("--text", "poem"), "poem.*canonical.*inline"),
-        (("--embedder", "word2vec"), "word2vec.*all-minilm.*tfidf"),
+        (("--text", "canonical,poem"), "poem.*canonical.*inline"),
+        (("--embedder", "tfidf,word2vec"), "word2vec.*all-minilm.*tfidf"),
+        (("--embedder", "tfidf,hf:no/such/folder"), "hf:no/such/folder.*expected"),
+        (("--task", "digits"), "--task digits has no table"),
         (("--pooling", "max"), "max.*mean.*echo"),
         (("--blocks", "picture"), "picture.*structure, code, joint"),
         (("--target", "log"), "log.*rank, power"),
@@ -546,7 +582,7 @@ def test_term_counts_of_the_canonical_text_rank_it_too(table: Path):
 def test_a_mistake_is_one_line_that_lists_what_there_is(table: Path, arguments: tuple[str, ...], message: str):
     result = quick(table, *arguments)
     assert result.exit_code == 2
-    *_, line = result.stderr.splitlines()
+    (line,) = result.stderr.splitlines()  # before any text is written
     assert re.match(f"error: .*{message}", line), result.stderr
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -112,6 +112,11 @@ def is_control(embedder: str) -> bool:
     return embedder in CONTROLS or embedder.startswith(RANDOM)
 
 
+def controls(control: str, embedder: str) -> bool:
+    """Tell whether one shows what the other adds: counts do for all, random weights for the model of their shape."""
+    return control in CONTROLS or control == f"{RANDOM}{embedder}"
+
+
 def _pairs(
     configurations: Sequence[Configuration], reference: Configuration
 ) -> Iterator[tuple[str, Configuration, Configuration]]:
@@ -124,7 +129,7 @@ def _pairs(
         if c.embedder and not is_control(c.embedder):
             for other in configurations:
                 same = (other.head, other.blocks, other.text) == (c.head, c.blocks, c.text)
-                if same and is_control(other.embedder) and other.pooling in ("", c.pooling):
+                if same and controls(other.embedder, c.embedder) and other.pooling in ("", c.pooling):
                     yield "language model", c, other
     for c in configurations:
         if c != reference:
@@ -186,11 +191,19 @@ def verdicts(doc: Json) -> list[str]:
     for (kind, first, second), tasks in pairs.items():
         if kind == "reference":  # the table has them all; below is what was decided
             continue
-        adds = any(row["decided"] and row["mean"] > 0 for rows in tasks.values() for row in rows)
         told = "; ".join(f"{name}: {_told(rows)}" if len(tasks) > 1 else _told(rows) for name, rows in tasks.items())
         what = "embeddings add" if kind == "embeddings" else "the language model adds"
-        lines.append(f"{what} {'something' if adds else 'nothing'}: {shown[first]} against {shown[second]}: {told}")
+        lines.append(f"{what} {_gain(tasks)}: {shown[first]} against {shown[second]}: {told}")
     return [*lines, *(_decided(doc, name, shown) for name in doc["tasks"])]
+
+
+def _gain(tasks: Mapping[str, Sequence[Json]]) -> str:
+    """Say on which tasks something is gained: ahead at one size at least, and behind at none."""
+    signs = [{row["mean"] > 0 for row in rows if row["decided"]} for rows in tasks.values()]
+    gained = signs.count({True})
+    if not gained:
+        return "nothing"
+    return "something" if gained == len(tasks) else f"something on {gained} of {len(tasks)} tasks"
 
 
 def _decided(doc: Json, name: str, shown: dict[str, str]) -> str:

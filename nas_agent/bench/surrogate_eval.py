@@ -27,6 +27,8 @@ from nas_agent.records import Architecture, Json, Task
 from nas_agent.spaces import Floats, Space, load_space
 from nas_agent.tools.embeddings import Embedder
 
+Maker = Callable[[Architecture], str]  # writes the text of an architecture
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -45,7 +47,7 @@ class Problem:
 class Parts:
     """What the crossing is made of, by name; tests pass in their own."""
 
-    text: Callable[[str, Space, Task], Callable[[Architecture], str]]
+    text: Callable[[str, Space, Task], Maker]
     embedder: Callable[[str, str], Embedder]  # name and pooling
     head: Callable[..., Head]  # (name, *, target, components); a function of a module, since workers call it
 
@@ -90,11 +92,14 @@ class Outcome:
 
 def load_problems(space: str, tasks: Sequence[str], *, data: Path | None, epochs: int | None = None) -> list[Problem]:
     """Read the table of each task; ConfigError where there is none, DataError where it ranks nothing."""
+    from nas_agent.tools.evaluators.digits import TASK as DIGITS
     from nas_agent.tools.evaluators.resolve import load_evaluation
     from nas_agent.tools.evaluators.table import TableEvaluator
 
     made, problems = load_space(space), []
     for name in tasks:
+        if name.lower() == DIGITS.name:
+            raise ConfigError(f"--task {name} has no table, it is trained; choose another, or table:FILE.npz|csv")
         evaluation = load_evaluation(name, made, "table", data=data, epochs=epochs, reference=space)
         assert isinstance(evaluation.evaluator, TableEvaluator)
         cells, task = evaluation.evaluator.cells(), evaluation.task
@@ -120,12 +125,12 @@ def evaluate(
         raise ConfigError(f"--jobs: expected at least 1 worker, got {jobs}")
     for name in {REFERENCE.head, *plan.heads}:
         parts.head(name, target=plan.target, components=plan.components)  # an unknown one is told now
-    embedders = _make_embedders(plan, parts)
+    embedders, makers = _make_embedders(plan, parts), _make_texts(plan, problems, parts)
     configurations, reference = crossing(plan, embedders)
     splits = [_split(plan, problem) for problem in problems]
     with TemporaryDirectory(prefix="nas-agent-surrogate-") as folder:
         store = Store(Path(folder))
-        blocks, embedded = _describe(configurations, embedders, problems, parts, store, told)
+        blocks, embedded = _describe(configurations, embedders, problems, makers, store, told)
         work: list[Fit] = []
         for index, (problem, split) in enumerate(zip(problems, splits, strict=True)):
             scores, folds = store.put(problem.scores), store.put(split.folds)
@@ -158,7 +163,16 @@ def _make_embedders(plan: Plan, parts: Parts) -> dict[tuple[str, str], Embedder]
     if set(plan.blocks) == {"structure"}:
         return {}
     made = {(name, pooling): parts.embedder(name, pooling) for name, pooling in product(plan.embedders, plan.poolings)}
+    for found in made.values():
+        _ = found.name  # reads a model's small files: one that is not there is told now
     return {(name, "" if found.counts else pooling): found for (name, pooling), found in made.items()}
+
+
+def _make_texts(plan: Plan, problems: Sequence[Problem], parts: Parts) -> dict[str, list[Maker]]:
+    """Make the writers of each text, one a task: a text that a space lacks is told before any is written."""
+    if set(plan.blocks) == {"structure"}:
+        return {}
+    return {name: [parts.text(name, problem.space, problem.task) for problem in problems] for name in plan.texts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +206,11 @@ def _split(plan: Plan, problem: Problem) -> _Split:
     return _Split(folds, len(number), training, sizes)
 
 
-def _written(name: str, problems: Sequence[Problem], parts: Parts, told: Told | None) -> list[list[str]]:
+def _written(name: str, problems: Sequence[Problem], makers: Sequence[Maker], told: Told | None) -> list[list[str]]:
     """Write the text of every row of each table; tasks whose texts are the same share the work."""
-    makers: list[Callable[[Architecture], str]] = []
-    known: list[dict[str, str]] = []  # of each maker: by the architecture as written
+    known: list[dict[str, str]] = [{} for _ in makers]  # of each maker: by the architecture as written
     tables = []
-    for problem in problems:
-        make = parts.text(name, problem.space, problem.task)
-        if make not in makers:
-            makers.append(make)
-            known.append({})
+    for problem, make in zip(problems, makers, strict=True):
         texts, rows = known[makers.index(make)], problem.architectures
         fresh = [row for row in rows if row.text not in texts]
         for count, row in enumerate(fresh, start=1):
@@ -216,7 +225,7 @@ def _describe(
     configurations: Sequence[Configuration],
     embedders: Mapping[tuple[str, str], Embedder],
     problems: Sequence[Problem],
-    parts: Parts,
+    makers: Mapping[str, Sequence[Maker]],
     store: Store,
     told: Told | None,
 ) -> tuple[dict[Configuration, list[tuple[Block, ...]]], list[Json]]:
@@ -229,7 +238,7 @@ def _describe(
         structure = structure_blocks(space, tables, store)
     written: dict[str, list[list[str]]] = {}
     for text in dict.fromkeys(c.text for c in configurations if c.text):
-        written[text] = _written(text, problems, parts, told)
+        written[text] = _written(text, problems, makers[text], told)
     wanted = dict.fromkeys((c.text, c.embedder, c.pooling) for c in configurations if c.text)
     code, embedded = {("", "", ""): nothing}, []
     for text, embedder, pooling in wanted:
