@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from nas_agent.bench.surrogate_document import document, labels, number, verdicts
 from nas_agent.bench.surrogate_eval import Outcome, Parts, Problem, evaluate
 from nas_agent.bench.surrogate_plan import Configuration, Plan
-from nas_agent.bench.surrogate_plot import plot
+from nas_agent.bench.surrogate_plot import drawn, plot
 from nas_agent.bench.surrogate_report import markdown, rich_report, sheets
 from nas_agent.bench.surrogate_splits import folds_of, split_rng, training_order
 from nas_agent.bench.surrogate_statistics import (
@@ -517,6 +517,22 @@ def test_the_plot_is_a_png_with_a_panel_a_task(doc, tmp_path: Path):
         plot(doc, tmp_path / "missing" / "curves.png")
 
 
+def test_the_legend_has_room_for_long_names(doc):
+    named = {f"gp joint exclude-helper+network+docstring {number}": of for number, of in enumerate(range(20))}
+    (task,) = doc["tasks"].values()
+    some = task["results"]["gp structure"]
+    parts = {"head": "gp", "blocks": "joint", "embedder": "tfidf", "pooling": ""}
+    configurations = {name: {**parts, "text": f"exclude-helper+network+docstring-{of}"} for name, of in named.items()}
+    long = {**doc, "configurations": configurations, "reference": next(iter(named))}
+    figure = drawn({**long, "tasks": {"sums": {**task, "results": dict.fromkeys(named, some)}}})
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+    assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+    assert figure.axes[0].get_position().height * figure.get_size_inches()[1] > 2.5
+
+
 # -- on the command line ---------------------------------------------------------------------------------
 
 
@@ -598,6 +614,11 @@ def test_a_missing_table_and_equal_values_are_told(tmp_path: Path, monkeypatch: 
     assert "values are equal, so there is nothing to rank" in result.stderr
 
 
+def test_help_fits_eighty_columns():
+    lines = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["surrogate", "eval", "--help"]).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+
+
 def test_the_cache_is_counted_and_cleared(own_home: Path):
     assert "0 embeddings" in call("cache", "stats").stdout
     embedder = CachedEmbedder(TermCounts("tfidf"), own_home / "cache")
@@ -608,5 +629,8 @@ def test_the_cache_is_counted_and_cleared(own_home: Path):
     unknown = call("cache", "clear", "--embedder", "nobody")
     assert unknown.exit_code == 2
     assert embedder.name in unknown.stderr
-    assert call("cache", "clear", "--embedder", embedder.name).stdout.startswith("removed 2 embeddings")
+    assert call("cache", "clear", "--embedder", embedder.name).stdout == "removed 2 embeddings, 32.8 kB\n"
+    (own_home / "cache" / "embeddings.sqlite.broken-1").touch()
+    assert "1 unreadable file beside it" in call("cache", "stats").stdout
+    assert call("cache", "clear").stdout == "removed 0 embeddings, 0.0 kB, and 1 unreadable file\n"
     assert json.loads(call("cache", "clear", "--json").stdout) == {"removed": 0, "bytes": 0, "set_aside": 0}

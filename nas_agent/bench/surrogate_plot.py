@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,34 +11,50 @@ from nas_agent.bench.plot import COLOURS, STYLES
 from nas_agent.bench.surrogate_document import labels, number
 from nas_agent.errors import StorageError
 from nas_agent.records import Json
+from nas_agent.wording import plural
 
-COLUMNS = 3  # panels in a row
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 3  # panels in a row, and most columns of the legend
+PANEL = (4.4, 4.2)  # inches
+NARROWEST = 8.4  # of the figure
+LINE, LETTER, SAMPLE = 0.23, 0.09, 0.9  # inches: height of a legend's line, width of a letter and of a sample line
 
 
 def plot(doc: Json, path: Path) -> None:
     """Write a PNG from the document; a band is one deviation of the repeats' means to either side."""
+    try:
+        drawn(doc).savefig(path, format="png", dpi=160, facecolor="white")
+    except OSError as error:
+        raise StorageError(f"--plot {path}: cannot be written ({error.strerror}); choose another file") from error
+
+
+def drawn(doc: Json) -> Figure:
+    """Draw the panels, and below them the legend with as much room as its names need."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     tasks = list(doc["tasks"])
     columns = min(len(tasks), COLUMNS)
     rows = -(-len(tasks) // columns)
-    figure = Figure(figsize=(max(4.4 * columns, 8.4), 4.6 * rows), layout="constrained")
+    name = SAMPLE + LETTER * (max(map(len, labels(doc).values())) + len(" (.000)"))
+    wide = max(PANEL[0] * columns, NARROWEST, name)
+    side_by_side = min(int(wide / name), COLUMNS)
+    lines = 1 - (-len(doc["configurations"]) // side_by_side)
+    figure = Figure(figsize=(wide, PANEL[1] * rows + LINE * lines), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, task in zip(panels, tasks, strict=False):
-        for place, name in enumerate(doc["configurations"]):
-            _draw(axes, doc, task, name, place)
+        for place, configuration in enumerate(doc["configurations"]):
+            _draw(axes, doc, task, configuration, place)
         _frame(axes, doc, task)
     for axes in panels[len(tasks) :]:
         axes.remove()
     for axes in panels[::columns]:
         axes.set_ylabel("Kendall tau on the fold held out")
-    _legend(figure, panels[0], doc)
-    try:
-        figure.savefig(path, format="png", dpi=160, facecolor="white")
-    except OSError as error:
-        raise StorageError(f"--plot {path}: cannot be written ({error.strerror}); choose another file") from error
+    _legend(figure, panels[0], doc, side_by_side)
+    return figure
 
 
 def _draw(axes: Any, doc: Json, task: str, name: str, place: int) -> None:
@@ -67,7 +83,7 @@ def _frame(axes: Any, doc: Json, task: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Any, axes: Any, doc: Json) -> None:
+def _legend(figure: Any, axes: Any, doc: Json, columns: int) -> None:
     """Name the curves below the panels, best at the largest sample first; they lie too near for labels."""
     task = next(iter(doc["tasks"].values()))
     largest = str(task["sizes"][-1])
@@ -76,7 +92,7 @@ def _legend(figure: Any, axes: Any, doc: Json) -> None:
     order = sorted(range(len(names)), key=lambda place: -heights[place])
     figure.legend(
         [handles[place] for place in order], [f"{names[place]} ({number(heights[place])})" for place in order],
-        loc="outside lower left", ncols=2 if max(map(len, names)) > 30 else 3, frameon=False, handlelength=3.2,
-        title=f"tau at N = {int(largest):,} in brackets; bands: ± one deviation over {doc['repeats']} repeats; "
-        f"thick: the reference", title_fontsize=9, alignment="left",
+        loc="outside lower left", ncols=columns, frameon=False, handlelength=3.2,
+        title=f"tau at N = {int(largest):,} in brackets; thick: the reference; bands: ± one deviation over "
+        f"{plural(doc['repeats'], 'repeat')}", title_fontsize=9, alignment="left",
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nas_agent.bench.report import Sheet
 from nas_agent.bench.surrogate_document import labels, number, shared_parts
 from nas_agent.records import Json
+from nas_agent.wording import plural
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -82,9 +83,9 @@ def _width(value: float | None) -> str:
 
 def heading(doc: Json) -> list[str]:
     """Say what was done, in lines."""
-    fits = f"{doc['repeats']} repeats x {doc['test_folds']} of {doc['folds']} folds"
+    fits = f"{plural(doc['repeats'], 'repeat')} x {doc['test_folds']} of {doc['folds']} folds"
     lines = [
-        f"{doc['space']}: {len(doc['configurations'])} configurations, {fits}; targets by {doc['target']}, "
+        f"{doc['space']}: {plural(len(doc['configurations']), 'configuration')}, {fits}; targets by {doc['target']}, "
         f"at most {doc['components']} principal components of an embedding; seed {doc['seed']}."
     ]
     if shared_parts(doc):

@@ -15,6 +15,7 @@ import typer
 from nas_agent.cli import output
 from nas_agent.cli.bench_commands import check_target, write_text
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.wording import plural
 
 surrogate_app = typer.Typer(
     help="Predictors of scores: how well they rank, by COLE's protocol.", no_args_is_help=True, rich_markup_mode=None
@@ -32,12 +33,14 @@ Every list is crossed with every other one; heads on structure alone read no tex
 The joint process against the same one without embeddings, on one task:
   nas-agent surrogate eval --space nb201 --task cifar10
 What a language model adds to word counts and to random weights:
-  nas-agent surrogate eval --task cifar10 --embedder all-minilm,tfidf,random:all-minilm --blocks code
+  nas-agent surrogate eval --embedder all-minilm,tfidf,random:all-minilm \\
+      --blocks code
 Every head on structure alone, quickly, on three tasks:
   nas-agent surrogate eval --task all --blocks structure --head \\
       gp,ridge,mlp,lightgbm --n 14,55,220 --repeats 5 --test-folds 2
 The paper's texts, with a picture and a page:
-  nas-agent surrogate eval --text inline,helper,exclude-helper,canonical --plot tau.png --markdown tau.md
+  nas-agent surrogate eval --text inline,helper,exclude-helper,canonical \\
+      --plot tau.png --markdown tau.md
 """
 
 
@@ -69,13 +72,21 @@ def evaluate(
         str, typer.Option(help="auto (where the task was measured), a built-in one, or FILE.py:CLASS.")
     ] = "auto",
     text: Annotated[
-        str, typer.Option(metavar="A,B,...", help="What is embedded; a wrong name lists them.")
+        str,
+        typer.Option(
+            metavar="A,B,...",
+            help="canonical, inline, helper, exclude-helper (each also +network, +docstring), onnx, string, or a "
+            "space's own; a wrong name lists them.",
+        ),
     ] = "canonical",
     embedder: Annotated[
         str, typer.Option(metavar="A,B,...", help="all-minilm, tfidf, char-ngrams, hf:REPO, openai:MODEL, random:NAME.")
     ] = "all-minilm",
     pooling: Annotated[
-        str, typer.Option(metavar="A,B,...", help="mean, last-token, mean-layers, every-K or echo.")
+        str,
+        typer.Option(
+            metavar="A,B,...", help="auto (the model's own), mean, last-token, cls, mean-layers, every-K, echo."
+        ),
     ] = "auto",
     head: Annotated[str, typer.Option(metavar="A,B,...", help="gp, ridge, mlp, lightgbm.")] = "gp",
     blocks: Annotated[
@@ -166,9 +177,10 @@ def stats(as_json: AsJson = False) -> None:
             }
         )  # fmt: skip
         return
-    output.answer(f"{output.short(found.file)}: {found.entries:,} embeddings, {_megabytes(found.bytes)}")
+    output.answer(f"{output.short(found.file)}: {plural(found.entries, 'embedding')}, {_size(found.bytes)}")
     if found.set_aside:
-        output.answer(f"{found.set_aside} unreadable files beside it; to remove them: nas-agent surrogate cache clear")
+        aside = plural(found.set_aside, "unreadable file")
+        output.answer(f"{aside} beside it; to remove all of this: nas-agent surrogate cache clear")
     if embedders:
         from rich.text import Text
 
@@ -176,7 +188,7 @@ def stats(as_json: AsJson = False) -> None:
 
         table = plain_table("embeddings", "size", "embedder", right=["embeddings", "size"], wide=["embedder"])
         for name, (number, size) in found.embedders.items():
-            table.add_row(f"{number:,}", _megabytes(size), Text(name))
+            table.add_row(f"{number:,}", _size(size), Text(name))
         output.answer(table)
 
 
@@ -197,7 +209,8 @@ def clear(
     if as_json:
         output.document({"removed": removed.entries, "bytes": removed.bytes, "set_aside": removed.set_aside})
     else:
-        output.answer(f"removed {removed.entries:,} embeddings, {_megabytes(removed.bytes)}")
+        aside = f", and {plural(removed.set_aside, 'unreadable file')}" if removed.set_aside else ""
+        output.answer(f"removed {plural(removed.entries, 'embedding')}, {_size(removed.bytes)}{aside}")
 
 
 def _cache() -> Path:
@@ -206,8 +219,8 @@ def _cache() -> Path:
     return home() / "cache"
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
 
 
 @contextmanager
