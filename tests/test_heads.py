@@ -368,6 +368,8 @@ def test_targets_go_there_and_back(make: type[Target], scale: float) -> None:
     ends = target.values(np.array([-np.inf, -9.0, 0.0, 9.0, np.inf]))
     assert (ends[0], ends[-1]) == (-np.inf, np.inf)
     assert (np.diff(ends[1:-1]) > 0).all()
+    others = np.linspace(values.min(), values.max() + 0.01 * scale, 30)
+    np.testing.assert_allclose(target.values(target.scaled(others)), others, rtol=1e-6, atol=1e-9 * scale)
 
 
 def test_the_power_draws_in_a_tail_of_failed_networks() -> None:
@@ -390,6 +392,17 @@ def test_an_interval_beyond_the_reach_of_the_power_still_has_two_ends(sign: floa
     ends = (values.max(), np.inf) if sign > 0 else (-np.inf, values.min())
     assert (low[0], high[0]) == pytest.approx(ends)
     assert np.isfinite([low[1], high[1]]).all()
+
+
+def test_intervals_of_few_points_hold_also_where_parameters_were_fitted_to_noise() -> None:
+    held = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(size=430)
+        blocks = {str(number): rng.normal(size=(430, 1)) for number in range(6)}
+        low, high = make_head("gp").fit(rows(blocks, slice(30)), values[:30]).interval(rows(blocks, slice(30, None)))
+        held.append(((low <= values[30:]) & (values[30:] <= high)).mean())
+    assert 0.90 < np.mean(held) < 0.96
 
 
 def test_ties_share_a_target() -> None:

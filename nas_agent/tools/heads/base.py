@@ -9,7 +9,7 @@ lies beyond all that the transform can reach is extended to the nearest value of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,12 +74,16 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A predictor, the widths of its features, its target's scale, and the residuals of points left out."""
+    """A predictor, the widths of its features, its target's scale, and the residuals of points left out.
+
+    Residuals are (n,), absolute, in predicted deviations, each from a prediction that did not see the point; a head
+    that needs time for them gives a function, called by `interval` alone.
+    """
 
     predictor: Predictor
     widths: Mapping[str, int]
     target: Target
-    residuals: Floats  # (n,), absolute, in predicted deviations, each from a prediction that did not see the point
+    residuals: Floats | Callable[[], Floats]
 
     def predict(self, blocks: Blocks) -> Prediction:
         """Predict architectures that are described by the blocks of the fit."""
@@ -89,7 +93,8 @@ class Fitted:
     def interval(self, blocks: Blocks, level: float = 0.9) -> tuple[Floats, Floats]:
         """Return the calibrated ends, in the unit of the values."""
         prediction = self.predict(blocks)
-        reach = conformal_quantile(self.residuals, level) * prediction.deviation
+        residuals = self.residuals() if callable(self.residuals) else self.residuals
+        reach = conformal_quantile(residuals, level) * prediction.deviation
         low, high = self.target.values(prediction.mean - reach), self.target.values(prediction.mean + reach)
         least, most = self.target.values(np.array([self.target.sample.min(), self.target.sample.max()]))
         return np.where(np.isposinf(low), most, low), np.where(np.isneginf(high), least, high)

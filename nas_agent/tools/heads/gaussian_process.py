@@ -10,13 +10,16 @@ Wider priors and more blocks than in a search: what was tried stands in docs/log
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_agent.spaces.base import Floats
 from nas_agent.tools.heads.base import CODE, Blocks, Fitted, FittedHead, Prediction, check_sample
+from nas_agent.tools.heads.cross_fitting import folds
 from nas_agent.tools.heads.reduction import NOTHING, Reduction
-from nas_agent.tools.heads.targets import TargetName, make_target
+from nas_agent.tools.heads.targets import Target, TargetName, make_target
 from nas_agent.tools.surrogates.gaussian_process import Scaler
 from nas_agent.tools.surrogates.kernel import Kernel, Settings, Singles
 
@@ -42,6 +45,13 @@ class GaussianProcess:
     def fit(self, blocks: Blocks, values: Floats, *, counts: bool = False, seed: int = 0) -> FittedHead:
         """Choose parameters and condition on all points."""
         check_sample(blocks, values)
+        posterior, target = self._posterior(blocks, values, counts, seed)
+        widths = {name: block.shape[1] for name, block in blocks.items()}
+        if len(values) > FIT_LEAST:
+            return Fitted(posterior, widths, target, posterior.left_out)
+        return Fitted(posterior, widths, target, cache(lambda: self._refitted(blocks, values, counts, seed)))
+
+    def _posterior(self, blocks: Blocks, values: Floats, counts: bool, seed: int) -> tuple[Posterior, Target]:
         target = make_target(self._target, values)
         metric = Metric(blocks, self._components, counts=counts)
         kernel = Kernel(len(metric), self._settings)
@@ -50,9 +60,22 @@ class GaussianProcess:
         part = metric.within(some)
         if float(np.ptp(residual)) > NOTHING:
             kernel.fit(part, residual[some])
-        posterior = Posterior(metric, kernel, residual)
-        widths = {name: block.shape[1] for name, block in blocks.items()}
-        return Fitted(posterior, widths, target, posterior.left_out)
+        return Posterior(metric, kernel, residual), target
+
+    def _refitted(self, blocks: Blocks, values: Floats, counts: bool, seed: int) -> Floats:
+        """Return residuals from fits without the point's fold.
+
+        Leaving one out in closed form keeps parameters, target's power and principal components that all points chose;
+        where they are few, intervals from it held 88.4 to 90.4 % instead of 90 (docs/log.md, "Intervals").
+        """
+        fold = folds(len(values), seed)
+        residuals = np.empty(len(values))
+        for number in range(fold.max() + 1):
+            out = fold == number
+            posterior, target = self._posterior(_rows(blocks, ~out), values[~out], counts, seed)
+            prediction = posterior(_rows(blocks, out))
+            residuals[out] = np.abs(target.scaled(values[out]) - prediction.mean) / prediction.deviation
+        return residuals
 
 
 class Metric:
@@ -166,6 +189,10 @@ def euclidean_distances(rows: Singles, others: Singles) -> Singles:
     squares += (others * others).sum(axis=1)
     np.maximum(squares, np.float32(0.0), out=squares)
     return np.asarray(np.sqrt(squares, out=squares))
+
+
+def _rows(blocks: Blocks, some: NDArray[np.bool_]) -> Blocks:
+    return {name: block[some] for name, block in blocks.items()}
 
 
 def _mean_distance(code: Singles) -> float:

@@ -22,6 +22,10 @@ class Target(Protocol):
         """The training values on that scale."""
         ...
 
+    def scaled(self, values: Floats) -> Floats:
+        """Carry other values to that scale."""
+        ...
+
     def values(self, scaled: Floats) -> Floats:
         """Carry numbers of that scale back to the unit of the values."""
         ...
@@ -40,17 +44,31 @@ class RankTarget:
         self._scaled, places = np.unique(self.sample, return_index=True)
         self._values = values[places]
 
+    def scaled(self, values: Floats) -> Floats:
+        """Invert `values`."""
+        known, scaled = self._values, self._scaled
+        if len(known) == 1:
+            return np.full(len(values), scaled[0])
+        low, high = self._outer_slopes()
+        below, above = np.minimum(values - known[0], 0.0), np.maximum(values - known[-1], 0.0)
+        return np.asarray(np.interp(values, known, scaled) + below / low + above / high)
+
     def values(self, scaled: Floats) -> Floats:
         """Interpolate; with the slope of the outer quarter beyond the ends."""
         known, values = self._scaled, self._values
         if len(known) == 1:
             return np.where(np.isinf(scaled), scaled, values[0])
         inside = np.interp(scaled, known, values)
+        low, high = self._outer_slopes()
+        below, above = np.minimum(scaled - known[0], 0.0), np.maximum(scaled - known[-1], 0.0)
+        return np.asarray(inside + low * below + high * above)
+
+    def _outer_slopes(self) -> tuple[float, float]:
+        known, values = self._scaled, self._values
         step = max(len(known) // 4, 1)
         low = (values[step] - values[0]) / (known[step] - known[0])
         high = (values[-1] - values[-1 - step]) / (known[-1] - known[-1 - step])
-        below, above = np.minimum(scaled - known[0], 0.0), np.maximum(scaled - known[-1], 0.0)
-        return np.asarray(inside + low * below + high * above)
+        return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +93,12 @@ class PowerTarget:
         self._outer = _Moments.of(values)
         standard = self._outer.scale(values)
         self._power = _likeliest_power(standard) if self._outer.spread else 1.0
-        raised = _raise(standard, self._power)
-        self._inner = _Moments.of(raised)
-        self.sample = self._inner.scale(raised)
+        self._inner = _Moments.of(_raise(standard, self._power))
+        self.sample = self.scaled(values)
+
+    def scaled(self, values: Floats) -> Floats:
+        """Raise to the power."""
+        return self._inner.scale(_raise(self._outer.scale(values), self._power))
 
     def values(self, scaled: Floats) -> Floats:
         """Invert the power; what no value can reach is infinite."""
