@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_agent.spaces.base import Floats
+from nas_agent.tools.linear_algebra import on_one_thread
 from nas_agent.tools.surrogates.kernel import JITTER, Kernel, Settings, Singles
 from nas_agent.tools.surrogates.transfer import Relations, Tasks
 
@@ -118,6 +119,7 @@ class Posterior:
         """How much the scores of each source that is left correlate with this task's, from 0 to 1."""
         return tuple(float(value) for value in self._relations.agreement)
 
+    @on_one_thread
     def inform(self, sources: Sequence[tuple[Sequence[int], Sequence[float]]]) -> None:
         """Take in what other tasks scored: members that are there for good, and targets on the rank scale.
 
@@ -139,6 +141,7 @@ class Posterior:
             self._fit()
         self._condition()
 
+    @on_one_thread
     def offer(self, members: Blocks) -> int:
         """Put these members in the place of those that were offered before; return the place of the first."""
         self._withdraw()
@@ -163,6 +166,7 @@ class Posterior:
         self._lasting = len(self)
         return first
 
+    @on_one_thread
     def observe(self, member: int, value: float) -> None:
         """Take in the score of a member that is there for good; more is better."""
         self._withdraw()
@@ -189,6 +193,7 @@ class Posterior:
         else:
             self._append(row)
 
+    @on_one_thread
     def predict(self) -> tuple[Floats, Floats, float]:
         """Return mean and standard deviation of every member, and the best target, on the rank scale."""
         size = len(self._active)
@@ -204,6 +209,7 @@ class Posterior:
             mean = mean + (alpha.astype(np.float32) @ self._half[:size]).astype(np.float64)
         return mean, np.sqrt(np.maximum(self._kernel.variance - self._explained, 1e-12)), best
 
+    @on_one_thread
     def without(self, source: int) -> None:
         """Leave a source out for good."""
         keep = [row for row in range(len(self._active)) if row >= len(self._sources) or self._sources[row] != source]
@@ -216,6 +222,7 @@ class Posterior:
         self._relations = self._relations.without(source)
         self._condition()
 
+    @on_one_thread
     def covariance(self, member: int) -> Floats:
         """Return the posterior covariance of one member with all of them."""
         size = len(self._active)

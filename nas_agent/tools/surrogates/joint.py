@@ -14,6 +14,7 @@ from functools import cached_property
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Space
 from nas_agent.tools.embeddings.base import Embedder
+from nas_agent.tools.linear_algebra import on_one_thread
 from nas_agent.tools.surrogates.base import Ranked
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from nas_agent.tools.surrogates.transfer import Source
@@ -48,6 +49,7 @@ class JointSurrogate:
         self._structure.observe(architecture, score)
         self._joint.observe(architecture, score)
 
+    @on_one_thread
     def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
         """Return the `keep` most promising of the shortlist, best first."""
         places = self._structure.promising(proposals, max(SHORTLIST, keep))

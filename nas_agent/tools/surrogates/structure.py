@@ -15,6 +15,7 @@ import numpy as np
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Floats, Space
 from nas_agent.tools.embeddings.base import Embedder
+from nas_agent.tools.linear_algebra import on_one_thread
 from nas_agent.tools.surrogates.acquisition import expected_improvement, upper_confidence_bound
 from nas_agent.tools.surrogates.base import Ranked
 from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, stack
@@ -91,6 +92,7 @@ class CellSurrogate:
                 self._posterior.without(number)
                 del self._sources[number]
 
+    @on_one_thread
     def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
         """Return the most promising proposals; after each one, as if its expected value had been measured.
 
