@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas_agent.spaces.base import Floats
-from nas_agent.tools.heads.base import CODE, Blocks, Fitted, FittedHead, Prediction, check_sample
-from nas_agent.tools.heads.cross_fitting import folds
+from nas_agent.tools.heads.base import CODE, Blocks, Fitted, FittedHead, Prediction, Predictor, check_sample
+from nas_agent.tools.heads.cross_fitting import left_out_residuals
 from nas_agent.tools.heads.reduction import NOTHING, Reduction
 from nas_agent.tools.heads.targets import Target, TargetName, make_target
 from nas_agent.tools.linear_algebra import one_thread
@@ -51,9 +49,11 @@ class GaussianProcess:
         with _threads(len(values)):
             posterior, target = self._posterior(blocks, values, counts, seed)
         widths = {name: block.shape[1] for name, block in blocks.items()}
-        if len(values) > FIT_LEAST:
-            return Fitted(posterior, widths, target, posterior.left_out)
-        return Fitted(posterior, widths, target, cache(lambda: self._refitted(blocks, values, counts, seed)))
+
+        def again(some: Blocks, their: Floats) -> tuple[Predictor, Target]:
+            return self._posterior(some, their, counts, seed)
+
+        return Fitted(posterior, widths, target, left_out_residuals(again, blocks, values, posterior.left_out, seed))
 
     def _posterior(self, blocks: Blocks, values: Floats, counts: bool, seed: int) -> tuple[Posterior, Target]:
         target = make_target(self._target, values)
@@ -65,21 +65,6 @@ class GaussianProcess:
         if float(np.ptp(residual)) > NOTHING:
             kernel.fit(part, residual[some])
         return Posterior(metric, kernel, residual), target
-
-    def _refitted(self, blocks: Blocks, values: Floats, counts: bool, seed: int) -> Floats:
-        """Return residuals from fits without the point's fold.
-
-        Leaving one out in closed form keeps parameters, target's power and principal components that all points chose;
-        where they are few, intervals from it held 88.4 to 90.4 % instead of 90 (docs/log.md, "Intervals").
-        """
-        fold = folds(len(values), seed)
-        residuals = np.empty(len(values))
-        for number in range(fold.max() + 1):
-            out = fold == number
-            posterior, target = self._posterior(_rows(blocks, ~out), values[~out], counts, seed)
-            prediction = posterior(_rows(blocks, out))
-            residuals[out] = np.abs(target.scaled(values[out]) - prediction.mean) / prediction.deviation
-        return residuals
 
 
 class Metric:
@@ -202,10 +187,6 @@ def euclidean_distances(rows: Singles, others: Singles) -> Singles:
     squares += (others * others).sum(axis=1)
     np.maximum(squares, np.float32(0.0), out=squares)
     return np.asarray(np.sqrt(squares, out=squares))
-
-
-def _rows(blocks: Blocks, some: NDArray[np.bool_]) -> Blocks:
-    return {name: block[some] for name, block in blocks.items()}
 
 
 def _mean_distance(code: Singles) -> float:

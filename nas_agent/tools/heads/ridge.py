@@ -8,8 +8,9 @@ import numpy as np
 
 from nas_agent.spaces.base import Floats
 from nas_agent.tools.heads.base import Blocks, Fitted, FittedHead, Prediction, check_sample
+from nas_agent.tools.heads.cross_fitting import left_out_residuals
 from nas_agent.tools.heads.reduction import Table
-from nas_agent.tools.heads.targets import TargetName, make_target
+from nas_agent.tools.heads.targets import Target, TargetName, make_target
 
 PENALTIES = np.logspace(-2, 5, 29)
 
@@ -25,6 +26,15 @@ class Ridge:
     def fit(self, blocks: Blocks, values: Floats, *, counts: bool = False, seed: int = 0) -> FittedHead:
         """Choose the penalty and the weights."""
         check_sample(blocks, values)
+        line, target, residuals = self._line(blocks, values, counts)
+
+        def again(some: Blocks, their: Floats) -> tuple[Line, Target]:
+            return self._line(some, their, counts)[:2]
+
+        widths = {name: block.shape[1] for name, block in blocks.items()}
+        return Fitted(line, widths, target, left_out_residuals(again, blocks, values, residuals, seed))
+
+    def _line(self, blocks: Blocks, values: Floats, counts: bool) -> tuple[Line, Target, Floats]:
         target = make_target(self._target, values)
         table = Table(blocks, self._components, counts=counts)
         left, singular, right = np.linalg.svd(table(blocks), full_matrices=False)
@@ -42,8 +52,7 @@ class Ridge:
         predictor = Line(table, level, weights, factor, penalty, noise, 1.0 / len(centred))
         # A point that is left out is as far from the rest as pull / (1 - pull) says (Sherman and Morrison 1950).
         spread = np.sqrt(noise / (1.0 - pull))
-        widths = {name: block.shape[1] for name, block in blocks.items()}
-        return Fitted(predictor, widths, target, np.abs(residuals) / spread)
+        return predictor, target, np.abs(residuals) / spread
 
 
 def left_out(left: Floats, singular: Floats, centred: Floats, penalty: float) -> tuple[Floats, Floats]:
