@@ -21,7 +21,7 @@ _LIMITS = Limits(seconds=0.5, memory=64 * MIB, threads=16, disk=MIB, reply=MIB)
 # Variables that say nothing about the user; nas-agent sets the last one itself when it is imported.
 _PLAIN = frozenset(
     ("PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS")
-    + ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES", "LC_CTYPE")
+    + ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES", "LC_CTYPE", "PWD")
     + ("LANGGRAPH_STRICT_MSGPACK",)
 )
 
@@ -109,8 +109,8 @@ import ctypes, os
 def main(target, blob):
     libc = ctypes.CDLL(None, use_errno=True)
     for process in (os.getppid(), target["process"]):
-        if libc.ptrace(16, process, 0, 0) == 0:
-            return f"process {process} was attached to"
+        if libc.ptrace(0x4206, process, 0, 0) == 0:
+            return f"process {process} was seized"
         try:
             os.kill(process, 0)
             open(f"/proc/{process}/mem", "rb").close()
@@ -160,7 +160,7 @@ CANARIES = (
     Canary("start processes", _FORK, ""),
     Canary("trace the parent", _TRACE, ""),
     Canary("read another candidate's folder", _OTHER, ""),
-    Canary("read another candidate's folder, again", _OTHER, ""),
+    Canary("find what the job before wrote", _OTHER, ""),
     Canary("allocate without end", _ALLOCATE, ""),
     Canary("sleep for ever", _SLEEP, ""),
 )
@@ -210,7 +210,7 @@ def _target(folder: Path, port: int) -> Json:
         "names": sorted(set(os.environ) - _PLAIN),
         "places": [str(folder / "written"), str(home / ".nas-agent-canary"), "/var/tmp/nas-agent-canary"],
         "process": os.getpid(),
-        "others": [str(other), str(home), tempfile.gettempdir()],
+        "others": [str(other)],
     }
 
 

@@ -7,7 +7,7 @@ import resource
 import signal
 from dataclasses import dataclass
 
-from nas_agent.tools.sandbox import kernel, seccomp
+from nas_agent.tools.sandbox import kernel, scratch, seccomp
 from nas_agent.tools.sandbox.base import Limits
 
 
@@ -29,7 +29,7 @@ def confine(cell: Cell, limits: Limits, parent: int) -> None:
     os.setsid()
     if cell.own_mounts:
         kernel.unshare("mount")
-        size = f"size={limits.disk},nr_inodes=4096,mode=700"
+        size = f"size={limits.disk},nr_inodes={scratch.most_entries(limits.disk)},mode=700"
         kernel.mount("scratch", cell.scratch, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
     os.chdir(cell.scratch)
     os.umask(0o077)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-_MOST = 4096  # files and folders
+def most_entries(disk: int) -> int:
+    """Return how many files and folders so many bytes may be spread over."""
+    return max(disk // 4096, 16)
 
 
 def too_much(folder: str, most: int) -> bool:
@@ -18,7 +20,7 @@ def too_much(folder: str, most: int) -> bool:
                     size += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         left.append(entry.path)
-                    if entries > _MOST or size > most:
+                    if entries > most_entries(most) or size > most:
                         return True
         except FileNotFoundError:
             continue  # gone in the meantime
