@@ -34,8 +34,7 @@ def confine(cell: Cell, limits: Limits, parent: int) -> None:
     os.chdir(cell.scratch)
     os.umask(0o077)
     set_limits(limits)
-    if hasattr(os, "O_PATH"):  # Linux
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if cell.rules is None and not cell.filtered:
         return
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -57,9 +56,8 @@ def set_limits(limits: Limits) -> None:
         resource.RLIMIT_NOFILE: limits.files,
         # Private memory that can be written; relative, since the warm parent's own is inherited.
         resource.RLIMIT_DATA: _data() + limits.memory,
+        resource.RLIMIT_MSGQUEUE: 0,
     }
-    if hasattr(resource, "RLIMIT_MSGQUEUE"):
-        wanted[resource.RLIMIT_MSGQUEUE] = 0
     for name, most in wanted.items():
         _, hard = resource.getrlimit(name)
         if hard != resource.RLIM_INFINITY:
@@ -69,8 +67,5 @@ def set_limits(limits: Limits) -> None:
 
 def _data() -> int:
     """Return the bytes of private writable memory that this process has."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[5]) * resource.getpagesize()
-    except FileNotFoundError:  # no Linux: nothing is known, and the limit is on top of nothing
-        return 0
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[5]) * resource.getpagesize()

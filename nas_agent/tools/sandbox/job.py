@@ -13,7 +13,6 @@ from nas_agent.tools.sandbox.base import Limits
 from nas_agent.tools.sandbox.cell import Cell, confine
 
 CONFINED, BROKEN = b"C", b"B"  # the first byte of a reply, written before any code of others runs
-_LONGEST = 500  # characters of an error
 
 
 def run(cell: Cell, request: Any, blob: bytes, reply: int, parent: int) -> None:
@@ -70,6 +69,6 @@ def _function(request: Any) -> Callable[[Any, bytes], Any]:
 def _raised(error: BaseException) -> dict[str, str]:
     text = ""
     with suppress(BaseException):  # an error of a candidate's own making may not even have a text
-        text = " ".join(str(error).split())[:_LONGEST]
+        text = " ".join(str(error).split())[:1000]
     memory = isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
     return {"raised": f"{type(error).__name__}: {text}", "kind": "memory" if memory else "raised"}

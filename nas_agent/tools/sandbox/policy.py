@@ -72,11 +72,10 @@ def _interpreter() -> Iterator[str]:
     for key in ("stdlib", "platstdlib"):
         folder = sysconfig.get_path(key)
         yield from _without_packages(folder)
-    library = sysconfig.get_config_var("LDLIBRARY")
-    if library:
-        yield os.path.join(sys.base_prefix, "lib", library)
-        yield from (str(path) for path in Path(sys.base_prefix, "lib").glob("libpython*"))
-    yield from (str(path) for path in (Path(sys.prefix, "pyvenv.cfg"),) if path.exists())
+    libraries = os.path.join(sys.base_prefix, "lib")
+    if os.path.isdir(libraries):
+        yield from _without_packages(libraries)  # libpython, and in conda what native code is linked with
+    yield os.path.join(sys.prefix, "pyvenv.cfg")
 
 
 def _native() -> Iterator[str]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
@@ -21,11 +22,17 @@ from nas_agent.tools.sandbox.job import BROKEN, CONFINED
 from nas_agent.tools.sandbox.policy import Policy, environment
 
 _START = 300.0  # seconds: torch on a slow disk
+_LONGEST = 500  # characters of a job's error
 _GRACE = 60.0  # seconds that the warm parent gets beyond a job's own limit
 
 
-def open_sandbox(policy: Policy | None = None, *, unsafe: bool = False) -> WarmSandbox:
-    """Start the strongest sandbox that holds here; SandboxError where none does, unless `unsafe`."""
+def open_sandbox(
+    policy: Policy | None = None, *, unsafe: bool = False, among: Sequence[Backend] | None = None
+) -> WarmSandbox:
+    """Start the strongest sandbox that holds here; SandboxError where none does, unless `unsafe`.
+
+    `among` are the backends to try, in this order; by default, those that this machine may have.
+    """
     chosen = policy or Policy()
     obstacle = backends.obstacle()
     if obstacle:
@@ -33,9 +40,9 @@ def open_sandbox(policy: Policy | None = None, *, unsafe: bool = False) -> WarmS
     if unsafe:
         return WarmSandbox(chosen, backends.UNSAFE)
     troubles = []
-    for backend in backends.candidates():
+    for backend in backends.candidates() if among is None else among:
         try:
-            return proven(WarmSandbox(chosen, backend))
+            return _proven(WarmSandbox(chosen, backend))
         except SandboxError as error:
             troubles.append(f"{backend.name}: {error}")
     raise SandboxError(
@@ -44,7 +51,7 @@ def open_sandbox(policy: Policy | None = None, *, unsafe: bool = False) -> WarmS
     )
 
 
-def proven(sandbox: WarmSandbox) -> WarmSandbox:
+def _proven(sandbox: WarmSandbox) -> WarmSandbox:
     """Return the sandbox if it withstands the quick attacks, else close it and raise SandboxError."""
     try:
         broken = [result for result in canaries.attack(sandbox, canaries.QUICK) if not result.held]
@@ -113,6 +120,7 @@ class WarmSandbox:
                 start_new_session=True,
             )
         except OSError as error:
+            self._errors.close()
             shutil.rmtree(self._base, ignore_errors=True)
             raise SandboxError(f"cannot be started ({error})") from error
         try:
@@ -207,7 +215,7 @@ def _outcome(job: Job, answer: Any, data: bytes, level: str) -> JobOutcome:
     if isinstance(document, dict) and "result" in document:
         return Completed(document["result"], blob, seconds, cpu, level)
     if isinstance(document, dict) and isinstance(document.get("raised"), str):
-        return stopped("memory" if document.get("kind") == "memory" else "raised", document["raised"][:600])
+        return stopped("memory" if document.get("kind") == "memory" else "raised", _plain(document["raised"]))
     return stopped("reply", "its reply is no result")
 
 
@@ -216,4 +224,9 @@ def _signalled(number: int, cpu: float, job: Job) -> tuple[Kind, str]:
         return "cpu", f"it used more than {cpu:.0f} seconds of the processor"
     if number == signal.SIGKILL:
         return "memory", "it was killed by the kernel, mostly for lack of memory"
-    return "crashed", f"it crashed by signal {number} ({signal.Signals(number).name})"
+    return "crashed", f"it crashed by signal {number} ({signal.strsignal(number) or 'of no name'})"
+
+
+def _plain(text: str) -> str:
+    """Return the text of a job without what could steer a terminal or break a log: it is read by people and models."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])

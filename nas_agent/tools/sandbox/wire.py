@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 _HEADER = struct.Struct(">QQ")
+_LONGEST = 2**20  # bytes of JSON from a job: read, a text of brackets becomes fifty times as much; data go in the blob
 
 
 class Malformed(ValueError):
@@ -16,7 +17,7 @@ class Malformed(ValueError):
 
 def frame(document: object, blob: bytes = b"") -> bytes:
     """Return the bytes of a frame; TypeError or ValueError where the document is not JSON."""
-    text = json.dumps(document, allow_nan=True).encode()
+    text = json.dumps(document).encode()
     return _HEADER.pack(len(text), len(blob)) + text + blob
 
 
@@ -27,6 +28,8 @@ def parsed(data: bytes) -> tuple[Any, bytes]:
     text, blob = _HEADER.unpack_from(data)
     if len(data) != _HEADER.size + text + blob:
         raise Malformed("its lengths do not fit")
+    if text > _LONGEST:
+        raise Malformed(f"more than {_LONGEST} bytes of JSON")
     try:
         document = json.loads(data[_HEADER.size : _HEADER.size + text])
     except (ValueError, RecursionError) as error:
