@@ -17,8 +17,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_agent.errors import SandboxError
-from nas_agent.tools.sandbox import Completed, Job, Limits, Policy, Sandbox, Stopped, WarmSandbox, open_sandbox
-from nas_agent.tools.sandbox import backends, canaries, kernel, scratch, seccomp, syscalls, wire
+from nas_agent.tools.sandbox import (
+    Completed,
+    Job,
+    Limits,
+    Policy,
+    Sandbox,
+    Stopped,
+    WarmSandbox,
+    backends,
+    canaries,
+    kernel,
+    open_sandbox,
+    scratch,
+    seccomp,
+    syscalls,
+    wire,
+)
 from nas_agent.tools.sandbox.base import MIB
 
 pytestmark = pytest.mark.skipif(backends.obstacle() is not None, reason=f"no sandbox here: {backends.obstacle()}")
@@ -75,7 +90,7 @@ def test_a_function_is_called_by_its_import_path(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("entry", ["os.system", "os:", ":main", "os:path.join", "os:system('x')", ""])
 def test_an_entry_that_is_no_import_path_is_refused_before_anything_runs(entry: str) -> None:
-    with pytest.raises(ValueError, match="package.module:function"):
+    with pytest.raises(ValueError, match=r"package\.module:function"):
         Job(entry)
 
 
@@ -412,7 +427,18 @@ def test_both_architectures_have_the_calls_that_python_needs() -> None:
         numbers = syscalls.numbers(machine)
         assert len(set(numbers.values())) == len(numbers)
         assert {"read", "write", "openat", "mmap", "futex", "clone", "exit_group", "newfstatat"} <= set(numbers)
-        refused = {"socket", "execve", "ptrace", "fchmod", "fchmodat", "unshare", "mount", "fork", "bpf", "io_uring_setup"}
+        refused = {
+            "socket",
+            "execve",
+            "ptrace",
+            "fchmod",
+            "fchmodat",
+            "unshare",
+            "mount",
+            "fork",
+            "bpf",
+            "io_uring_setup",
+        }
         assert not refused & set(numbers)
 
 

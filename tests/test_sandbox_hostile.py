@@ -19,7 +19,17 @@ from typing import Any
 import pytest
 
 from nas_agent.errors import SandboxError
-from nas_agent.tools.sandbox import Completed, Job, JobOutcome, Limits, Policy, Sandbox, Stopped, WarmSandbox, open_sandbox
+from nas_agent.tools.sandbox import (
+    Completed,
+    Job,
+    JobOutcome,
+    Limits,
+    Policy,
+    Sandbox,
+    Stopped,
+    WarmSandbox,
+    open_sandbox,
+)
 from nas_agent.tools.sandbox.backends import LANDLOCK, UNSAFE, obstacle
 from nas_agent.tools.sandbox.base import MIB
 from tests.hostile import SNIPPETS, TECHNIQUES, Snippet, corpus
@@ -197,7 +207,6 @@ def withstands(sandbox: Sandbox, snippet: Snippet, victim: Victim) -> None:
     before = victim.state()
     outcome = attempt(sandbox, snippet, victim, TIGHT)
     assert not got_through(outcome), outcome
-    assert outcome.seconds < TIGHT.seconds + 5
     assert victim.state() == before
     assert outcome.level == sandbox.level
 

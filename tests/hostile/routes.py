@@ -286,7 +286,8 @@ _ROUTES = {
     "operator": """
         import operator, sys
         def get(name):
-            return operator.methodcaller("__getitem__", "__import__")(vars(sys.modules["builtins"]))(name, None, None, ["x"])
+            load = operator.methodcaller("__getitem__", "__import__")(vars(sys.modules["builtins"]))
+            return load(name, None, None, ["x"])
         """,
 }
 

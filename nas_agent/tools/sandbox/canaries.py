@@ -20,10 +20,12 @@ from nas_agent.tools.sandbox.base import MIB, Completed, Job, JobOutcome, Limits
 _LIMITS = Limits(seconds=0.5, memory=64 * MIB, threads=16, disk=MIB, reply=MIB)
 # Variables that say nothing about the user; nas-agent sets the last one itself when it is imported.
 _PLAIN = frozenset(
-    ("PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS")
-    + ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES", "LC_CTYPE", "PWD")
-    + ("LANGGRAPH_STRICT_MSGPACK",)
-)
+    (
+        "PATH", "LANG", "LC_CTYPE", "HOME", "PWD", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH",
+        "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES",
+        "LANGGRAPH_STRICT_MSGPACK",
+    )
+)  # fmt: skip
 
 _NETWORK = """
 import socket

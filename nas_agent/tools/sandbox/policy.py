@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+_OURSELVES = Path(__file__).resolve().parents[2]
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 _TOP = ("lib", "lib64", "bin")  # on most systems links into /usr
 _FILES = (
@@ -92,9 +93,7 @@ def _without_packages(folder: str) -> Iterator[str]:
 
 def _of_packages(names: Sequence[str]) -> Iterator[str]:
     """Yield the folders of distributions and of what they require, and of nas-agent itself."""
-    import nas_agent
-
-    yield str(Path(nas_agent.__file__).parent)
+    yield str(_OURSELVES)
     for found in _required(names):
         for name in sorted(_top_level(found)):
             yield str(found.locate_file(name))
@@ -127,9 +126,7 @@ def _top_level(found: Distribution) -> set[str]:
 
 def environment(policy: Policy) -> dict[str, str]:
     """Return all that the warm parent's environment holds: nothing is passed on but what libraries are found by."""
-    import nas_agent
-
-    folders = [str(Path(nas_agent.__file__).parent.parent), *policy.import_from]
+    folders = [str(_OURSELVES.parent), *policy.import_from]
     threads = str(policy.compute_threads)
     passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES") if policy.gpu else ("LD_LIBRARY_PATH",)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+
 def most_entries(disk: int) -> int:
     """Return how many files and folders so many bytes may be spread over."""
     return max(disk // 4096, 16)

@@ -78,7 +78,7 @@ class WarmSandbox:
         return f"{self._backend.name}: {', '.join(self._mechanisms)}"
 
     def run(self, job: Job) -> JobOutcome:
-        """Run one job; where the warm parent itself is lost, the job is a Stopped and the next one gets a new parent."""
+        """Run one job; where the warm parent itself is lost, the job is a Stopped and the next gets a new parent."""
         with self._lock:
             if self._process.poll() is not None:
                 self._end()
@@ -108,7 +108,7 @@ class WarmSandbox:
     def _start(self) -> None:
         policy, backend = self._policy, self._backend
         self._base = os.path.realpath(tempfile.mkdtemp(prefix="nas-agent-sandbox-"))
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the warm parent lives
         try:
             self._process = subprocess.Popen(
                 backend.command(policy, self._base),

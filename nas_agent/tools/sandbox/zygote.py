@@ -13,7 +13,6 @@ import importlib
 import os
 import select
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -123,8 +122,8 @@ def _watch(watched: Watched, cell: Cell) -> tuple[tuple[Kind, str] | None, int, 
     """Read the reply until the job's process has ended, or end it at a limit; then end what it may have started."""
     poll = select.poll()
     ending = os.pidfd_open(watched.process)
-    for descriptor, events in ((watched.reply, select.POLLIN), (ending, select.POLLIN), (0, select.POLLHUP)):
-        poll.register(descriptor, events)
+    for descriptor, awaited in ((watched.reply, select.POLLIN), (ending, select.POLLIN), (0, select.POLLHUP)):
+        poll.register(descriptor, awaited)
     beyond = None
     look = 0.0  # when to look next at what is costly to see
     try:
@@ -207,4 +206,4 @@ def _kill(process: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
