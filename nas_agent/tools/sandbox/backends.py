@@ -15,7 +15,7 @@ WARM = (sys.executable, "-P", "-m", "nas_agent.tools.sandbox.zygote")
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Around the warm parent a wall; in each job's process a filter of system calls, and Landlock where there is one."""
+    """Around the warm parent a wall, in each job's process a filter of system calls and, if there is one, Landlock."""
 
     name: str
     namespaces: bool = False  # the warm parent leaves for namespaces of its own

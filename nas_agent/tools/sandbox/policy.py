@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -91,12 +92,11 @@ def _without_packages(folder: str) -> Iterator[str]:
             yield entry.path
 
 
-def _of_packages(names: Sequence[str]) -> Iterator[str]:
-    """Yield the folders of distributions and of what they require, and of nas-agent itself."""
-    yield str(_OURSELVES)
-    for found in _required(names):
-        for name in sorted(_top_level(found)):
-            yield str(found.locate_file(name))
+@cache
+def _of_packages(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders of distributions and of what they require, and of nas-agent itself."""
+    found = (str(one.locate_file(name)) for one in _required(names) for name in sorted(_top_level(one)))
+    return (str(_OURSELVES), *found)
 
 
 def _required(names: Sequence[str]) -> Iterator[Distribution]:
