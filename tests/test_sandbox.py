@@ -345,6 +345,21 @@ def test_torchs_packages_are_what_it_requires_and_no_others() -> None:
         assert not path.endswith(("site-packages", "dist-packages"))
 
 
+def test_a_module_of_the_users_own_is_found_where_its_folder_is_named_and_only_there(tmp_path: Path) -> None:
+    (tmp_path / "own_networks.py").write_text("def double(payload, blob):\n    return 2 * payload['n']\n")
+    job = Job("own_networks:double", payload={"n": 21})
+    with open_sandbox(replace(BARE, import_from=(str(tmp_path),))) as with_it:
+        found = with_it.run(job)
+        written = with_it.run(source("open(payload['path'], 'w')", path=str(tmp_path / "own_networks.py")))
+    with open_sandbox(BARE) as without:
+        missing = without.run(job)
+    assert isinstance(found, Completed)
+    assert found.result == 42
+    assert isinstance(written, Stopped)
+    assert isinstance(missing, Stopped)
+    assert "own_networks" in missing.reason
+
+
 def test_a_gpus_devices_are_opened_on_request_only() -> None:
     plain, wanted = Policy().devices(), Policy(gpu=True).devices()
     assert all(name in {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"} for name in plain)
