@@ -294,14 +294,15 @@ def test_a_module_that_cannot_be_preloaded_is_told() -> None:
         WarmSandbox(Policy(preload=("no_such_module",), packages=()), backends.UNSAFE)
 
 
-def test_the_jobs_die_with_the_program_that_started_them() -> None:
+def test_the_jobs_die_with_the_program_that_started_them(tmp_path: Path) -> None:
     program = """
 from nas_agent.tools.sandbox import Job, Limits, Policy, open_sandbox
 sandbox = open_sandbox(Policy(preload=(), packages=()), unsafe=True)
 print("started", flush=True)
 sandbox.run(Job("main", source="import time\\ndef main(p, b): time.sleep(600)", limits=Limits(seconds=600)))
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+    place = {**os.environ, "TMPDIR": str(tmp_path)}  # killed, it cannot remove the sandbox's folder
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=place) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "started\n"
         (warm,) = warm_parents(child.pid)
