@@ -10,6 +10,7 @@
     ├── MemoryStoreError          the memory folder cannot be used
     ├── ModelError                a language model cannot be reached or built
     ├── PromptError               a prompt template and its values do not fit together
+    ├── SandboxError              generated code cannot be confined on this machine
     └── MissingExtra              an optional dependency is needed; the message holds the install command
 
 A message says what was expected, what came, and what to do.
@@ -56,6 +57,10 @@ class ModelError(NasAgentError):
 
 class PromptError(NasAgentError):
     """A prompt template and the values for it do not fit together."""
+
+
+class SandboxError(NasAgentError):
+    """Generated code cannot be confined here, so it is not run."""
 
 
 class MissingExtra(NasAgentError):

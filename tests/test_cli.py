@@ -748,7 +748,7 @@ def test_doctor_names_keys_without_their_values(place: Place, monkeypatch: pytes
     assert "sk-secret-value" not in result.output
     document = answer("doctor")
     assert document["ok"] is True
-    assert {"python", "torch", "device", "data", "memory", "model keys", "tracing"} <= {
+    assert {"python", "torch", "device", "data", "memory", "model keys", "tracing", "sandbox"} <= {
         check["name"] for check in document["checks"]
     }
 

@@ -226,6 +226,28 @@ def _tracing() -> list[Check]:
     return [Check("tracing", "note", detail if keyed else f"{detail} (no key is set, so it will refuse them)")]
 
 
+def _sandbox() -> list[Check]:
+    """Attack a sandbox of our own: what is enforced here is what these attacks find refused."""
+    from nas_agent.errors import SandboxError
+    from nas_agent.tools.sandbox import Policy, open_sandbox
+    from nas_agent.tools.sandbox.canaries import attack
+
+    try:
+        with open_sandbox(Policy(preload=(), packages=())) as sandbox:
+            results, level = attack(sandbox), sandbox.level
+    except SandboxError as error:
+        return [Check("sandbox", "note", f"none, so code that a model wrote is refused: {error}")]
+    return [
+        Check("sandbox", "ok", level),
+        *(
+            Check(f"  {result.name}", "ok", f"refused ({result.detail})" if result.detail != "refused" else "refused")
+            if result.held
+            else Check(f"  {result.name}", "mend", result.detail, "run no code that a model wrote on this machine")
+            for result in results
+        ),
+    ]
+
+
 LOOKS: tuple[Callable[[], list[Check]], ...] = (
-    _python, _packages, _device, _embedding_model, _data, _folders, _memory, _keys, _tracing,
+    _python, _packages, _device, _embedding_model, _data, _folders, _memory, _keys, _tracing, _sandbox,
 )  # fmt: skip
