@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -130,8 +129,8 @@ def _check_memory(base: Base, config: Any, free: int | None) -> None:
     if free is not None and needed > free:
         smaller = "choose a smaller model" if base.lora else "choose a smaller model, or --lora"
         raise ModelError(
-            f"{base.asked}: training its {weights / 1e6:,.1f} million weights takes about {_gigabytes(needed)} of memory, "
-            f"{_gigabytes(free)} are free; {smaller}"
+            f"{base.asked}: training its {weights / 1e6:,.1f} million weights takes about {_gigabytes(needed)} of "
+            f"memory, {_gigabytes(free)} are free; {smaller}"
         )
 
 
@@ -162,7 +161,8 @@ def _with_lora(base: Base, model: Any, prompts: Prompts) -> Any:
 
 
 def _name_of(model: Any, wanted: Any) -> str:
-    return next(name for name, module in model.named_modules() if module is wanted)
+    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
+    return names[id(wanted)]
 
 
 def _gigabytes(size: int) -> str:
@@ -173,8 +173,3 @@ def missing_packages() -> None:
     """Raise MissingExtra where training lacks what transformers' Trainer needs."""
     if find_spec("accelerate") is None:
         raise MissingExtra("accelerate", EXTRA, "training a generator")
-
-
-def processes() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

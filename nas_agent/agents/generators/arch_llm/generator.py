@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -36,8 +35,8 @@ class ArchLLM:
         ours, theirs = (self.sequencer.codes, self.sequencer.length), (self.language.codes, self.language.length)
         if ours != theirs:
             raise ModelError(
-                f"codec and language model do not fit: {ours[0]} codes in sequences of {ours[1]} against {theirs[0]} in "
-                f"{theirs[1]}; train the generator again"
+                f"codec and language model do not fit: {ours[0]} codes in sequences of {ours[1]} against "
+                f"{theirs[0]} in {theirs[1]}; train the generator again"
             )
 
     def sample(
@@ -88,8 +87,3 @@ def load(folder: Path, space: str) -> ArchLLM:
 def sequencer_of(folder: Path, space: str) -> Sequencer:
     """Return the quantiser in the folder, or the space's own tokens where there is none."""
     return OwnTokens(space)
-
-
-def encoded(sequencer: Sequencer, architectures: Sequence[Architecture]) -> Indices:
-    """Write architectures as sequences, those that cannot be told apart once."""
-    return sequencer.encode(architectures)

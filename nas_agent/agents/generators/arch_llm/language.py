@@ -64,7 +64,7 @@ class SequenceModel:
         device = self.model.device
         chance = torch.Generator(device).manual_seed(seed)
         rows, drawn = self._rows(), np.empty((n, self.length), dtype=np.int64)
-        with torch.inference_mode(), _memory_told():
+        with torch.inference_mode(), memory_told():
             for start in range(0, n, rows):
                 part = None if known is None else known[start : start + rows]
                 count = min(rows, n - start)
@@ -82,7 +82,7 @@ class SequenceModel:
         import torch
 
         total, rows = 0.0, self._rows()
-        with torch.inference_mode(), _memory_told():
+        with torch.inference_mode(), memory_told():
             for start in range(0, len(sequences), rows):
                 codes = torch.from_numpy(sequences[start : start + rows]).to(self.model.device)
                 batch = self.batch(self.prompts.unconditional(len(codes)), codes.cpu().numpy())
@@ -116,13 +116,11 @@ class SequenceModel:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / CARD).unlink(missing_ok=True)  # without its card, half a model is none
-            with _quiet():
+            with quiet():
                 self.model.save_pretrained(folder)
             (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
-            raise StorageError(
-                f"{folder}: the model cannot be written ({line(error)}); choose another --out"
-            ) from error
+            raise StorageError(f"{folder}: cannot be written ({line(error)}); choose another --out") from error
 
     @classmethod
     def load(cls, folder: Path) -> SequenceModel:
@@ -144,7 +142,8 @@ class SequenceModel:
 
     def _rows(self) -> int:
         prompt = len(self.prompts.fill) + len(self.prompts.answer) + self.length
-        return max(1, min(ROWS, LOGITS // (prompt * self.model.get_input_embeddings().num_embeddings)))
+        tokens: int = self.model.get_input_embeddings().num_embeddings
+        return max(1, min(ROWS, LOGITS // (prompt * tokens)))
 
     def _of_codes(self, logits: Any) -> Any:
         return logits[..., self.prompts.first : self.prompts.first + self.codes].float()
@@ -174,10 +173,8 @@ class SequenceModel:
             start = torch.full((len(prompt), 1), self.model.config.decoder_start_token_id, device=prompt.device)
             out = self.model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=True)
             return out.logits, {"encoder_outputs": encoded, "past_key_values": out.past_key_values}, "decoder_input_ids"
-        takes = inspect.signature(self.model.forward).parameters
-        out = self.model(
-            input_ids=prompt, use_cache=True, **({"logits_to_keep": 1} if "logits_to_keep" in takes else {})
-        )
+        last = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
+        out = self.model(input_ids=prompt, use_cache=True, **last)
         return out.logits, {"past_key_values": out.past_key_values}, "input_ids"
 
 
@@ -194,9 +191,7 @@ def read_card(folder: Path, *, kind: str, version: int) -> Json:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(
-            f"{folder}: expected a trained model, there is no {CARD}; train one, or name its folder"
-        ) from error
+        raise ModelError(f"{folder}: there is no trained model ({CARD}); train one, or name its folder") from error
     except (OSError, ValueError) as error:  # a broken file is no JSON, or no text at all
         raise ModelError(f"{folder}: {CARD} cannot be read ({line(error)}); train the model again") from error
     found = card.get("kind") if isinstance(card, dict) else type(card).__name__
@@ -210,12 +205,12 @@ def read_card(folder: Path, *, kind: str, version: int) -> Json:
 
 
 def load_weights(source: str, asked: str, *, remedy: str, **where: Any) -> Any:
-    """Load a causal or sequence-to-sequence model in single precision, from safetensors only; ModelError in one line."""
+    """Load a causal or sequence-to-sequence model in single precision, from safetensors; ModelError in one line."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     try:
-        with _memory_told(), _quiet():
+        with memory_told(), quiet():
             config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
             kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
             model, found = kind.from_pretrained(
@@ -237,7 +232,7 @@ def load_weights(source: str, asked: str, *, remedy: str, **where: Any) -> Any:
     if drawn := sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]):
         # transformers would draw these at random, and only warn.
         raise ModelError(
-            f"{asked}: {len(drawn)} tensors, {drawn[0]} among them, are not in its weights as config.json says; {remedy}"
+            f"{asked}: its weights lack {len(drawn)} tensors of config.json, {drawn[0]} among them; {remedy}"
         )
     return model
 
@@ -256,7 +251,7 @@ def _draw(logits: Any, temperature: float, top_p: float, chance: Any) -> Any:
 
 
 @contextmanager
-def _memory_told() -> Iterator[None]:
+def memory_told() -> Iterator[None]:
     """Turn memory that is not there into one line."""
     try:
         yield
@@ -267,7 +262,7 @@ def _memory_told() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from drawing bars and telling twice what is told here in one line."""
     from transformers.utils import logging
 

@@ -79,7 +79,7 @@ def check_partial(known: Indices, *, codes: int, length: int, count: int) -> Ind
     """Return one partial sequence a draw; ConfigError where shape or codes are wrong."""
     if known.shape not in {(length,), (count, length)}:
         raise ConfigError(f"fill: expected one sequence of {length} codes or {count} of them, got shape {known.shape}")
-    if known.size and not (known.min() >= OPEN and known.max() < codes):
+    if known.size and (known.min() < OPEN or known.max() >= codes):
         raise ConfigError(
             f"fill: expected codes from 0 to {codes - 1}, or {OPEN} where one is asked, got {known.min()} to "
             f"{known.max()}"

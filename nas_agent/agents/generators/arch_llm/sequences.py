@@ -1,4 +1,4 @@
-"""How architectures become sequences of codes, and the plain way: an architecture's own decisions, without a codebook."""
+"""How architectures become sequences of codes, and the plain way to do so: their own decisions, without a codebook."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from nas_agent.agents.generators.arch_llm.bases import (
     missing_packages,
     small_transformer,
 )
-from nas_agent.agents.generators.arch_llm.language import SequenceModel, _memory_told, _quiet
+from nas_agent.agents.generators.arch_llm.language import SequenceModel, memory_told, quiet
 from nas_agent.agents.generators.arch_llm.prompts import OPEN, Prompts, own_prompts
 from nas_agent.agents.generators.arch_llm.sequences import Indices
 from nas_agent.errors import ConfigError, ModelError, StorageError
@@ -39,11 +39,11 @@ class LanguageSettings:
     """How the model is trained. Width, layers, heads and dropout are those of the default model, without a base."""
 
     base: Base | None = None
-    width: int = 128
+    width: int = 96
     layers: int = 3
     heads: int = 4
     dropout: float = 0.1
-    epochs: int = 20
+    epochs: int = 12
     batch: int = 256
     learning_rate: float = 2e-3  # the peak, after 5 % of the steps; then down to zero by a cosine
     fill_share: float = 0.25  # of the batches: ask for a partial sequence to be completed
@@ -132,15 +132,8 @@ def _beginning(length: int, codes: int, settings: LanguageSettings, seed: int) -
     prompts = own_prompts(codes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = small_transformer(
-            prompts,
-            length,
-            width=settings.width,
-            layers=settings.layers,
-            heads=settings.heads,
-            dropout=settings.dropout,
-        )
-    return made, prompts
+        shape = {name: getattr(settings, name) for name in ("width", "layers", "heads", "dropout")}
+        return small_transformer(prompts, length, **shape), prompts
 
 
 def _last_checkpoint(checkpoints: Path, fingerprint: Mapping[str, Any]) -> Path | None:
@@ -198,7 +191,7 @@ def _train(
         dataloader_pin_memory=False,
     )  # fmt: skip
     try:
-        with _memory_told(), _quiet():
+        with memory_told(), quiet():
             trainer = Trainer(
                 model=model.model, args=arguments, train_dataset=examples, data_collator=lambda made: made,
                 callbacks=[Told()],
