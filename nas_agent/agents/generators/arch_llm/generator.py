@@ -1,19 +1,39 @@
-"""A trained generator: a codec between architectures and codes, and the language model of these codes."""
+"""A trained generator: a codec between architectures and codes, and the language model of these codes.
+
+quantiser/  the codec; not there where the codes are the space's own decisions
+language/   the model
+README.md   the model card, for people
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 from nas_agent.agents.generators.arch_llm.language import SequenceModel
+from nas_agent.agents.generators.arch_llm.model_card import model_card
 from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens, Sequencer
-from nas_agent.errors import ConfigError, ModelError
+from nas_agent.agents.generators.arch_llm.training import LanguageSettings, train_language
+from nas_agent.errors import ConfigError, DataError, StorageError
+from nas_agent.hub import line
 from nas_agent.records import Architecture
 from nas_agent.spaces import Space, load_space
 
-LANGUAGE, QUANTISER = "language", "quantiser"  # folders of a generator
+LANGUAGE, QUANTISER, CARD = "language", "quantiser", "README.md"
+Kind = Literal["vq", "tokens"]
+Told = Callable[[str, int, int, float], None]  # what is trained, steps done, in all, nats lost
+# How many architectures a generator learns from: half the classes, a tenth of them, a sample of 10^18.
+TRAINED = {"nb201": 3_233, "nb101": 42_362, "darts": 50_000}
 DRAWS = 50  # a wanted architecture: those that are drawn at most where classes cannot be listed
+HELD_OUT = 1_000  # architectures beside the training set that are measured at most
+SETTINGS = {
+    "nb201": LanguageSettings(width=64, layers=2, epochs=60, batch=128),
+    "nb101": LanguageSettings(),
+    "darts": LanguageSettings(),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +46,7 @@ class Draws:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArchLLM:
-    """Draws architectures of one space; `trained` are those that it learned from."""
+    """Draws architectures of one space."""
 
     sequencer: Sequencer
     language: SequenceModel
@@ -34,10 +54,15 @@ class ArchLLM:
     def __post_init__(self) -> None:
         ours, theirs = (self.sequencer.codes, self.sequencer.length), (self.language.codes, self.language.length)
         if ours != theirs:
-            raise ModelError(
-                f"codec and language model do not fit: {ours[0]} codes in sequences of {ours[1]} against "
-                f"{theirs[0]} in {theirs[1]}; train the generator again"
+            raise DataError(
+                f"codec and language model do not fit: {ours[0]} codes in sequences of {ours[1]} against {theirs[0]} "
+                f"in {theirs[1]}; train the generator anew"
             )
+
+    @property
+    def kind(self) -> Kind:
+        """What the codes are: a learned codebook's, or the space's own decisions."""
+        return "tokens" if isinstance(self.sequencer, OwnTokens) else "vq"
 
     def sample(
         self, n: int, *, temperature: float = 1.0, top_p: float = 1.0, seed: int, fill: Indices | None = None
@@ -54,7 +79,7 @@ class ArchLLM:
 
 
 def training_set(space: Space, count: int, seed: int) -> list[Architecture]:
-    """Draw distinct canonical architectures: uniformly over classes where they can be listed, else by the space's draw.
+    """Draw distinct canonical architectures: uniformly over classes where these can be listed, else by the space's draw.
 
     ConfigError where there are fewer.
     """
@@ -75,15 +100,32 @@ def training_set(space: Space, count: int, seed: int) -> list[Architecture]:
     return list(found.values())
 
 
+def train(
+    space: str, folder: Path, *, kind: Kind, architectures: int, settings: LanguageSettings, seed: int, told: Told
+) -> ArchLLM:
+    """Train a generator into the folder, or go on where a killed training stopped; then write the model card."""
+    made = load_space(space)
+    drawn = training_set(made, architectures, seed)
+    sequencer: Sequencer = OwnTokens(space)
+    sequences = sequencer.encode(drawn)
+    about = {"space": made.name, "kind": kind, "architectures": architectures, "draw_seed": seed}
+    language = train_language(
+        sequences, codes=sequencer.codes, settings=settings, seed=seed, folder=folder / LANGUAGE, about=about,
+        progress=lambda done, total, loss: told("language model", done, total, loss),
+    )  # fmt: skip
+    try:
+        (folder / CARD).write_text(model_card(language), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{folder / CARD}: cannot be written ({line(error)}); choose another folder") from error
+    return ArchLLM(sequencer, language)
+
+
 def load(folder: Path, space: str) -> ArchLLM:
-    """Read a trained generator; ModelError in one line where it is not there, broken, or of another space."""
+    """Read a trained generator; DataError in one line where it is not there, broken, or of another space."""
     language = SequenceModel.load(folder / LANGUAGE)
-    theirs = language.about.get("space")
+    theirs, kind = language.about.get("space"), language.about.get("kind")
     if theirs != space:
-        raise ModelError(f"{folder}: expected a generator for {space}, got one for {theirs}; name another --model")
-    return ArchLLM(sequencer_of(folder, space), language)
-
-
-def sequencer_of(folder: Path, space: str) -> Sequencer:
-    """Return the quantiser in the folder, or the space's own tokens where there is none."""
-    return OwnTokens(space)
+        raise DataError(f"{folder}: expected a generator of space '{space}', got one of '{theirs}'; name another")
+    if kind != "tokens":
+        raise DataError(f"{folder}: expected codes of kind vq or tokens, got {kind!r}; train the generator anew")
+    return ArchLLM(OwnTokens(space), language)

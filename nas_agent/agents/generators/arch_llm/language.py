@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from nas_agent.agents.generators.arch_llm.model_files import CARD, read_card
 from nas_agent.agents.generators.arch_llm.prompts import OPEN, Prompts, check_partial
 from nas_agent.agents.generators.arch_llm.sequences import Indices
-from nas_agent.errors import ConfigError, ModelError, NasAgentError, StorageError
+from nas_agent.errors import ConfigError, DataError, ModelError, NasAgentError, StorageError
 from nas_agent.hub import line
 from nas_agent.records import Json
 
 VERSION = 1  # of what `save` writes
-KIND = "nas-agent sequence model"
-CARD = "card.json"
+KIND = "sequence model"
 ROWS = 1024  # sequences at a time
 LOGITS = 2**26  # most numbers that the first step of a batch may give back
 
@@ -120,20 +120,23 @@ class SequenceModel:
                 self.model.save_pretrained(folder)
             (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
-            raise StorageError(f"{folder}: cannot be written ({line(error)}); choose another --out") from error
+            raise StorageError(f"{folder}: cannot be written ({line(error)}); choose another folder") from error
 
     @classmethod
     def load(cls, folder: Path) -> SequenceModel:
-        """Read what `save` wrote; ModelError in one line where it is not there, of another version, or broken."""
+        """Read what `save` wrote; DataError in one line where it is not there, of another version, or broken."""
         card = read_card(folder, kind=KIND, version=VERSION)
         try:
             prompts, length, about = Prompts.from_dict(card["prompts"]), int(card["length"]), dict(card["about"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{folder}: {CARD} lacks or mistakes {error}; train the model again") from error
-        model = load_weights(str(folder), str(folder), remedy="train the model again")
+            raise DataError(f"{folder}: {CARD} lacks or mistakes {error}; train the model again") from error
+        try:
+            model = load_weights(str(folder), str(folder), remedy="train the model again")
+        except ModelError as error:
+            raise DataError(str(error)) from error
         held = model.get_input_embeddings().num_embeddings
         if held < prompts.size:
-            raise ModelError(
+            raise DataError(
                 f"{folder}: {CARD} needs {prompts.size} tokens and the model has {held}; train the model again"
             )
         return cls(model, prompts, length, about)
@@ -184,24 +187,6 @@ def check_sampling(temperature: float, top_p: float) -> None:
         raise ConfigError(f"--temperature {temperature}: expected a number above 0, e.g. 0.7; the lower, the surer")
     if not 0.0 < top_p <= 1.0:
         raise ConfigError(f"--top-p {top_p}: expected a share above 0 and up to 1; 1 leaves nothing out")
-
-
-def read_card(folder: Path, *, kind: str, version: int) -> Json:
-    """Read a model's card; ModelError where there is none, or one of another kind or version."""
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder}: there is no trained model ({CARD}); train one, or name its folder") from error
-    except (OSError, ValueError) as error:  # a broken file is no JSON, or no text at all
-        raise ModelError(f"{folder}: {CARD} cannot be read ({line(error)}); train the model again") from error
-    found = card.get("kind") if isinstance(card, dict) else type(card).__name__
-    if not isinstance(card, dict) or found != kind:
-        raise ModelError(f"{folder}: expected a {kind}, {CARD} says {found!r}; name another folder")
-    if card.get("version") != version:
-        raise ModelError(
-            f"{folder}: expected version {version}, {CARD} says {card.get('version')}; train the model again"
-        )
-    return card
 
 
 def load_weights(source: str, asked: str, *, remedy: str, **where: Any) -> Any:

@@ -20,15 +20,16 @@ from nas_agent.agents.generators.arch_llm.bases import (
     missing_packages,
     small_transformer,
 )
-from nas_agent.agents.generators.arch_llm.language import SequenceModel, memory_told, quiet
+from nas_agent.agents.generators.arch_llm.language import VERSION, SequenceModel, memory_told, quiet
+from nas_agent.agents.generators.arch_llm.model_files import CARD
 from nas_agent.agents.generators.arch_llm.prompts import OPEN, Prompts, own_prompts
 from nas_agent.agents.generators.arch_llm.sequences import Indices
 from nas_agent.errors import ConfigError, ModelError, StorageError
 from nas_agent.hub import line
 
-Progress = Callable[[str, int, int, float], None]  # what is done, steps done, steps in all, loss
+Progress = Callable[[int, int, float], None]  # steps done, steps in all, nats a code
 CHECKPOINTS = "checkpoints"
-TRAINING = "training.json"  # what is trained there: a checkpoint of anything else is no beginning
+TRAINING = "plan"  # what is trained there: a checkpoint of anything else is no beginning
 WHOLE = "whole"  # written into a checkpoint last
 SAVES = 10  # checkpoints of one training
 REPORTS = 50  # reports of the loss
@@ -96,6 +97,8 @@ def train_language(
 ) -> SequenceModel:
     """Train on (n, length) codes, save to the folder and return the model; go on where a killed training stopped.
 
+    A folder in which this very training was finished gives its model at once.
+
     `about` is plain JSON for the card. MissingExtra where accelerate lacks; ConfigError where the sequences are not of
     this codebook or the folder holds the half of another training; ModelError where a base model cannot be used.
     """
@@ -104,14 +107,13 @@ def train_language(
         raise ConfigError(
             f"expected sequences of codes from 0 to {codes - 1}, got an array of shape {sequences.shape} with others"
         )
-    settings_said = json.loads(json.dumps(asdict(settings)))
     checkpoints = folder / CHECKPOINTS
-    last = _last_checkpoint(checkpoints, {
-        "sequences": hashlib.sha256(np.ascontiguousarray(sequences).tobytes()).hexdigest(),
-        "codes": codes, "settings": settings_said, "seed": seed,
-    })  # fmt: skip
+    plan = _plan(sequences, codes, settings, seed)
+    if (folder / CARD).exists():
+        return _finished(folder, plan)
+    last = _last_checkpoint(checkpoints, plan)
     made, prompts = _beginning(sequences.shape[1], codes, settings, seed)
-    card = dict(about or {}) | {"settings": settings_said, "seed": seed, "sequences": len(sequences)}
+    card = dict(about or {}) | {"plan": plan, "settings": asdict(settings), "seed": seed, "sequences": len(sequences)}
     model = SequenceModel(made, prompts, sequences.shape[1], card)
     _train(model, Examples(sequences, model, settings, seed), settings, seed, progress, checkpoints, last)
     if settings.base is not None and settings.base.lora:
@@ -136,23 +138,38 @@ def _beginning(length: int, codes: int, settings: LanguageSettings, seed: int) -
         return small_transformer(prompts, length, **shape), prompts
 
 
-def _last_checkpoint(checkpoints: Path, fingerprint: Mapping[str, Any]) -> Path | None:
+def _plan(sequences: Indices, codes: int, settings: LanguageSettings, seed: int) -> str:
+    """Return a text that is equal exactly for the same training."""
+    content = hashlib.sha256(np.ascontiguousarray(sequences).tobytes()).hexdigest()
+    said = json.dumps([VERSION, content, list(sequences.shape), codes, asdict(settings), seed])
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _finished(folder: Path, plan: str) -> SequenceModel:
+    found = SequenceModel.load(folder)
+    if found.about.get("plan") != plan:
+        raise ConfigError(
+            f"{folder}: there is a model of other sequences, settings or seed already; choose another folder, or remove "
+            "this one"
+        )
+    return found
+
+
+def _last_checkpoint(checkpoints: Path, plan: str) -> Path | None:
     """Return the newest whole checkpoint of this same training, None for a new one."""
     note = checkpoints / TRAINING
     try:
         if not note.exists():
             checkpoints.mkdir(parents=True, exist_ok=True)
-            note.write_text(json.dumps(fingerprint), encoding="utf-8")
+            note.write_text(plan, encoding="utf-8")
             return None
-        known = json.loads(note.read_text(encoding="utf-8"))
-    except ValueError:
-        known = None
+        known = note.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise StorageError(f"{checkpoints}: cannot be written ({line(error)}); choose another --out") from error
-    if known != fingerprint:
+        raise StorageError(f"{checkpoints}: cannot be written ({line(error)}); choose another folder") from error
+    if known != plan:
         raise ConfigError(
-            f"{checkpoints.parent}: holds the half of another training (other data, settings or seed); repeat that "
-            f"command to finish it, remove {CHECKPOINTS} there, or choose another --out"
+            f"{checkpoints}: expected the training that is asked for, got one of other sequences, settings or seed; "
+            "remove the folder, or choose another one"
         )
     whole = [path for path in checkpoints.glob("checkpoint-*") if (path / WHOLE).exists()]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
@@ -177,7 +194,7 @@ def _train(
                 return
             if not math.isfinite(loss):
                 raise ModelError(f"the loss became {loss} at step {state.global_step}; choose a lower --learning-rate")
-            progress("language model", state.global_step, steps, loss)
+            progress(state.global_step, steps, loss)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             (checkpoints / f"checkpoint-{state.global_step}" / WHOLE).touch()
@@ -200,4 +217,4 @@ def _train(
                 trainer.remove_callback(shown)
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
     except OSError as error:
-        raise StorageError(f"{checkpoints}: cannot be written ({line(error)}); choose another --out") from error
+        raise StorageError(f"{checkpoints}: cannot be written ({line(error)}); choose another folder") from error
