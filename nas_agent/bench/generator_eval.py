@@ -125,9 +125,7 @@ def document(found: Evaluation, *, name: str, command: str) -> Json:
 
 def temperatures_of(text: str) -> list[float]:
     """Read `0.3..2.0` (in steps of 0.1), `0.3..2.0:0.35`, or `0.5,1.0`; ConfigError for anything else."""
-    problem = (
-        f"--temperatures {text[:60]!r}: expected FROM..TO, FROM..TO:STEP or numbers above 0 with commas between them"
-    )
+    problem = f"--temperatures {text[:60]!r}: expected FROM..TO, FROM..TO:STEP or numbers above 0 with commas"
     try:
         if ".." not in text:
             found = [float(word) for word in text.split(",")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -152,10 +153,14 @@ def _with_lora(base: Base, model: Any, prompts: Prompts) -> Any:
         names[_name_of(model, head)] = new
     task = TaskType.SEQ_2_SEQ_LM if model.config.is_encoder_decoder else TaskType.CAUSAL_LM
     try:
-        return get_peft_model(
-            model,
-            LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", trainable_token_indices=names, task_type=task),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is going out of use
+            return get_peft_model(
+                model,
+                LoraConfig(
+                    r=16, lora_alpha=32, target_modules="all-linear", trainable_token_indices=names, task_type=task
+                ),
+            )
     except (ValueError, TypeError) as error:  # what peft says of layers that it does not know
         raise ConfigError(f"{base.asked} --lora: peft cannot adapt it ({hub.line(error)}); leave --lora out") from error
 

@@ -79,7 +79,7 @@ class ArchLLM:
 
 
 def training_set(space: Space, count: int, seed: int) -> list[Architecture]:
-    """Draw distinct canonical architectures: uniformly over classes where these can be listed, else by the space's draw.
+    """Draw distinct canonical architectures: uniformly where classes can be listed, else by the space's own draw.
 
     ConfigError where there are fewer.
     """

@@ -69,7 +69,7 @@ class SequenceModel:
                 part = None if known is None else known[start : start + rows]
                 count = min(rows, n - start)
                 prompt = self.prompts.unconditional(count) if part is None else self.prompts.partial(part)
-                given = None if part is None else torch.from_numpy(np.ascontiguousarray(part)).to(device)
+                given = None if part is None else torch.from_numpy(part.copy()).to(device)
                 chosen = self._continue(torch.from_numpy(prompt).to(device), given, temperature, top_p, chance)
                 drawn[start : start + count] = chosen.cpu().numpy()
         return drawn

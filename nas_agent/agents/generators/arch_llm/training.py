@@ -149,8 +149,8 @@ def _finished(folder: Path, plan: str) -> SequenceModel:
     found = SequenceModel.load(folder)
     if found.about.get("plan") != plan:
         raise ConfigError(
-            f"{folder}: there is a model of other sequences, settings or seed already; choose another folder, or remove "
-            "this one"
+            f"{folder}: there is a model of other sequences, settings or seed already; choose another folder, or "
+            "remove this one"
         )
     return found
 
@@ -179,6 +179,7 @@ def _train(
     model: SequenceModel, examples: Examples, settings: LanguageSettings, seed: int, progress: Progress,
     checkpoints: Path, last: Path | None,
 ) -> None:  # fmt: skip
+    import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -208,7 +209,8 @@ def _train(
         dataloader_pin_memory=False,
     )  # fmt: skip
     try:
-        with memory_told(), quiet():
+        # The trainer seeds torch, for all that comes after it.
+        with memory_told(), quiet(), torch.random.fork_rng():
             trainer = Trainer(
                 model=model.model, args=arguments, train_dataset=examples, data_collator=lambda made: made,
                 callbacks=[Told()],
