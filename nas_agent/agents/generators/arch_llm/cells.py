@@ -59,8 +59,9 @@ class Graphs:
 
     def same(self, other: Graphs) -> NDArray[np.bool_]:
         """Tell for each graph whether the other batch has the same one in its place."""
-        edges: NDArray[np.bool_] = (self.edges == other.edges).all(axis=1)
-        return edges & (self.operations == other.operations).all(axis=1)
+        found: NDArray[np.bool_] = (self.edges == other.edges).all(axis=1)
+        found &= (self.operations == other.operations).all(axis=1)
+        return found
 
 
 class Codec:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nas_agent.agents.generators.arch_llm.autoencoder import AutoEncoder, Batch
 from nas_agent.agents.generators.arch_llm.bottleneck import SignBottleneck
