@@ -1,1 +1,1 @@
-"""Arch-LLM (arXiv 2503.22063): architectures as sequences of codes, and a language model that writes such sequences."""
+"""A generator after Arch-LLM (Poddenige et al., arXiv 2503.22063): graphs as index sequences, a model of sequences."""

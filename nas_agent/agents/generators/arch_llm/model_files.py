@@ -52,7 +52,7 @@ def read_card(folder: Path, *, kind: str, version: int) -> Json:
         raise DataError(f"{path}: expected the card of a {kind}, got {found!r}; give the folder of a {kind}")
     if card.get("version") != version:
         raise DataError(
-            f"{path}: expected version {version} of a {kind}, got {card.get('version')!r}; train it anew with this program"
+            f"{path}: expected version {version} of a {kind}, got {card.get('version')!r}; train it anew with this one"
         )
     return card
 
