@@ -65,7 +65,6 @@ def train(
     from nas_agent.agents.generators.arch_llm import generator
 
     _check_space(space)
-    count = generator.TRAINED[space] if architectures is None else architectures
     settings = _settings(
         space,
         base,
@@ -77,18 +76,19 @@ def train(
     start = time.monotonic()
     with output.quiet_stdout(), _progress() as told:
         made = generator.train(
-            space, folder, kind=_kind(kind), architectures=count, settings=settings, seed=seed, told=told
+            space, folder, kind=_kind(kind), count=architectures, settings=settings, seed=seed, told=told
         )
     seconds, language = time.monotonic() - start, made.language
+    learned = language.about["architectures"]
     document = {
         "folder": str(folder), "space": space, "codes": language.codes, "length": language.length, "kind": made.kind,
-        "architectures": count, "parameters": language.parameters, "seconds": seconds,
+        "architectures": learned, "parameters": language.parameters, "seconds": seconds,
     }  # fmt: skip
     if as_json:
         output.document(document)
         return
     output.answer(
-        f"{output.short(folder)}: a generator of {space}, trained on {count:,} architectures in {seconds:.0f} s",
+        f"{output.short(folder)}: a generator of {space}, trained on {learned:,} architectures in {seconds:.0f} s",
         f"  sequences of {language.length} codes out of {language.codes}; {language.parameters:,} weights",
         f"draw from it: nas-agent generator sample --space {space} -n 10 --temperature 0.7"
         + ("" if out is None else f" --model {output.short(folder)}"),
@@ -182,11 +182,11 @@ def evaluate(
 
 
 def _check_space(space: str) -> None:
-    from nas_agent.agents.generators.arch_llm.generator import TRAINED
+    from nas_agent.agents.generators.arch_llm.generator import SETTINGS
     from nas_agent.errors import ConfigError
 
-    if space not in TRAINED:
-        raise ConfigError(f"--space {space}: expected one of {', '.join(TRAINED)}; others have no codec")
+    if space not in SETTINGS:
+        raise ConfigError(f"--space {space}: expected one of {', '.join(SETTINGS)}; others have no codec")
 
 
 def _kind(name: str) -> Any:

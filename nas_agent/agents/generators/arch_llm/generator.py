@@ -10,25 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Literal
 
 from nas_agent.agents.generators.arch_llm.language import SequenceModel
 from nas_agent.agents.generators.arch_llm.model_card import model_card
 from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens, Sequencer
 from nas_agent.agents.generators.arch_llm.training import LanguageSettings, train_language
+from nas_agent.agents.generators.arch_llm.training_set import training_set
 from nas_agent.errors import ConfigError, DataError, StorageError
 from nas_agent.hub import line
 from nas_agent.records import Architecture
-from nas_agent.spaces import Space, load_space
 
 LANGUAGE, QUANTISER, CARD = "language", "quantiser", "README.md"
 Kind = Literal["vq", "tokens"]
 Told = Callable[[str, int, int, float], None]  # what is trained, steps done, in all, nats lost
-# How many architectures a generator learns from: half the classes, a tenth of them, a sample of 10^18.
-TRAINED = {"nb201": 3_233, "nb101": 42_362, "darts": 50_000}
-DRAWS = 50  # a wanted architecture: those that are drawn at most where classes cannot be listed
-HELD_OUT = 1_000  # architectures beside the training set that are measured at most
 SETTINGS = {
     "nb201": LanguageSettings(width=64, layers=2, epochs=60, batch=128),
     "nb101": LanguageSettings(),
@@ -74,44 +69,28 @@ class ArchLLM:
     def training_ids(self) -> frozenset[str]:
         """Return the canonical ids of what it learned from, drawn again by seed."""
         about = self.language.about
-        drawn = training_set(load_space(self.sequencer.space), int(about["architectures"]), int(about["draw_seed"]))
+        drawn = trained_on(self.sequencer.space, int(about["architectures"]), int(about["draw_seed"]))
         return frozenset(one.id for one in drawn)
 
 
-def training_set(space: Space, count: int, seed: int) -> list[Architecture]:
-    """Draw distinct canonical architectures: uniformly where classes can be listed, else by the space's own draw.
-
-    ConfigError where there are fewer.
-    """
-    rng = Random(seed)
-    listed = space.enumerate()
-    if listed is not None:
-        if count > len(listed):
-            raise ConfigError(f"expected at most the {len(listed):,} architectures of {space.name}, got {count:,}")
-        return rng.sample(list(listed), count)
-    found: dict[str, Architecture] = {}
-    for _ in range(DRAWS * count):
-        if len(found) == count:
-            break
-        one = space.sample(rng)
-        found.setdefault(one.id, one)
-    if len(found) < count:
-        raise ConfigError(f"{space.name}: {DRAWS * count:,} draws gave {len(found):,} architectures, asked {count:,}")
-    return list(found.values())
+def trained_on(space: str, count: int | None, seed: int) -> list[Architecture]:
+    """Return the training set of the space, or its first `count`; ConfigError where it has not so many."""
+    found = training_set(space, seed).train
+    if count is not None and count > len(found):
+        raise ConfigError(f"expected at most {len(found):,} architectures of {space} to learn from, got {count:,}")
+    return found[:count]
 
 
 def train(
-    space: str, folder: Path, *, kind: Kind, architectures: int, settings: LanguageSettings, seed: int, told: Told
+    space: str, folder: Path, *, kind: Kind, count: int | None = None, settings: LanguageSettings, seed: int, told: Told
 ) -> ArchLLM:
     """Train a generator into the folder, or go on where a killed training stopped; then write the model card."""
-    made = load_space(space)
-    drawn = training_set(made, architectures, seed)
-    sequencer: Sequencer = OwnTokens(space)
-    sequences = sequencer.encode(drawn)
-    about = {"space": made.name, "kind": kind, "architectures": architectures, "draw_seed": seed}
+    drawn = trained_on(space, count, seed)
+    sequencer = OwnTokens(space) if kind == "tokens" else _quantiser(space, drawn, folder / QUANTISER, seed, told)
+    about = {"space": space, "kind": kind, "architectures": len(drawn), "draw_seed": seed}
     language = train_language(
-        sequences, codes=sequencer.codes, settings=settings, seed=seed, folder=folder / LANGUAGE, about=about,
-        progress=lambda done, total, loss: told("language model", done, total, loss),
+        sequencer.encode(drawn), codes=sequencer.codes, settings=settings, seed=seed, folder=folder / LANGUAGE,
+        about=about, progress=lambda done, total, loss: told("language model", done, total, loss),
     )  # fmt: skip
     try:
         (folder / CARD).write_text(model_card(language), encoding="utf-8")
@@ -126,6 +105,18 @@ def load(folder: Path, space: str) -> ArchLLM:
     theirs, kind = language.about.get("space"), language.about.get("kind")
     if theirs != space:
         raise DataError(f"{folder}: expected a generator of space '{space}', got one of '{theirs}'; name another")
-    if kind != "tokens":
+    if kind == "tokens":
+        return ArchLLM(OwnTokens(space), language)
+    if kind != "vq":
         raise DataError(f"{folder}: expected codes of kind vq or tokens, got {kind!r}; train the generator anew")
-    return ArchLLM(OwnTokens(space), language)
+    from nas_agent.agents.generators.arch_llm.quantiser import Quantiser
+
+    return ArchLLM(Quantiser.load(folder / QUANTISER, space=space), language)
+
+
+def _quantiser(space: str, drawn: list[Architecture], folder: Path, seed: int, told: Told) -> Sequencer:
+    from nas_agent.agents.generators.arch_llm.quantiser import train_quantiser
+
+    return train_quantiser(
+        space, drawn, seed=seed, folder=folder, progress=lambda done, total, loss: told("quantiser", done, total, loss)
+    )
