@@ -30,12 +30,7 @@ def sheets(doc: Json) -> list[Sheet]:
         for name, method in doc["methods"].items()
         if len(method["temperatures"]) > 1
     ]  # fmt: skip
-    rows = [(name, *(_best(method, metric) for metric in METRICS)) for name, method in doc["methods"].items()]
-    if doc["ceiling"] is not None:
-        of = doc["ceiling"]
-        uniform = f"{100 * of['absolute_uniqueness']:.1f}", f"{100 * of['absolute_novelty']:.1f}"
-        rows.append(("uniform over classes", "100", "-", "-", *uniform))
-    found.append(Sheet("the best of each [%] (at its temperature)", ("", *TITLES.values()), tuple(rows)))
+    found.append(_best_sheet(doc))
     if doc["differences"]:
         found.append(
             Sheet(
@@ -45,6 +40,18 @@ def sheets(doc: Json) -> list[Sheet]:
             )
         )
     return found
+
+
+def _best_sheet(doc: Json) -> Sheet:
+    """Lay out a column a method: the best mean of each metric, with its temperature."""
+    limits = doc["ceiling"]
+    rows = [(TITLES[metric], *(_best(method, metric) for method in doc["methods"].values())) for metric in METRICS]
+    header: tuple[str, ...] = ("", *doc["methods"])
+    if limits is not None:
+        header = (*header, "uniform over classes")
+        ends = [f"{100 * limits[metric]:.1f}" if metric in limits else "-" for metric in METRICS]
+        rows = [(*row, end) for row, end in zip(rows, ends, strict=True)]
+    return Sheet("the best of each [%] (at its temperature)", header, tuple(rows))
 
 
 def heading(doc: Json) -> list[str]:
@@ -69,9 +76,9 @@ def rich_report(doc: Json) -> Group:
     for sheet in sheets(doc):
         table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
         for place, name in enumerate(sheet.header):
-            table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0)
+            table.add_column(Text(name), justify="left" if place == 0 else "right", no_wrap=place == 0)
         for row in sheet.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         parts += [Text(), table]
     return Group(*parts)
 
