@@ -389,6 +389,22 @@ def test_low_rank_updates_leave_a_plain_model_behind(kind, request, tmp_path):
     assert (loaded.sample(20, seed=1) == made.sample(20, seed=1)).all()
 
 
+def test_a_killed_training_by_low_rank_updates_goes_on_to_the_very_same_model(tiny_model, tmp_path):
+    pytest.importorskip("peft", reason="peft is not installed")
+    settings = replace(SHORT, base=Base(str(tiny_model), lora=True, offline=True))
+    whole = trained(tmp_path / "whole", settings)
+
+    def killer(done: int, total: int, loss: float) -> None:
+        if done > total // 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", settings, progress=killer)
+    resumed = trained(tmp_path / "killed", settings)
+    for name, weight in whole.model.state_dict().items():
+        assert (weight == resumed.model.state_dict()[name]).all(), name
+
+
 def test_low_rank_updates_train_few_weights(tiny_model):
     pytest.importorskip("peft", reason="peft is not installed")
     made, _ = load_base(Base(str(tiny_model), lora=True, offline=True), CODES, LENGTH, free=None)
@@ -456,7 +472,7 @@ def test_metrics_count_canonical_graphs():
 
 def test_isomorphic_spellings_are_one():
     space = load_space("nb201")
-    cell = "|{}~0|+|{}~0|none~1|+|none~0|skip_connect~1|skip_connect~2|"  # two branches of equal rank
+    cell = "|{}~0|+|none~0|none~1|+|{}~0|skip_connect~1|none~2|"  # two branches of equal rank
     pairs = (("nor_conv_3x3", "avg_pool_3x3"), ("avg_pool_3x3", "nor_conv_3x3"))
     spellings = [space.canonical(space.parse(cell.format(*pair))) for pair in pairs]
     assert spellings[0].text == spellings[1].text

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -210,7 +211,9 @@ def _train(
     )  # fmt: skip
     try:
         # The trainer seeds torch, for all that comes after it.
-        with memory_told(), quiet(), torch.random.fork_rng():
+        with memory_told(), quiet(), torch.random.fork_rng(), warnings.catch_warnings():
+            # peft keeps all embeddings in a checkpoint where new tokens were added: what is wanted.
+            warnings.filterwarnings("ignore", message=".*save_embedding_layers")
             trainer = Trainer(
                 model=model.model, args=arguments, train_dataset=examples, data_collator=lambda made: made,
                 callbacks=[Told()],
