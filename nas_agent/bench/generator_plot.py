@@ -17,7 +17,7 @@ from nas_agent.records import Json
 def plot_metrics(doc: Json, path: Path) -> None:
     """Write a PNG with one panel a method that has temperatures; the grammar's marks stand in the first one."""
     methods = {name: of for name, of in doc["methods"].items() if len(of["temperatures"]) > 1} or doc["methods"]
-    figure = _figure(5.6 * len(methods), 4.8)
+    figure = _figure(max(7.0, 5.2 * len(methods)), 5.0)
     panels = figure.subplots(1, len(methods), squeeze=False, sharey=True)[0]
     for axes, (name, method) in zip(panels, methods.items(), strict=True):
         at = [one["temperature"] for one in method["temperatures"]]
@@ -37,9 +37,9 @@ def plot_metrics(doc: Json, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"% ({doc['drawn']:,} draws, {doc['space']})")
     handles, names = panels[0].get_legend_handles_labels()
-    dotted = "" if doc["ceiling"] is None else "; dotted: expected of uniform draws from all classes"
+    dotted = "" if doc["ceiling"] is None else "; dotted: uniform draws from all classes"
     figure.legend(
-        handles, names, loc="outside lower left", ncols=5, frameon=False, title_fontsize=9, alignment="left",
+        handles, names, loc="outside lower left", ncols=5 if len(methods) > 1 else 3, frameon=False, title_fontsize=9, alignment="left",
         title=f"bands: ± one deviation over {doc['seeds']} samples{dotted}",
     )  # fmt: skip
     _write(figure, "--plot", path)
