@@ -40,7 +40,7 @@ class QuantiserSettings:
             raise ConfigError(f"expected 1 to 16 bits, a width of at least 1 and rounds of at least 0, got {self}")
 
 
-# Many times as many codes as are used: with few to spare, some seeds give two meanings to one code (docs/log.md).
+# Two to three times as many codes as are used: with fewer, some seeds give two meanings to one code (docs/log.md).
 DEFAULTS = {
     "nb201": QuantiserSettings(bits=4, fit=FitSettings(epochs=40, batch=256)),
     "nb101": QuantiserSettings(bits=9, fit=FitSettings(epochs=12)),
