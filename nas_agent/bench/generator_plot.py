@@ -38,8 +38,9 @@ def plot_metrics(doc: Json, path: Path) -> None:
     panels[0].set_ylabel(f"% ({doc['drawn']:,} draws, {doc['space']})")
     handles, names = panels[0].get_legend_handles_labels()
     dotted = "" if doc["ceiling"] is None else "; dotted: uniform draws from all classes"
+    columns = 5 if len(methods) > 1 else 3
     figure.legend(
-        handles, names, loc="outside lower left", ncols=5 if len(methods) > 1 else 3, frameon=False, title_fontsize=9, alignment="left",
+        handles, names, loc="outside lower left", ncols=columns, frameon=False, title_fontsize=9, alignment="left",
         title=f"bands: ± one deviation over {doc['seeds']} samples{dotted}",
     )  # fmt: skip
     _write(figure, "--plot", path)

@@ -40,10 +40,11 @@ class QuantiserSettings:
             raise ConfigError(f"expected 1 to 16 bits, a width of at least 1 and rounds of at least 0, got {self}")
 
 
+# Two to three times as many codes as are used: with fewer, some seeds give two meanings to one code (docs/log.md).
 DEFAULTS = {
-    "nb201": QuantiserSettings(bits=5, fit=FitSettings(epochs=60, batch=256)),
-    "nb101": QuantiserSettings(bits=8, fit=FitSettings(epochs=15)),
-    "darts": QuantiserSettings(bits=7, fit=FitSettings(epochs=10)),
+    "nb201": QuantiserSettings(bits=4, fit=FitSettings(epochs=40, batch=256)),
+    "nb101": QuantiserSettings(bits=9, fit=FitSettings(epochs=12)),
+    "darts": QuantiserSettings(bits=7, fit=FitSettings(epochs=6, batch=512), rounds=0),
 }
 
 
