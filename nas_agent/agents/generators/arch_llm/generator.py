@@ -118,5 +118,6 @@ def _quantiser(space: str, drawn: list[Architecture], folder: Path, seed: int, t
     from nas_agent.agents.generators.arch_llm.quantiser import train_quantiser
 
     return train_quantiser(
-        space, drawn, seed=seed, folder=folder, progress=lambda done, total, loss: told("quantiser", done, total, loss)
-    )
+        space, drawn, seed=seed, held_out=training_set(space, seed).held_out, folder=folder,
+        progress=lambda done, total, loss: told("quantiser", done, total, loss),
+    )  # fmt: skip
