@@ -31,7 +31,7 @@ GRAMMAR = "grammar"  # the space's own uniform draws, as something to compare wi
 
 SpaceName = Annotated[str, typer.Option("--space", help="nb201, nb101 or darts.")]
 Model = Annotated[
-    Path | None, typer.Option("--model", metavar="DIR", help="A trained generator (default: where `train` puts it).")
+    Path | None, typer.Option("--model", metavar="DIR", help="A generator that was trained (default: the one that comes with nas-agent).")
 ]
 
 
@@ -64,7 +64,7 @@ def train(
     """Train a generator; the same command goes on where a killed one stopped."""
     from nas_agent.agents.generators.arch_llm import generator
 
-    _check_space(space)
+    generator.check_space(space)
     settings = _settings(
         space,
         base,
@@ -91,7 +91,7 @@ def train(
         f"{output.short(folder)}: a generator of {space}, trained on {learned:,} architectures in {seconds:.0f} s",
         f"  sequences of {language.length} codes out of {language.codes}; {language.parameters:,} weights",
         f"draw from it: nas-agent generator sample --space {space} -n 10 --temperature 0.7"
-        + ("" if out is None else f" --model {output.short(folder)}"),
+        f" --model {output.short(folder)}",
     )
 
 
@@ -181,14 +181,6 @@ def evaluate(
     output.document(document) if as_json else output.answer(report.rich_report(document))
 
 
-def _check_space(space: str) -> None:
-    from nas_agent.agents.generators.arch_llm.generator import SETTINGS
-    from nas_agent.errors import ConfigError
-
-    if space not in SETTINGS:
-        raise ConfigError(f"--space {space}: expected one of {', '.join(SETTINGS)}; others have no codec")
-
-
 def _kind(name: str) -> Any:
     from nas_agent.errors import ConfigError
 
@@ -224,14 +216,15 @@ def _home(space: str) -> Path:
 
 
 def _load(space: str, model: Path | None) -> ArchLLM:
-    from nas_agent.agents.generators.arch_llm.generator import load
+    from nas_agent.agents.generators.arch_llm.generator import check_space, load, shipped
     from nas_agent.errors import DataError
 
-    _check_space(space)
-    folder = _home(space) if model is None else model
+    check_space(space)
+    folder = shipped(space) if model is None else model
     if not folder.is_dir():
-        to = "" if model is None else f" --out {output.short(model)}"
-        raise DataError(f"{folder}: there is no trained generator; run: nas-agent generator train --space {space}{to}")
+        raise DataError(
+            f"{folder}: there is no trained generator; run: nas-agent generator train --space {space} --out {folder}"
+        )
     return load(folder, space)
 
 

@@ -3,11 +3,13 @@
 quantiser/  the codec; not there where the codes are the space's own decisions
 language/   the model
 README.md   the model card, for people
+
+models/     one such folder for each space, which comes with the package (scripts/train_generators.py makes them)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +24,7 @@ from nas_agent.hub import line
 from nas_agent.records import Architecture
 
 LANGUAGE, QUANTISER, CARD = "language", "quantiser", "README.md"
+SHIPPED = Path(__file__).with_name("models")
 Kind = Literal["vq", "tokens"]
 Told = Callable[[str, int, int, float], None]  # what is trained, steps done, in all, nats lost
 SETTINGS = {
@@ -92,11 +95,30 @@ def train(
         sequencer.encode(drawn), codes=sequencer.codes, settings=settings, seed=seed, folder=folder / LANGUAGE,
         about=about, progress=lambda done, total, loss: told("language model", done, total, loss),
     )  # fmt: skip
+    made = ArchLLM(sequencer, language)
+    write_card(made, folder, {})
+    return made
+
+
+def write_card(made: ArchLLM, folder: Path, measured: Mapping[str, str]) -> None:
+    """Write the model card, with what its draws were like; StorageError where the disk is full."""
+    quantiser = getattr(made.sequencer, "about", None)
     try:
-        (folder / CARD).write_text(model_card(language), encoding="utf-8")
+        (folder / CARD).write_text(model_card(made.language, quantiser, measured), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{folder / CARD}: cannot be written ({line(error)}); choose another folder") from error
-    return ArchLLM(sequencer, language)
+
+
+def shipped(space: str) -> Path:
+    """Return the folder of the generator that comes with the package; ConfigError where the space has none."""
+    check_space(space)
+    return SHIPPED / space
+
+
+def check_space(space: str) -> None:
+    """Raise ConfigError for a space without a codec."""
+    if space not in SETTINGS:
+        raise ConfigError(f"--space {space}: expected one of {', '.join(SETTINGS)}; others have no codec")
 
 
 def load(folder: Path, space: str) -> ArchLLM:
@@ -117,7 +139,8 @@ def load(folder: Path, space: str) -> ArchLLM:
 def _quantiser(space: str, drawn: list[Architecture], folder: Path, seed: int, told: Told) -> Sequencer:
     from nas_agent.agents.generators.arch_llm.quantiser import train_quantiser
 
+    parts = training_set(space, seed)
     return train_quantiser(
-        space, drawn, seed=seed, held_out=training_set(space, seed).held_out, folder=folder,
+        space, [*drawn, *parts.codebook], seed=seed, held_out=parts.held_out, folder=folder,
         progress=lambda done, total, loss: told("quantiser", done, total, loss),
     )  # fmt: skip
