@@ -17,8 +17,15 @@ import time
 from pathlib import Path
 
 from nas_agent.agents.generators.arch_llm.generator import (
-    LANGUAGE, QUANTISER, SETTINGS, SHIPPED, ArchLLM, load, train, write_card,
-)  # fmt: skip
+    LANGUAGE,
+    QUANTISER,
+    SETTINGS,
+    SHIPPED,
+    ArchLLM,
+    load,
+    train,
+    write_card,
+)
 from nas_agent.agents.generators.arch_llm.metrics import Metrics, measure
 from nas_agent.agents.generators.arch_llm.quantiser import Quantiser
 from nas_agent.agents.generators.arch_llm.training_set import training_set

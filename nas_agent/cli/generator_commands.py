@@ -31,7 +31,10 @@ GRAMMAR = "grammar"  # the space's own uniform draws, as something to compare wi
 
 SpaceName = Annotated[str, typer.Option("--space", help="nb201, nb101 or darts.")]
 Model = Annotated[
-    Path | None, typer.Option("--model", metavar="DIR", help="A generator that was trained (default: the one that comes with nas-agent).")
+    Path | None,
+    typer.Option(
+        "--model", metavar="DIR", help="A generator that was trained (default: the one that comes with nas-agent)."
+    ),
 ]
 
 
@@ -144,7 +147,10 @@ def evaluate(
         list[str] | None,
         typer.Option("--against", metavar="DIR", help=f"Another generator, or {GRAMMAR} (uniform draws); repeatable."),
     ] = None,
-    model: Model = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option("--model", metavar="DIR", help="A trained generator (default: nas-agent's own); several: spread."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the metrics by temperature.")] = None,
     heat_map: Annotated[
         Path | None, typer.Option("--heat-map", metavar="FILE.png", help="Draw how often a code stands where.")
@@ -162,10 +168,10 @@ def evaluate(
         if file is not None:
             check_target(flag, file)
     with output.quiet_stdout(), _progress() as told:
-        made = _load(space, model)
+        made, *more = [_load(space, folder) for folder in model or [None]]
         others = {name: None if name == GRAMMAR else _load(space, Path(name)) for name in against or ()}
         found = bench.evaluate(
-            made, load_space(space), drawn=count, temperatures=wanted, seeds=seeds, others=others,
+            made, load_space(space), drawn=count, temperatures=wanted, seeds=seeds, others=others, more=more,
             told=lambda done, total, what: told(what, done, total, None),
         )  # fmt: skip
     document = bench.document(found, name=made.kind, command=shlex.join(["nas-agent", *sys.argv[1:]]))
@@ -222,9 +228,8 @@ def _load(space: str, model: Path | None) -> ArchLLM:
     check_space(space)
     folder = shipped(space) if model is None else model
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: there is no trained generator; run: nas-agent generator train --space {space} --out {folder}"
-        )
+        shown = output.short(folder)
+        raise DataError(f"{shown}: there is no generator; run: nas-agent generator train --space {space} --out {shown}")
     return load(folder, space)
 
 
