@@ -16,6 +16,7 @@ from nas_agent.cli import (
     bench_commands,
     data_commands,
     doctor,
+    generator_commands,
     inspect_commands,
     memory_commands,
     models_commands,
@@ -125,6 +126,7 @@ app.add_typer(memory_commands.memory_app, name="memory")
 app.add_typer(models_commands.app, name="models")
 app.add_typer(bench_commands.bench_app, name="bench")
 app.add_typer(surrogate_commands.surrogate_app, name="surrogate")
+app.add_typer(generator_commands.generator_app, name="generator")
 app.add_typer(data_commands.data_app, name="data")
 app.command("doctor")(doctor.doctor)
 

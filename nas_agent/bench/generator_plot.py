@@ -1,0 +1,87 @@
+"""Arch-LLM's figures: the metrics against the temperature, and how often each code stands at each position."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas_agent.agents.generators.arch_llm.metrics import METRICS
+from nas_agent.bench.generator_report import TITLES, spread
+from nas_agent.bench.plot import COLOURS, STYLES
+from nas_agent.errors import StorageError
+from nas_agent.records import Json
+
+MARKS = 16  # most numbers on an axis of codes
+
+
+def plot_metrics(doc: Json, path: Path) -> None:
+    """Write a PNG with one panel a method that has temperatures; the grammar's marks stand in the first one."""
+    methods = {name: of for name, of in doc["methods"].items() if len(of["temperatures"]) > 1} or doc["methods"]
+    figure = _figure(max(7.0, 5.2 * len(methods)), 5.0)
+    panels = figure.subplots(1, len(methods), squeeze=False, sharey=True)[0]
+    for axes, (name, method) in zip(panels, methods.items(), strict=True):
+        at = [one["temperature"] for one in method["temperatures"]]
+        for place, metric in enumerate(METRICS):
+            mean = np.array([100 * one[metric]["mean"] for one in method["temperatures"]])
+            width = np.array([100 * (one[metric]["deviation"] or 0.0) for one in method["temperatures"]])
+            style = {"color": COLOURS[place], "linestyle": STYLES[place % len(STYLES)], "label": TITLES[metric]}
+            axes.fill_between(at, mean - width, mean + width, color=COLOURS[place], alpha=0.15, linewidth=0)
+            axes.plot(at, mean, marker="o", markersize=3.5, **style)
+            if doc["ceiling"] is not None and metric in doc["ceiling"]:
+                axes.axhline(100 * doc["ceiling"][metric], color=COLOURS[place], linewidth=1.0, linestyle=(0, (2, 3)))
+        axes.set_xlabel("temperature")
+        axes.set_ylim(0, 102)
+        axes.set_title(name, loc="left", fontsize=12, fontweight="bold")
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"% ({doc['drawn']:,} draws, {doc['space']})")
+    handles, names = panels[0].get_legend_handles_labels()
+    dotted = "" if doc["ceiling"] is None else "; dotted: uniform draws from all classes"
+    columns = 5 if len(methods) > 1 else 3
+    figure.legend(
+        handles, names, loc="outside lower left", ncols=columns, frameon=False, title_fontsize=9, alignment="left",
+        title=f"bands: ± one deviation over {spread(doc)}{dotted}",
+    )  # fmt: skip
+    _write(figure, "--plot", path)
+
+
+def plot_codes(doc: Json, path: Path) -> None:
+    """Write a PNG: positions across, the codes in use up, the share of a code at a position as colour."""
+    shares = np.array(doc["codes"]["shares"]).T  # (codes, positions)
+    used = np.flatnonzero(shares.any(axis=1))
+    shares = shares[used]
+    figure = _figure(max(5.0, 0.35 * shares.shape[1] + 2.5), 5.2)
+    axes = figure.add_subplot()
+    shown = np.where(shares > 0, shares, np.nan)  # a code that never stands there stays white
+    image = axes.imshow(
+        shown, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest", vmin=0.0, vmax=shares.max()
+    )
+    axes.set_xlabel("position in the sequence")
+    axes.set_ylabel(f"code ({len(used)} of {doc['codes']['codes']} in use)")
+    axes.set_xticks(range(shares.shape[1]))
+    marked = range(0, len(used), -(-len(used) // MARKS))
+    axes.set_yticks(marked, [str(used[row]) for row in marked])
+    figure.colorbar(image, label="share of the draws")
+    axes.set_title(
+        f"{doc['generator']} on {doc['space']}, temperature {doc['codes']['temperature']:g}", loc="left", fontsize=11
+    )
+    _write(figure, "--heat-map", path)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _write(figure: Any, flag: str, path: Path) -> None:
+    try:
+        figure.savefig(path, format="png", dpi=160, facecolor="white")
+    except OSError as error:
+        raise StorageError(f"{flag} {path}: cannot be written ({error.strerror}); choose another file") from error
