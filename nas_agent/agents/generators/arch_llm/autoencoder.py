@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from nas_agent.agents.generators.arch_llm.cells import Graphs, Layout
 
+CHUNK = 4096  # graphs at once outside training
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -165,3 +167,13 @@ class AutoEncoder(nn.Module):
         """Return the decoder's logits for index sequences."""
         logits: tuple[Tensor, Tensor] = self.decoder(self.bottleneck.lookup(indices))
         return logits
+
+    @torch.inference_mode()
+    def graphs(self, indices: Tensor) -> Graphs:
+        """Decode index sequences or latent vectors: of each open edge and operation, what is likelier."""
+        edges, operations = [], []
+        for part in indices.split(CHUNK):
+            edge_logits, operation_logits = self.decoded(part)
+            edges.append((edge_logits > 0).numpy())
+            operations.append(operation_logits.argmax(dim=-1).numpy())
+        return Graphs(np.concatenate(edges), np.concatenate(operations))
