@@ -1,10 +1,10 @@
 """Which bottleneck makes graphs into indices best, and what the shipped one reaches.
 
-    python benchmarks/quantisers.py compare --space nb101 --epochs 6
+    python benchmarks/quantisers.py compare --space nb101 --steps 400
     python benchmarks/quantisers.py defaults
 
-`compare` trains the same encoder and decoder with several bottlenecks of the library, and the chosen one with other
-sizes. `defaults` trains the shipped settings, and times the decoding of distinct sequences, canonicalising included.
+`compare` trains the same encoder and decoder with several bottlenecks of the library, as many steps each. `defaults`
+trains the shipped settings, and times the decoding of distinct sequences, canonicalising included.
 """
 
 from __future__ import annotations
@@ -64,17 +64,13 @@ class Levels(Bottleneck):
         return self.out(quantised), indices.long(), vectors.new_zeros(())
 
 
-def variants(bits: int) -> Iterator[tuple[str, int, Callable[[], Bottleneck]]]:
-    """Yield a name, rounds of messages and the bottleneck."""
-    for more in (-1, 0, 1):
-        yield f"signs, {2 ** (bits + more)} codes", 1, lambda more=more: SignBottleneck(WIDTH, bits + more)
-    for rounds in (0, 2):
-        yield f"signs, {2**bits} codes, {rounds} rounds", rounds, lambda: SignBottleneck(WIDTH, bits)
-    yield f"moving averages, {2**bits} codes", 1, lambda: Learned(2**bits)
-    yield f"moving averages, {2**bits} codes, 0 rounds", 0, lambda: Learned(2**bits)
-    yield f"moving averages, {2 ** (bits + 1)} codes", 1, lambda: Learned(2 ** (bits + 1))
-    yield "residual, 2 x 32 codes", 1, lambda: Learned(32, depth=2)
-    yield "scalars of 8 levels, 512 codes", 1, lambda: Levels(8, 8, 8)
+def variants(bits: int) -> Iterator[tuple[str, Callable[[], Bottleneck]]]:
+    """Yield a name and the bottleneck."""
+    yield f"signs, {2**bits} codes", lambda: SignBottleneck(WIDTH, bits)
+    yield f"signs, {2 ** (bits - 1)} codes", lambda: SignBottleneck(WIDTH, bits - 1)
+    yield f"moving averages with revival, {2**bits} codes", lambda: Learned(2**bits)
+    yield "residual, 2 x 32 codes", lambda: Learned(32, depth=2)
+    yield "scalars of 8 levels, 512 codes", lambda: Levels(8, 8, 8)
 
 
 def reconstruction(model: AutoEncoder, batch: Batch) -> tuple[float, Tensor]:
@@ -91,23 +87,23 @@ def reconstruction(model: AutoEncoder, batch: Batch) -> tuple[float, Tensor]:
     return whole / len(batch), torch.cat(sequences)
 
 
-def compare(space: str, epochs: int, seed: int, found: TrainingSet) -> None:
+def compare(space: str, steps: int, seed: int, found: TrainingSet) -> None:
     """Print a row for each variant."""
     codec, settings = codec_of(space), DEFAULTS[space]
     train, held_out = (Batch.of(codec.encode(part)) for part in (found.train, found.held_out))
+    epochs = max(1, round(steps * settings.fit.batch / len(train)))
+    print(f"\n{space}: {len(train):,} graphs, {epochs} passes of batches of {settings.fit.batch}, seed {seed}\n")
     print("| bottleneck | held-out reconstruction, % | codes used | perplexity | indices | CPU seconds |")
     print("|---|---|---|---|---|---|")
-    for name, rounds, make in variants(settings.bits):
+    for name, make in variants(settings.bits):
         torch.manual_seed(seed)
-        model = AutoEncoder(codec.layout, make(), WIDTH, rounds)
-        if isinstance(model.bottleneck, SignBottleneck):
-            model.bottleneck.prepare_training()
+        model = AutoEncoder(codec.layout, make(), WIDTH, settings.rounds)
         began = time.process_time()
         fit(model, train, replace(settings.fit, epochs=epochs), seed=seed)
         seconds = time.process_time() - began
         share, sequences = reconstruction(model, held_out)
         use = CodeUse.of(sequences.numpy(), int(model.bottleneck.codes))  # type: ignore[arg-type]
-        row = (name, f"{100 * share:.2f}", use.used, f"{use.perplexity:.0f}", sequences.shape[1], f"{seconds:.0f}")
+        row = (name, f"{100 * share:.2f}", use.used, f"{use.perplexity:.1f}", sequences.shape[1], f"{seconds:.0f}")
         print("|", " | ".join(map(str, row)), "|", flush=True)
 
 
@@ -129,13 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=("compare", "defaults"))
     parser.add_argument("--space", choices=SPACES, action="append")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=400, help="of `compare`, for each bottleneck")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     for space in given.space or SPACES:
         found = training_set(space, given.seed)
         if given.mode == "compare":
-            compare(space, given.epochs, given.seed, found)
+            compare(space, given.steps, given.seed, found)
         else:
             defaults(space, given.seed, found)
 

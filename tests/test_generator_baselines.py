@@ -60,7 +60,7 @@ def test_it_learns_to_give_cells_back_that_it_has_not_seen(cells: list[Architect
     made = train_gaussian("nb201", cells[:200], settings=replace(TINY, whole=whole))
     barely = train_gaussian("nb201", cells[:200], settings=replace(TINY, whole=whole, fit=FitSettings(1, 200, 1e-4)))
     assert barely.reconstruction(cells[200:]) < 0.1
-    assert made.reconstruction(cells[200:]) > 0.6
+    assert made.reconstruction(cells[200:]) > 0.4
 
 
 def test_draws_are_canonical_architectures_of_the_codec_and_a_matter_of_the_seed(
