@@ -173,6 +173,14 @@ def test_settings_without_meaning_are_refused() -> None:
         train_gaussian("nb201", [])
 
 
+def test_where_one_input_of_several_is_read_the_likeliest_is() -> None:
+    cells = drawn("darts", 30)
+    made = train_gaussian("darts", cells, settings=replace(TINY, fit=FitSettings(2, 30), rounds=0))
+    assert all(one is not None for one in made.sample(30, seed=0))
+    latent = torch.randn((30, 1, 8), generator=torch.Generator().manual_seed(0))
+    assert not all(codec_of("darts").decode(made.model.graphs(latent)))  # by thresholds, hardly any
+
+
 # -- tokens without a codebook ------------------------------------------------------------------------------
 
 

@@ -169,11 +169,17 @@ class AutoEncoder(nn.Module):
         return logits
 
     @torch.inference_mode()
-    def graphs(self, indices: Tensor) -> Graphs:
-        """Decode index sequences or latent vectors: of each open edge and operation, what is likelier."""
+    def graphs(self, indices: Tensor, exactly_one: tuple[tuple[int, int], ...] = ()) -> Graphs:
+        """Decode index sequences or latent vectors: of each open edge and operation, what is likelier.
+
+        Of runs of edges (see `Layout.choices`) in `exactly_one`, the likeliest is taken instead.
+        """
         edges, operations = [], []
-        for part in indices.split(CHUNK):
-            edge_logits, operation_logits = self.decoded(part)
-            edges.append((edge_logits > 0).numpy())
+        for first in range(0, max(len(indices), 1), CHUNK):
+            edge_logits, operation_logits = self.decoded(indices[first : first + CHUNK])
+            there = edge_logits > 0
+            for start, end in exactly_one:
+                there[:, start:end] = functional.one_hot(edge_logits[:, start:end].argmax(dim=1), end - start).bool()
+            edges.append(there.numpy())
             operations.append(operation_logits.argmax(dim=-1).numpy())
         return Graphs(np.concatenate(edges), np.concatenate(operations))

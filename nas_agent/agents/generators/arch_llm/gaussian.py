@@ -109,13 +109,15 @@ class GaussianGenerator:
     def sample(self, n: int, *, temperature: float = 1.0, seed: int) -> list[Architecture | None]:
         """Draw latent vectors, `temperature` times as wide as N(0, I), and decode them; None: no architecture.
 
+        Where exactly one edge of several is there, the likeliest is: without that help, DARTS cells fall to about 30 %.
         ConfigError where the temperature is not above 0.
         """
         if not 0.0 < temperature < math.inf:
             raise ConfigError(f"--temperature {temperature}: expected a number above 0, e.g. 0.7; the lower, the surer")
-        shape = (n, self.model.bottleneck.slots, self.settings.latent)
-        latent = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * temperature
-        return self.codec.decode(self.model.graphs(latent))
+        slots = 1 if self.settings.whole else len(self.codec.layout.coded)
+        chance = torch.Generator().manual_seed(seed)
+        latent = torch.randn((n, slots, self.settings.latent), generator=chance) * temperature
+        return self.codec.decode(self.model.graphs(latent, self.codec.layout.choices))
 
     @torch.inference_mode()
     def reconstruction(self, architectures: Sequence[Architecture]) -> float:

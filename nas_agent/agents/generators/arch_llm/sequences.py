@@ -114,7 +114,8 @@ class VertexTokens:
     def decode(self, indices: Indices) -> list[Architecture | None]:
         """Return canonical architectures; None where a vertex has no such code, or the space no such graph."""
         layout = self._codec.layout
-        rest, known = indices.copy(), (indices < np.array(self._sizes)).all(axis=1)
+        rest = indices.copy()
+        known: NDArray[np.bool_] = (indices < np.array(self._sizes)).all(axis=1)
         edges = np.zeros((len(indices), len(layout.open_edges)), dtype=bool)
         operations = np.zeros((len(indices), len(layout.operated)), dtype=np.int64)
         for place, (runs, column) in enumerate(zip(self._edges, self._operation, strict=True)):
