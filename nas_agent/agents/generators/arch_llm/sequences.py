@@ -115,7 +115,7 @@ class VertexTokens:
         """Return canonical architectures; None where a vertex has no such code, or the space no such graph."""
         layout = self._codec.layout
         rest = indices.copy()
-        known: NDArray[np.bool_] = (indices < np.array(self._sizes)).all(axis=1)
+        known = [all(code < size for code, size in zip(row, self._sizes, strict=True)) for row in indices.tolist()]
         edges = np.zeros((len(indices), len(layout.open_edges)), dtype=bool)
         operations = np.zeros((len(indices), len(layout.operated)), dtype=np.int64)
         for place, (runs, column) in enumerate(zip(self._edges, self._operation, strict=True)):
@@ -125,7 +125,7 @@ class VertexTokens:
                 rest[:, place], digit = np.divmod(rest[:, place], self._radix((first, end)))
                 edges[:, first:end] = digit[:, None] == (np.arange(end - first) if self._exactly_one else 1)
         found = self._codec.decode(Graphs(edges, operations))
-        return [one if whole else None for one, whole in zip(found, known.tolist(), strict=True)]
+        return [one if whole else None for one, whole in zip(found, known, strict=True)]
 
     def _radix(self, run: tuple[int, int]) -> int:
         return run[1] - run[0] if self._exactly_one else 2
