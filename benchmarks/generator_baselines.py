@@ -8,7 +8,8 @@ Compared, by the same count on canonical graphs: `vq` (signs of a quantiser, lan
 the same encoder and decoder), `grammar` (the space's own sampler). What is not in DIR yet is trained there, as
 SPACE-METHOD-SEED; a killed training goes on. `vq` with seed 0 comes with the package, where there is one.
 
-Equal compute: `tokens` makes fewer passes in the measure in which its sequences are longer, unless --all-passes.
+`vertices` and `tokens` are trained with the settings of `vq`, so that `tokens`, with longer sequences, has more
+compute; --equal-compute gives it fewer passes in that measure.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ SPENT = "seconds.json"  # CPU seconds of the training
 class Shelf:
     """Trained methods of one space in a folder."""
 
-    def __init__(self, space: str, folder: Path, *, all_passes: bool) -> None:
-        self.space, self.folder, self.all_passes = space, folder, all_passes
+    def __init__(self, space: str, folder: Path, *, equal_compute: bool) -> None:
+        self.space, self.folder, self.equal_compute = space, folder, equal_compute
         self._sets: dict[int, TrainingSet] = {}
 
     def method(self, name: str, seeds: int) -> Method:
@@ -105,7 +106,7 @@ class Shelf:
 
     def _settings(self, name: str) -> LanguageSettings:
         settings = SETTINGS[self.space]
-        if name != "tokens" or self.all_passes:
+        if name != "tokens" or not self.equal_compute:
             return settings
         longer = BY_HAND["tokens"](self.space).length / VertexTokens(self.space).length
         return replace(settings, epochs=max(1, round(settings.epochs / longer)))
@@ -132,10 +133,10 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each method")
     parser.add_argument("--samples", type=int, default=3, help="of each training")
-    parser.add_argument("--all-passes", action="store_true", help="as many passes for `tokens` as for `vq`")
+    parser.add_argument("--equal-compute", action="store_true", help="fewer passes for `tokens`")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    shelf = Shelf(given.space, given.folder, all_passes=given.all_passes)
+    shelf = Shelf(given.space, given.folder, equal_compute=given.equal_compute)
     methods = [shelf.method(name, given.seeds) for name in given.methods.split(",")]
     found = compare(
         methods, space=given.space, trained=len(shelf.set(0).train), drawn=given.n, samples=given.samples,

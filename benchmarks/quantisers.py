@@ -2,9 +2,11 @@
 
     python benchmarks/quantisers.py compare --space nb101 --steps 400
     python benchmarks/quantisers.py defaults
+    python benchmarks/quantisers.py meaning --space nb101
 
 `compare` trains the same encoder and decoder with several bottlenecks of the library, as many steps each. `defaults`
 trains the shipped settings, and times the decoding of distinct sequences, canonicalising included.
+`meaning` asks whether a code of the shipped generators is another name for what a vertex does and reads.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import torch
@@ -23,8 +26,10 @@ from nas_agent.agents.generators.arch_llm.autoencoder import AutoEncoder, Batch,
 from nas_agent.agents.generators.arch_llm.bottleneck import SignBottleneck
 from nas_agent.agents.generators.arch_llm.cells import SPACES, codec_of
 from nas_agent.agents.generators.arch_llm.fitting import fit
-from nas_agent.agents.generators.arch_llm.quantiser import DEFAULTS, CodeUse, train_quantiser
-from nas_agent.agents.generators.arch_llm.training_set import TrainingSet, training_set
+from nas_agent.agents.generators.arch_llm.generator import QUANTISER, shipped
+from nas_agent.agents.generators.arch_llm.quantiser import DEFAULTS, CodeUse, Indices, Quantiser, train_quantiser
+from nas_agent.agents.generators.arch_llm.sequences import VertexTokens
+from nas_agent.agents.generators.arch_llm.training_set import UNSAMPLED, TrainingSet, spelled, training_set
 
 WIDTH, NARROW = 64, 16  # of vertices, of codes
 
@@ -110,9 +115,13 @@ def compare(space: str, steps: int, seed: int, found: TrainingSet) -> None:
 def defaults(space: str, seed: int, found: TrainingSet) -> None:
     """Train the shipped settings and print what they reach."""
     began, clock = time.process_time(), time.perf_counter()
-    quantiser = train_quantiser(space, found.train, seed=seed, held_out=found.held_out)
+    quantiser = train_quantiser(space, [*found.train, *found.codebook], seed=seed, held_out=found.held_out)
     print(f"{space}: {time.process_time() - began:.0f} CPU seconds, {time.perf_counter() - clock:.0f} on the clock")
     print(f"  {quantiser.codes} codes, {quantiser.length} indices; {quantiser.about}")
+    anything = spelled(quantiser.codec.space, UNSAMPLED, Random(f"held out, {seed}"))
+    print(
+        f"  of what the space's own sampler may never draw, {100 * quantiser.reconstruction(anything):.2f} % come back"
+    )
     sequences = quantiser.encode(found.held_out)
     quantiser.codec = codec_of(space)  # nothing remembered
     began = time.process_time()
@@ -121,9 +130,29 @@ def defaults(space: str, seed: int, found: TrainingSet) -> None:
     print(f"  decoded {rate:,.0f} a CPU second, canonical")
 
 
+def meaning(space: str, found: TrainingSet) -> None:
+    """Print for each position how codes and vertices numbered by hand belong together, in graphs that were held out."""
+    quantiser, by_hand = Quantiser.load(shipped(space) / QUANTISER, space=space), VertexTokens(space)
+    codes, tokens = quantiser.encode(found.held_out), by_hand.encode(found.held_out)
+    print(f"\n{space}, {len(codes):,} held-out graphs\n")
+    print("| position | codes | vertices | the vertex tells the code, % | the code tells the vertex, % |")
+    print("|---|---|---|---|---|")
+    for place in range(codes.shape[1]):
+        pairs = codes[:, place], tokens[:, place]
+        shares = (f"{100 * _usual(given, told):.2f}" for given, told in (pairs[::-1], pairs))
+        print(f"| {place} | {len(np.unique(pairs[0]))} | {len(np.unique(pairs[1]))} | {' | '.join(shares)} |")
+
+
+def _usual(given: Indices, told: Indices) -> float:
+    """Return the share of draws in which `told` is what most often goes with `given`."""
+    counts = np.zeros((given.max() + 1, told.max() + 1))
+    np.add.at(counts, (given, told), 1)
+    return float(counts.max(axis=1).sum() / len(given))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("compare", "defaults"))
+    parser.add_argument("mode", choices=("compare", "defaults", "meaning"))
     parser.add_argument("--space", choices=SPACES, action="append")
     parser.add_argument("--steps", type=int, default=400, help="of `compare`, for each bottleneck")
     parser.add_argument("--seed", type=int, default=0)
@@ -132,6 +161,8 @@ def main() -> None:
         found = training_set(space, given.seed)
         if given.mode == "compare":
             compare(space, given.steps, given.seed, found)
+        elif given.mode == "meaning":
+            meaning(space, found)
         else:
             defaults(space, given.seed, found)
 

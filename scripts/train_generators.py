@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 
 from nas_agent.agents.generators.arch_llm.generator import (
     LANGUAGE,
@@ -26,9 +27,9 @@ from nas_agent.agents.generators.arch_llm.generator import (
     train,
     write_card,
 )
-from nas_agent.agents.generators.arch_llm.metrics import Metrics, measure
+from nas_agent.agents.generators.arch_llm.metrics import measure
 from nas_agent.agents.generators.arch_llm.quantiser import Quantiser
-from nas_agent.agents.generators.arch_llm.training_set import training_set
+from nas_agent.agents.generators.arch_llm.training_set import UNSAMPLED, spelled, training_set
 
 DRAWN = {"nb201": 1_000, "nb101": 10_000, "darts": 10_000}
 
@@ -41,11 +42,13 @@ def make(space: str, seed: int, out: Path) -> None:
         space, work, kind="vq", settings=SETTINGS[space], seed=seed,
         told=lambda what, done, total, loss: print(f"{space}, {what}: {done}/{total}, loss {loss:.3f}", flush=True),
     )  # fmt: skip
-    seconds = f"{time.monotonic() - began:.0f} s by the clock, {time.process_time() - busy:.0f} s of CPU"
+    print(
+        f"{space}: {time.monotonic() - began:.0f} s by the clock, {time.process_time() - busy:.0f} s of CPU", flush=True
+    )
     shutil.rmtree(out, ignore_errors=True)
     rounded(trained, out)
     made = load(out, space)
-    write_card(made, out, {"Training": seconds, "Weights": "half precision", **measured(made, space, seed)})
+    write_card(made, out, {"Weights": "half precision", **measured(made, space, seed)})
     shutil.rmtree(work)
     print((out / "README.md").read_text())
 
@@ -69,16 +72,23 @@ def rounded(made: ArchLLM, folder: Path) -> None:
 
 
 def measured(made: ArchLLM, space: str, seed: int) -> dict[str, str]:
-    """Say what draws at temperature 1 are like."""
-    count = DRAWN[space]
-    found: Metrics = measure(made.sample(count, seed=seed).architectures, made.training_ids())
-    shares = ", ".join(
-        f"{100 * share:.2f} % {name}"
-        for name, share in (
-            ("valid", found.validity), ("distinct", found.absolute_uniqueness), ("novel", found.absolute_novelty),
+    """Say what comes back of odd architectures, and what draws at temperature 1 are like."""
+    quantiser, count = made.sequencer, DRAWN[space]
+    assert isinstance(quantiser, Quantiser)
+    odd = {}
+    if training_set(space, seed).codebook:
+        share = quantiser.reconstruction(spelled(quantiser.codec.space, UNSAMPLED, Random(f"odd, {seed}")))
+        odd[f"Reconstruction of {UNSAMPLED:,} architectures whose decisions are drawn uniformly"] = (
+            f"{100 * share:.2f} %"
         )
-    )  # fmt: skip
-    return {f"Of {count:,} draws at temperature 1, seed {seed}": shares}
+    found = measure(made.sample(count, seed=seed).architectures, made.training_ids())
+    shares = {"valid": found.validity, "distinct": found.absolute_uniqueness, "novel": found.absolute_novelty}
+    return {
+        **odd,
+        f"Of {count:,} draws at temperature 1, seed {seed}": ", ".join(
+            f"{100 * share:.2f} % {name}" for name, share in shares.items()
+        ),
+    }
 
 
 def check(space: str) -> None:
@@ -86,9 +96,10 @@ def check(space: str) -> None:
     made = load(SHIPPED / space, space)
     quantiser = made.sequencer
     assert isinstance(quantiser, Quantiser)
-    held_out = training_set(space, int(quantiser.about["seed"])).held_out
+    seed = int(quantiser.about["seed"])
+    held_out = training_set(space, seed).held_out
     print(f"{space}: {100 * quantiser.reconstruction(held_out):.2f} % of {len(held_out):,} held-out graphs come back")
-    for name, value in measured(made, space, int(quantiser.about["seed"])).items():
+    for name, value in measured(made, space, seed).items():
         print(f"{space}: {name}: {value}")
 
 

@@ -29,7 +29,7 @@ class TrainingSet:
     codebook: tuple[Architecture, ...] = ()
 
 
-@lru_cache(maxsize=2)  # quantiser, language model and evaluation ask for the same one; drawing takes half a minute
+@lru_cache(maxsize=1)  # a training and its card ask several times
 def training_set(space: str, seed: int) -> TrainingSet:
     """Draw it: classes uniformly where they can be listed, else as the space samples."""
     found, rng = codec_of(space).space, Random(f"training set of {space}, {seed}")
