@@ -308,6 +308,6 @@ def test_temperatures_are_chosen_on_other_draws_than_those_that_count() -> None:
     method = Method("vq", [Trained(draw, ())], (0.5, 1.0))
     compare([method], space="nb201", trained=1, drawn=20, samples=2, command="", told=lambda _: None)
     choosing, counted = asked[:2], asked[2:]
-    assert {(count, at) for count, at, _ in choosing} == {(4, 0.5), (4, 1.0)}
+    assert {(count, at) for count, at, _ in choosing} == {(20, 0.5), (20, 1.0)}
     assert counted == [(20, 0.5, 0), (20, 0.5, 1)]
     assert not {seed for *_, seed in choosing} & {seed for *_, seed in counted}

@@ -21,7 +21,6 @@ from nas_agent.records import Architecture, Json
 CLAIM = {"nb101": 80.0, "nb201": 8.0}
 AGAINST = "vae"  # what the claim is about
 CHOOSING = 1_000_000  # the seed of the draws that temperatures are chosen on
-SHARE = 5  # so many times fewer of them
 CHOSEN = ("absolute_uniqueness", "absolute_novelty")
 Draw = Callable[[int, float, int], Sequence[Architecture | None]]  # count, temperature, seed
 Told = Callable[[str], None]
@@ -98,8 +97,8 @@ def _choose(method: Method, drawn: int) -> tuple[float, float]:
     """Return the temperatures of the most distinct, and of the most novel valid draws."""
     if len(method.temperatures) == 1:
         return method.temperatures[0], method.temperatures[0]
-    few, one = max(1, drawn // SHARE), method.trainings[0]
-    tried = Sampled({at: [measure(one.draw(few, at, CHOOSING), one.known)] for at in method.temperatures})
+    one = method.trainings[0]  # as many draws as count: of fewer, more are distinct, and the choice would be another
+    tried = Sampled({at: [measure(one.draw(drawn, at, CHOOSING), one.known)] for at in method.temperatures})
     return tried.best(CHOSEN[0]), tried.best(CHOSEN[1])
 
 

@@ -53,7 +53,7 @@ class GaussianSettings:
 
 # Tuned for valid and distinct draws (docs/log.md).
 DEFAULTS = {
-    "nb201": GaussianSettings(FitSettings(epochs=60, batch=256, rate=2e-3), latent=16, beta=0.1),
+    "nb201": GaussianSettings(FitSettings(epochs=40, batch=256, rate=2e-3), latent=16, beta=0.5),
     "nb101": GaussianSettings(FitSettings(epochs=20, batch=512, rate=2e-3), latent=32, beta=0.1),
     "darts": GaussianSettings(FitSettings(epochs=12, batch=512, rate=2e-3), latent=64, beta=0.1, rounds=0),
 }
