@@ -34,8 +34,8 @@ from nas_agent.bench.generator_baselines import Method, Trained, compare, sheets
 from nas_agent.spaces import load_space
 
 METHODS = ("vq", "vertices", "tokens", "vae", "grammar")
-LANGUAGE_TEMPERATURES = (0.7, 0.85, 1.0, 1.15, 1.3)
-LATENT_TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2)
+LANGUAGE_TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
+LATENT_TEMPERATURES = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 SPENT = "seconds.json"  # CPU seconds of the training
 
 
