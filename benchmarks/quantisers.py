@@ -1,10 +1,12 @@
 """Which bottleneck makes graphs into indices best, and what the shipped one reaches.
 
-    python benchmarks/quantisers.py compare --space nb101 --epochs 6
+    python benchmarks/quantisers.py compare --space nb101 --steps 400
     python benchmarks/quantisers.py defaults
+    python benchmarks/quantisers.py meaning --space nb101
 
-`compare` trains the same encoder and decoder with several bottlenecks of the library, and the chosen one with other
-sizes. `defaults` trains the shipped settings, and times the decoding of distinct sequences, canonicalising included.
+`compare` trains the same encoder and decoder with several bottlenecks of the library, as many steps each. `defaults`
+trains the shipped settings, and times the decoding of distinct sequences, canonicalising included.
+`meaning` asks whether a code of the shipped generators is another name for what a vertex does and reads.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from nas_agent.agents.generators.arch_llm.autoencoder import AutoEncoder, Batch,
 from nas_agent.agents.generators.arch_llm.bottleneck import SignBottleneck
 from nas_agent.agents.generators.arch_llm.cells import SPACES, codec_of
 from nas_agent.agents.generators.arch_llm.fitting import fit
-from nas_agent.agents.generators.arch_llm.quantiser import DEFAULTS, CodeUse, train_quantiser
+from nas_agent.agents.generators.arch_llm.generator import QUANTISER, shipped
+from nas_agent.agents.generators.arch_llm.quantiser import DEFAULTS, CodeUse, Indices, Quantiser, train_quantiser
+from nas_agent.agents.generators.arch_llm.sequences import VertexTokens
 from nas_agent.agents.generators.arch_llm.training_set import UNSAMPLED, TrainingSet, spelled, training_set
 
 WIDTH, NARROW = 64, 16  # of vertices, of codes
@@ -65,17 +69,13 @@ class Levels(Bottleneck):
         return self.out(quantised), indices.long(), vectors.new_zeros(())
 
 
-def variants(bits: int) -> Iterator[tuple[str, int, Callable[[], Bottleneck]]]:
-    """Yield a name, rounds of messages and the bottleneck."""
-    for more in (-1, 0, 1):
-        yield f"signs, {2 ** (bits + more)} codes", 1, lambda more=more: SignBottleneck(WIDTH, bits + more)
-    for rounds in (0, 2):
-        yield f"signs, {2**bits} codes, {rounds} rounds", rounds, lambda: SignBottleneck(WIDTH, bits)
-    yield f"moving averages, {2**bits} codes", 1, lambda: Learned(2**bits)
-    yield f"moving averages, {2**bits} codes, 0 rounds", 0, lambda: Learned(2**bits)
-    yield f"moving averages, {2 ** (bits + 1)} codes", 1, lambda: Learned(2 ** (bits + 1))
-    yield "residual, 2 x 32 codes", 1, lambda: Learned(32, depth=2)
-    yield "scalars of 8 levels, 512 codes", 1, lambda: Levels(8, 8, 8)
+def variants(bits: int) -> Iterator[tuple[str, Callable[[], Bottleneck]]]:
+    """Yield a name and the bottleneck."""
+    yield f"signs, {2**bits} codes", lambda: SignBottleneck(WIDTH, bits)
+    yield f"signs, {2 ** (bits - 1)} codes", lambda: SignBottleneck(WIDTH, bits - 1)
+    yield f"moving averages with revival, {2**bits} codes", lambda: Learned(2**bits)
+    yield "residual, 2 x 32 codes", lambda: Learned(32, depth=2)
+    yield "scalars of 8 levels, 512 codes", lambda: Levels(8, 8, 8)
 
 
 def reconstruction(model: AutoEncoder, batch: Batch) -> tuple[float, Tensor]:
@@ -92,23 +92,23 @@ def reconstruction(model: AutoEncoder, batch: Batch) -> tuple[float, Tensor]:
     return whole / len(batch), torch.cat(sequences)
 
 
-def compare(space: str, epochs: int, seed: int, found: TrainingSet) -> None:
+def compare(space: str, steps: int, seed: int, found: TrainingSet) -> None:
     """Print a row for each variant."""
     codec, settings = codec_of(space), DEFAULTS[space]
     train, held_out = (Batch.of(codec.encode(part)) for part in (found.train, found.held_out))
+    epochs = max(1, round(steps * settings.fit.batch / len(train)))
+    print(f"\n{space}: {len(train):,} graphs, {epochs} passes of batches of {settings.fit.batch}, seed {seed}\n")
     print("| bottleneck | held-out reconstruction, % | codes used | perplexity | indices | CPU seconds |")
     print("|---|---|---|---|---|---|")
-    for name, rounds, make in variants(settings.bits):
+    for name, make in variants(settings.bits):
         torch.manual_seed(seed)
-        model = AutoEncoder(codec.layout, make(), WIDTH, rounds)
-        if isinstance(model.bottleneck, SignBottleneck):
-            model.bottleneck.prepare_training()
+        model = AutoEncoder(codec.layout, make(), WIDTH, settings.rounds)
         began = time.process_time()
         fit(model, train, replace(settings.fit, epochs=epochs), seed=seed)
         seconds = time.process_time() - began
         share, sequences = reconstruction(model, held_out)
         use = CodeUse.of(sequences.numpy(), int(model.bottleneck.codes))  # type: ignore[arg-type]
-        row = (name, f"{100 * share:.2f}", use.used, f"{use.perplexity:.0f}", sequences.shape[1], f"{seconds:.0f}")
+        row = (name, f"{100 * share:.2f}", use.used, f"{use.perplexity:.1f}", sequences.shape[1], f"{seconds:.0f}")
         print("|", " | ".join(map(str, row)), "|", flush=True)
 
 
@@ -130,17 +130,39 @@ def defaults(space: str, seed: int, found: TrainingSet) -> None:
     print(f"  decoded {rate:,.0f} a CPU second, canonical")
 
 
+def meaning(space: str, found: TrainingSet) -> None:
+    """Print for each position how codes and vertices numbered by hand belong together, in graphs that were held out."""
+    quantiser, by_hand = Quantiser.load(shipped(space) / QUANTISER, space=space), VertexTokens(space)
+    codes, tokens = quantiser.encode(found.held_out), by_hand.encode(found.held_out)
+    print(f"\n{space}, {len(codes):,} held-out graphs\n")
+    print("| position | codes | vertices | the vertex tells the code, % | the code tells the vertex, % |")
+    print("|---|---|---|---|---|")
+    for place in range(codes.shape[1]):
+        pairs = codes[:, place], tokens[:, place]
+        shares = (f"{100 * _usual(given, told):.2f}" for given, told in (pairs[::-1], pairs))
+        print(f"| {place} | {len(np.unique(pairs[0]))} | {len(np.unique(pairs[1]))} | {' | '.join(shares)} |")
+
+
+def _usual(given: Indices, told: Indices) -> float:
+    """Return the share of draws in which `told` is what most often goes with `given`."""
+    counts = np.zeros((given.max() + 1, told.max() + 1))
+    np.add.at(counts, (given, told), 1)
+    return float(counts.max(axis=1).sum() / len(given))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("compare", "defaults"))
+    parser.add_argument("mode", choices=("compare", "defaults", "meaning"))
     parser.add_argument("--space", choices=SPACES, action="append")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=400, help="of `compare`, for each bottleneck")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     for space in given.space or SPACES:
         found = training_set(space, given.seed)
         if given.mode == "compare":
-            compare(space, given.epochs, given.seed, found)
+            compare(space, given.steps, given.seed, found)
+        elif given.mode == "meaning":
+            meaning(space, found)
         else:
             defaults(space, given.seed, found)
 

@@ -125,7 +125,7 @@ def document(found: Evaluation, *, name: str, command: str) -> Json:
         "generators": found.generators, "trained": found.trained, "classes": classes, "level": LEVEL,
         "ceiling": None if limits is None else {"absolute_uniqueness": limits[0], "absolute_novelty": limits[1]},
         "methods": {label: _sampled(one) for label, one in {name: found.own, **found.others}.items()},
-        "differences": [_difference(found.own, label, one) for label, one in found.others.items()],
+        "differences": [difference(found.own, label, one) for label, one in found.others.items()],
         "codes": {
             "temperature": found.heat_at, "codes": int(found.heat.shape[1]), "shares": shares.round(6).tolist(),
             "used": int((found.heat.sum(axis=0) > 0).sum()), "perplexity": _perplexity(found.heat.sum(axis=0)),
@@ -168,7 +168,7 @@ def _sampled(one: Sampled) -> Json:
     }
 
 
-def _difference(own: Sampled, label: str, other: Sampled) -> Json:
+def difference(own: Sampled, label: str, other: Sampled) -> Json:
     """Return the difference in valid-and-unique, each at its best temperature, with Welch's interval over seeds."""
     sides = [np.array(one.values(one.best("absolute_uniqueness"), "absolute_uniqueness")) for one in (own, other)]
     mean = float(sides[0].mean() - sides[1].mean())

@@ -25,7 +25,7 @@ def sheets(doc: Json) -> list[Sheet]:
     found = [
         Sheet(
             f"{name} [%]", header,
-            tuple((f"{at['temperature']:g}", *(_share(at[m]) for m in METRICS)) for at in method["temperatures"]),
+            tuple((f"{at['temperature']:g}", *(share(at[m]) for m in METRICS)) for at in method["temperatures"]),
         )
         for name, method in doc["methods"].items()
         if len(method["temperatures"]) > 1
@@ -36,7 +36,7 @@ def sheets(doc: Json) -> list[Sheet]:
             Sheet(
                 "valid and unique, each at its best temperature, minus that of [points]",
                 ("", "difference", f"{100 * doc['level']:g} % interval"),
-                tuple((row["against"], f"{100 * row['mean']:+.2f}", _interval(row)) for row in doc["differences"]),
+                tuple((row["against"], f"{100 * row['mean']:+.2f}", interval(row)) for row in doc["differences"]),
             )
         )
     return found
@@ -100,7 +100,8 @@ def markdown(doc: Json) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _share(value: Json) -> str:
+def share(value: Json) -> str:
+    """Write a mean and its deviation in percent."""
     spread = "" if value["deviation"] is None else f" ±{100 * value['deviation']:.1f}"
     return f"{100 * value['mean']:.1f}{spread}"
 
@@ -108,8 +109,9 @@ def _share(value: Json) -> str:
 def _best(method: Json, metric: str) -> str:
     best = method["best"][metric]
     value = next(at[metric] for at in method["temperatures"] if at["temperature"] == best)
-    return _share(value) + ("" if len(method["temperatures"]) == 1 else f" ({best:g})")
+    return share(value) + ("" if len(method["temperatures"]) == 1 else f" ({best:g})")
 
 
-def _interval(row: Json) -> str:
+def interval(row: Json) -> str:
+    """Write the interval of a difference in points; of a single value there is none."""
     return "-" if row["low"] is None else f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}"

@@ -52,7 +52,7 @@ def train(
         Path | None, typer.Option("--out", metavar="DIR", help="Where it goes (default: the home folder).")
     ] = None,
     kind: Annotated[
-        str, typer.Option("--codes", help="vq, or tokens: the space's own decisions, without a codebook.")
+        str, typer.Option("--codes", help="vq, or without a codebook: tokens (each decision), vertices (each vertex).")
     ] = "vq",
     architectures: Annotated[
         int | None, typer.Option("-n", min=1, help="Architectures to learn from (default: by space).")
@@ -189,10 +189,11 @@ def evaluate(
 
 
 def _kind(name: str) -> Any:
+    from nas_agent.agents.generators.arch_llm.generator import BY_HAND
     from nas_agent.errors import ConfigError
 
-    if name not in ("vq", "tokens"):
-        raise ConfigError(f"--codes {name}: expected vq or tokens")
+    if name not in ("vq", *BY_HAND):
+        raise ConfigError(f"--codes {name}: expected {' or '.join(('vq', *BY_HAND))}")
     return name
 
 

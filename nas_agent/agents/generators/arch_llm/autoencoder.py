@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from nas_agent.agents.generators.arch_llm.cells import Graphs, Layout
 
+CHUNK = 4096  # graphs at once outside training
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -165,3 +167,19 @@ class AutoEncoder(nn.Module):
         """Return the decoder's logits for index sequences."""
         logits: tuple[Tensor, Tensor] = self.decoder(self.bottleneck.lookup(indices))
         return logits
+
+    @torch.inference_mode()
+    def graphs(self, indices: Tensor, exactly_one: tuple[tuple[int, int], ...] = ()) -> Graphs:
+        """Decode index sequences or latent vectors: of each open edge and operation, what is likelier.
+
+        Of runs of edges (see `Layout.choices`) in `exactly_one`, the likeliest is taken instead.
+        """
+        edges, operations = [], []
+        for first in range(0, max(len(indices), 1), CHUNK):
+            edge_logits, operation_logits = self.decoded(indices[first : first + CHUNK])
+            there = edge_logits > 0
+            for start, end in exactly_one:
+                there[:, start:end] = functional.one_hot(edge_logits[:, start:end].argmax(dim=1), end - start).bool()
+            edges.append(there.numpy())
+            operations.append(operation_logits.argmax(dim=-1).numpy())
+        return Graphs(np.concatenate(edges), np.concatenate(operations))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from nas_agent.agents.generators.arch_llm.language import SequenceModel
 from nas_agent.agents.generators.arch_llm.model_card import model_card
-from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens, Sequencer
+from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens, Sequencer, VertexTokens
 from nas_agent.agents.generators.arch_llm.training import LanguageSettings, train_language
 from nas_agent.agents.generators.arch_llm.training_set import training_set
 from nas_agent.errors import ConfigError, DataError, StorageError
@@ -25,7 +25,8 @@ from nas_agent.records import Architecture
 
 LANGUAGE, QUANTISER, CARD = "language", "quantiser", "README.md"
 SHIPPED = Path(__file__).with_name("models")
-Kind = Literal["vq", "tokens"]
+Kind = Literal["vq", "tokens", "vertices"]
+BY_HAND: dict[Kind, Callable[[str], Sequencer]] = {"tokens": OwnTokens, "vertices": VertexTokens}
 Told = Callable[[str, int, int, float], None]  # what is trained, steps done, in all, nats lost
 SETTINGS = {
     "nb201": LanguageSettings(width=64, layers=2, epochs=60, batch=128),
@@ -59,8 +60,8 @@ class ArchLLM:
 
     @property
     def kind(self) -> Kind:
-        """What the codes are: a learned codebook's, or the space's own decisions."""
-        return "tokens" if isinstance(self.sequencer, OwnTokens) else "vq"
+        """What the codes are: a learned codebook's, the space's own decisions, or what a vertex does and reads."""
+        return next((kind for kind, made in BY_HAND.items() if self.sequencer.__class__ is made), "vq")
 
     def sample(
         self, n: int, *, temperature: float = 1.0, top_p: float = 1.0, seed: int, fill: Indices | None = None
@@ -89,7 +90,7 @@ def train(
 ) -> ArchLLM:
     """Train a generator into the folder, or go on where a killed training stopped; then write the model card."""
     drawn = trained_on(space, count, seed)
-    sequencer = OwnTokens(space) if kind == "tokens" else _quantiser(space, drawn, folder / QUANTISER, seed, told)
+    sequencer = _quantiser(space, drawn, folder / QUANTISER, seed, told) if kind == "vq" else BY_HAND[kind](space)
     about = {"space": space, "kind": kind, "architectures": len(drawn), "draw_seed": seed}
     language = train_language(
         sequencer.encode(drawn), codes=sequencer.codes, settings=settings, seed=seed, folder=folder / LANGUAGE,
@@ -127,10 +128,11 @@ def load(folder: Path, space: str) -> ArchLLM:
     theirs, kind = language.about.get("space"), language.about.get("kind")
     if theirs != space:
         raise DataError(f"{folder}: expected a generator of space '{space}', got one of '{theirs}'; name another")
-    if kind == "tokens":
-        return ArchLLM(OwnTokens(space), language)
+    if kind in BY_HAND:
+        return ArchLLM(BY_HAND[kind](space), language)
     if kind != "vq":
-        raise DataError(f"{folder}: expected codes of kind vq or tokens, got {kind!r}; train the generator anew")
+        kinds = " or ".join(["vq", *BY_HAND])
+        raise DataError(f"{folder}: expected codes of kind {kinds}, got {kind!r}; train the generator anew")
     from nas_agent.agents.generators.arch_llm.quantiser import Quantiser
 
     return ArchLLM(Quantiser.load(folder / QUANTISER, space=space), language)

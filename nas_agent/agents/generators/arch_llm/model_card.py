@@ -11,6 +11,7 @@ from nas_agent.records import Json
 KINDS = {
     "vq": "a learned codebook (the folder quantiser)",
     "tokens": "the space's own decisions, the number of the option chosen for each",
+    "vertices": "what each vertex does and reads, numbered by hand",
 }
 
 

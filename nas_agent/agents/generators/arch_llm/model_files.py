@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas_agent.errors import DataError, StorageError
-from nas_agent.records import Json
+from nas_agent.errors import ConfigError, DataError, StorageError
+from nas_agent.records import Architecture, Json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +78,42 @@ def read_weights(folder: Path, card: Json) -> dict[str, Tensor]:
         return load(content)
     except SafetensorError as error:
         raise DataError(f"{path}: is no safetensors file ({error}); train it anew") from error
+
+
+def read_model(folder: Path, *, kind: str, version: int, space: str | None) -> tuple[Json, dict[str, Tensor]]:
+    """Read card and weights; raise DataError where they are damaged, of another version, or not of this space."""
+    card = read_card(folder, kind=kind, version=version)
+    if space is not None and card.get("space") != space:
+        raise DataError(
+            f"{folder / CARD}: expected a {kind} of space '{space}', got one of '{card.get('space')}'; "
+            f"train one with --space {space}"
+        )
+    return card, read_weights(folder, card)
+
+
+@contextmanager
+def fitting_together(folder: Path) -> Iterator[None]:
+    """Turn what a card that somebody changed leads to into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{folder / CARD}: card and weights do not fit together ({reason}); train it anew") from error
+
+
+def check_plan(folder: Path, about: Json, plan: str) -> None:
+    """Raise ConfigError where a finished training is not the one that is asked for."""
+    if about.get("plan") != plan:
+        raise ConfigError(
+            f"{folder}: there is a model of other graphs, settings or seed already; choose another folder, or remove "
+            "this one"
+        )
+
+
+def plan_of(version: int, space: str, settings: Json, seed: int, architectures: Sequence[Architecture]) -> str:
+    """Return a text that is equal exactly for the same training."""
+    content = [version, space, settings, seed, [architecture.id for architecture in architectures]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def write_training(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,17 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_agent.agents.generators.arch_llm.autoencoder import AutoEncoder, Batch
+from nas_agent.agents.generators.arch_llm.autoencoder import CHUNK, AutoEncoder, Batch
 from nas_agent.agents.generators.arch_llm.bottleneck import SignBottleneck
 from nas_agent.agents.generators.arch_llm.cells import Codec, Graphs, codec_of
 from nas_agent.agents.generators.arch_llm.fitting import FitSettings, Progress, fit
-from nas_agent.agents.generators.arch_llm.model_files import CARD, read_card, read_weights, write_model
-from nas_agent.errors import ConfigError, DataError
+from nas_agent.agents.generators.arch_llm.model_files import (
+    CARD,
+    check_plan,
+    fitting_together,
+    plan_of,
+    read_model,
+    write_model,
+)
+from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture, Json
 
 KIND = "quantiser"
 VERSION = 1  # raised when an older program could not read the folder
-CHUNK = 4096  # graphs at once outside training
 Indices = NDArray[np.int64]
 
 
@@ -93,12 +97,12 @@ class Quantiser:
             raise ValueError(f"expected sequences of {self.length} indices, got an array {indices.shape}")
         if indices.size and not 0 <= indices.min() <= indices.max() < self.codes:
             raise ValueError(f"expected indices from 0 to {self.codes - 1}, got {indices.min()} to {indices.max()}")
-        return self.codec.decode(self._graphs(indices))
+        return self.codec.decode(self.model.graphs(torch.from_numpy(indices)))
 
     def reconstruction(self, architectures: Sequence[Architecture]) -> float:
         """Return the share of architectures whose canonical graph comes back as it was, every edge and operation."""
         graphs = self.codec.encode(architectures)
-        return float(graphs.same(self._graphs(self._indices(graphs))).mean())
+        return float(graphs.same(self.model.graphs(torch.from_numpy(self._indices(graphs)))).mean())
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and card.json."""
@@ -108,24 +112,13 @@ class Quantiser:
     @classmethod
     def load(cls, folder: Path, *, space: str | None = None) -> Quantiser:
         """Read what `save` wrote; raise DataError where it is damaged, of another version, or not of this space."""
-        card = read_card(folder, kind=KIND, version=VERSION)
-        if space is not None and card.get("space") != space:
-            raise DataError(
-                f"{folder / CARD}: expected a quantiser of space '{space}', got one of '{card.get('space')}'; "
-                f"train one with --space {space}"
-            )
-        weights = read_weights(folder, card)
-        try:
+        card, weights = read_model(folder, kind=KIND, version=VERSION, space=space)
+        with fitting_together(folder):
             settings = dict(card["settings"])
             settings["fit"] = FitSettings(**settings["fit"])
             made = cls._new(str(card["space"]), QuantiserSettings(**settings))
             made.model.load_state_dict(weights)
             made.about = dict(card["about"])
-        except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:  # a card that somebody changed
-            reason = " ".join(str(error).split())[:300]
-            raise DataError(
-                f"{folder / CARD}: card and weights do not fit together ({reason}); train it anew"
-            ) from error
         made.model.eval()
         return made
 
@@ -142,18 +135,6 @@ class Quantiser:
         joined = torch.cat(parts) if parts else torch.empty((0, self.length), dtype=torch.int64)
         found: Indices = joined.numpy()
         return found
-
-    @torch.inference_mode()
-    def _graphs(self, indices: Indices) -> Graphs:
-        layout = self.codec.layout
-        edges = np.empty((len(indices), len(layout.open_edges)), dtype=bool)
-        operations = np.empty((len(indices), len(layout.operated)), dtype=np.int64)
-        for first in range(0, len(indices), CHUNK):
-            chunk = slice(first, first + CHUNK)
-            edge_logits, operation_logits = self.model.decoded(torch.from_numpy(indices[chunk]))
-            edges[chunk] = (edge_logits > 0).numpy()
-            operations[chunk] = operation_logits.argmax(dim=-1).numpy()
-        return Graphs(edges, operations)
 
 
 def train_quantiser(
@@ -174,9 +155,11 @@ def train_quantiser(
     settings = DEFAULTS[codec_of(space).space.name] if settings is None else settings
     if not architectures:
         raise ConfigError(f"a quantiser of space '{space}' needs at least one architecture to train on, got none")
-    plan = _plan(space, settings, seed, architectures)
+    plan = plan_of(VERSION, space, asdict(settings), seed, architectures)
     if folder is not None and (folder / CARD).exists():
-        return _finished(folder, space, plan)
+        found = Quantiser.load(folder, space=space)
+        check_plan(folder, found.about, plan)
+        return found
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = Quantiser._new(space, settings)
@@ -197,18 +180,3 @@ def train_quantiser(
     if folder is not None:
         made.save(folder)
     return made
-
-
-def _finished(folder: Path, space: str, plan: str) -> Quantiser:
-    found = Quantiser.load(folder, space=space)
-    if found.about.get("plan") != plan:
-        raise ConfigError(
-            f"{folder}: there is a quantiser of other graphs, settings or seed already; "
-            "choose another folder, or remove this one"
-        )
-    return found
-
-
-def _plan(space: str, settings: QuantiserSettings, seed: int, architectures: Sequence[Architecture]) -> str:
-    content = [VERSION, space, asdict(settings), seed, [architecture.id for architecture in architectures]]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

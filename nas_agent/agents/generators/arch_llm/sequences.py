@@ -1,7 +1,8 @@
-"""How architectures become sequences of codes, and the plain way to do so: their own decisions, without a codebook."""
+"""How architectures become sequences of codes, and two plain ways to do so, without a learned codebook."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_agent.agents.generators.arch_llm.cells import Graphs, codec_of
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture
 from nas_agent.spaces import Space, load_space, try_build
@@ -73,3 +75,57 @@ class OwnTokens:
             return None
         chosen = [options[number] for number, options in zip(row, self._options, strict=True)]
         return try_build(self._made, dict(zip(self._names, chosen, strict=True)))
+
+
+class VertexTokens:
+    """One code for each vertex that has anything open: its operation and what it reads, numbered by hand.
+
+    As long as the sequences of the learned codebook, so that what learning it buys shows.
+    """
+
+    def __init__(self, space: str) -> None:
+        self.space = space
+        self._codec = codec_of(space)
+        layout = self._codec.layout
+        runs = layout.choices or tuple((place, place + 1) for place in range(len(layout.open_edges)))
+        # Of each vertex, its runs of open edges and the column of its operation (-1: fixed); a code is a mixed number.
+        self._edges = [[run for run in runs if layout.open_edges[run[0]][1] == vertex] for vertex in layout.coded]
+        self._operation = [layout.operated.index(v) if v in layout.operated else -1 for v in layout.coded]
+        self._exactly_one = bool(layout.choices)
+        self._sizes = [
+            math.prod(self._radix(run) for run in edges) * (layout.operations if column >= 0 else 1)
+            for edges, column in zip(self._edges, self._operation, strict=True)
+        ]
+        self.length, self.codes = len(layout.coded), max(self._sizes)
+
+    def encode(self, architectures: Sequence[Architecture]) -> Indices:
+        """Return the numbers of the canonical form."""
+        graphs = self._codec.encode(architectures)
+        rows = np.zeros((len(graphs), self.length), dtype=np.int64)
+        for place, (edges, column) in enumerate(zip(self._edges, self._operation, strict=True)):
+            for first, end in edges:
+                run = graphs.edges[:, first:end]
+                digit = run.argmax(axis=1) if self._exactly_one else run[:, 0]
+                rows[:, place] = rows[:, place] * self._radix((first, end)) + digit
+            if column >= 0:
+                rows[:, place] = rows[:, place] * self._codec.layout.operations + graphs.operations[:, column]
+        return rows
+
+    def decode(self, indices: Indices) -> list[Architecture | None]:
+        """Return canonical architectures; None where a vertex has no such code, or the space no such graph."""
+        layout = self._codec.layout
+        rest = indices.copy()
+        known = [all(code < size for code, size in zip(row, self._sizes, strict=True)) for row in indices.tolist()]
+        edges = np.zeros((len(indices), len(layout.open_edges)), dtype=bool)
+        operations = np.zeros((len(indices), len(layout.operated)), dtype=np.int64)
+        for place, (runs, column) in enumerate(zip(self._edges, self._operation, strict=True)):
+            if column >= 0:
+                rest[:, place], operations[:, column] = np.divmod(rest[:, place], layout.operations)
+            for first, end in reversed(runs):
+                rest[:, place], digit = np.divmod(rest[:, place], self._radix((first, end)))
+                edges[:, first:end] = digit[:, None] == (np.arange(end - first) if self._exactly_one else 1)
+        found = self._codec.decode(Graphs(edges, operations))
+        return [one if whole else None for one, whole in zip(found, known, strict=True)]
+
+    def _radix(self, run: tuple[int, int]) -> int:
+        return run[1] - run[0] if self._exactly_one else 2
