@@ -7,6 +7,7 @@ README.md   the model card, for people
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Literal
 
 from nas_agent.agents.generators.arch_llm.language import SequenceModel
 from nas_agent.agents.generators.arch_llm.model_card import model_card
-from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens, Sequencer
+from nas_agent.agents.generators.arch_llm.sequences import Bools, Indices, OwnTokens, Sequencer
 from nas_agent.agents.generators.arch_llm.training import LanguageSettings, train_language
 from nas_agent.agents.generators.arch_llm.training_set import training_set
 from nas_agent.errors import ConfigError, DataError, StorageError
@@ -22,6 +23,7 @@ from nas_agent.hub import line
 from nas_agent.records import Architecture
 
 LANGUAGE, QUANTISER, CARD = "language", "quantiser", "README.md"
+SHIPPED = Path(__file__).with_name("models")
 Kind = Literal["vq", "tokens"]
 Told = Callable[[str, int, int, float], None]  # what is trained, steps done, in all, nats lost
 SETTINGS = {
@@ -60,11 +62,26 @@ class ArchLLM:
         return "tokens" if isinstance(self.sequencer, OwnTokens) else "vq"
 
     def sample(
-        self, n: int, *, temperature: float = 1.0, top_p: float = 1.0, seed: int, fill: Indices | None = None
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int,
+        fill: Indices | None = None,
+        allowed: Bools | None = None,
     ) -> Draws:
         """Draw; see `SequenceModel.sample`."""
-        drawn = self.language.sample(n, temperature=temperature, top_p=top_p, seed=seed, fill=fill)
+        drawn = self.language.sample(n, temperature=temperature, top_p=top_p, seed=seed, fill=fill, allowed=allowed)
         return Draws(drawn, self.sequencer.decode(drawn))
+
+    @property
+    def fingerprint(self) -> str:
+        """Ten hexadecimal digits that are equal for equal weights of the language model."""
+        found = hashlib.sha256()
+        for name, weights in self.language.model.state_dict().items():
+            found.update(name.encode() + weights.cpu().numpy().tobytes())
+        return found.hexdigest()[:10]
 
     def training_ids(self) -> frozenset[str]:
         """Return the canonical ids of what it learned from, drawn again by seed."""
@@ -97,6 +114,18 @@ def train(
     except OSError as error:
         raise StorageError(f"{folder / CARD}: cannot be written ({line(error)}); choose another folder") from error
     return ArchLLM(sequencer, language)
+
+
+def shipped(space: str) -> Path:
+    """Return the folder of the generator that comes with the package; ConfigError where the space has none."""
+    check_space(space)
+    return SHIPPED / space
+
+
+def check_space(space: str) -> None:
+    """Raise ConfigError for a space without a codec."""
+    if space not in SETTINGS:
+        raise ConfigError(f"--space {space}: expected one of {', '.join(SETTINGS)}; others have no codec")
 
 
 def load(folder: Path, space: str) -> ArchLLM:

@@ -10,20 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nas_agent.agents.generators.arch_llm.autoencoder import AutoEncoder, Batch
 from nas_agent.agents.generators.arch_llm.bottleneck import SignBottleneck
 from nas_agent.agents.generators.arch_llm.cells import Codec, Graphs, codec_of
 from nas_agent.agents.generators.arch_llm.fitting import FitSettings, Progress, fit
 from nas_agent.agents.generators.arch_llm.model_files import CARD, read_card, read_weights, write_model
+from nas_agent.agents.generators.arch_llm.sequences import Bools, Domains, Indices
 from nas_agent.errors import ConfigError, DataError
 from nas_agent.records import Architecture, Json
 
 KIND = "quantiser"
 VERSION = 1  # raised when an older program could not read the folder
 CHUNK = 4096  # graphs at once outside training
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,16 @@ class Quantiser:
         if indices.size and not 0 <= indices.min() <= indices.max() < self.codes:
             raise ValueError(f"expected indices from 0 to {self.codes - 1}, got {indices.min()} to {indices.max()}")
         return self.codec.decode(self._graphs(indices))
+
+    def admitted(self, domains: Domains) -> Bools:
+        """Tell which code may stand where: the decoder reads each by itself, so it means the same in any company."""
+        codec = self.codec
+        places = codec.places(self._graphs(np.arange(self.codes)[:, None].repeat(self.length, axis=1)))
+        found = np.ones((self.length, self.codes), dtype=bool)
+        for column, (decision, vertex) in enumerate(zip(codec.space.decisions, codec.vertices, strict=True)):
+            within = [place for place, option in enumerate(decision.options) if option in domains[decision.name]]
+            found[codec.layout.coded.index(vertex)] &= np.isin(places[:, column], within)
+        return found
 
     def reconstruction(self, architectures: Sequence[Architecture]) -> float:
         """Return the share of architectures whose canonical graph comes back as it was, every edge and operation."""

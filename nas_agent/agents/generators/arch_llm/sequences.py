@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from nas_agent.records import Architecture
 from nas_agent.spaces import Space, load_space, try_build
 
 Indices = NDArray[np.int64]  # (sequences, codes of one)
+Bools = NDArray[np.bool_]
+Domains = Mapping[str, Sequence[str]]  # the options that each decision may take
 
 
 class Sequencer(Protocol):
@@ -42,6 +44,13 @@ class Sequencer(Protocol):
         """Return canonical architectures, None where a sequence means none."""
         ...
 
+    def admitted(self, domains: Domains) -> Bools:
+        """Tell which code may stand where (length, codes): whose decisions, as it stands, are all within their domains.
+
+        The codes of a canonical architecture within the domains are all among them, where the codec reconstructs it.
+        """
+        ...
+
 
 class OwnTokens:
     """An architecture's choices, one code a decision: the number of the option. The control for a learned codebook."""
@@ -67,6 +76,13 @@ class OwnTokens:
     def decode(self, indices: Indices) -> list[Architecture | None]:
         """Return canonical architectures; None where a decision has no such option, or the space no such choices."""
         return [self._built(tuple(row)) for row in indices.tolist()]
+
+    def admitted(self, domains: Domains) -> Bools:
+        """Tell which code may stand where."""
+        found = np.zeros((self.length, self.codes), dtype=bool)
+        for place, (name, options) in enumerate(zip(self._names, self._options, strict=True)):
+            found[place, : len(options)] = [option in domains[name] for option in options]
+        return found
 
     def _build(self, row: tuple[int, ...]) -> Architecture | None:
         if any(not 0 <= number < len(options) for number, options in zip(row, self._options, strict=True)):
