@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from nas_agent.agents.generators.arch_llm.generator import ArchLLM, load, trained_on
+from nas_agent.agents.generators.arch_llm.generator import SETTINGS, SHIPPED, ArchLLM, load, shipped, trained_on
 from nas_agent.agents.generators.arch_llm.language import SequenceModel
 from nas_agent.agents.generators.arch_llm.prompts import own_prompts
 from nas_agent.agents.generators.arch_llm.sequences import OwnTokens
+from nas_agent.agents.generators.arch_llm.training_set import training_set
 from nas_agent.bench import generator_eval as bench
 from nas_agent.bench import generator_plot, generator_report
 from nas_agent.cli.main import app
@@ -74,10 +77,51 @@ def test_the_same_command_again_trains_nothing(folder):
     assert (folder / "language/model.safetensors").stat().st_mtime_ns == before
 
 
-def test_without_a_folder_it_goes_home_and_is_found_there(own_home):
-    assert run("train", *SMALL).exit_code == 0
-    assert (own_home / "generators/nb201/language/card.json").exists()
-    assert run("sample", "-n", "2").exit_code == 0
+def test_without_a_folder_it_goes_home_and_the_next_command_names_it(own_home):
+    home = own_home / "generators/nb201"
+    made = run("train", *SMALL)
+    assert made.exit_code == 0
+    assert (home / "language/card.json").exists()
+    assert f"--model {home}" in made.stdout
+
+
+@pytest.mark.parametrize("space", SETTINGS)
+def test_without_a_folder_the_one_that_comes_with_the_package_draws(space):
+    result = run("sample", "--space", space, "-n", "200", "--json")
+    assert result.exit_code == 0, result.output
+    drawn = [row["architecture"] for row in json.loads(result.stdout)["draws"]]
+    texts = {one["text"] for one in drawn if one is not None}
+    assert len(texts) > 180  # of 200: valid, and hardly any twice
+    assert all(load_space(space).parse(text) for text in texts)
+
+
+@pytest.mark.parametrize("space", SETTINGS)
+def test_what_comes_with_the_package_brings_held_out_graphs_back_and_says_so(space):
+    made = load(shipped(space), space)
+    held_out = training_set(space, 0).held_out[:500]
+    assert made.sequencer.decode(made.sequencer.encode(held_out)) == held_out
+    card = (shipped(space) / "README.md").read_text()
+    assert "come back whole" in card
+    assert "draws at temperature 1" in card
+
+
+def test_what_comes_with_the_package_is_small():
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) < 5_000_000
+
+
+def test_drawing_needs_none_of_the_packages_that_training_needs():
+    program = """
+import sys
+for name in ("vector_quantize_pytorch", "peft", "accelerate"):
+    sys.modules[name] = None
+from nas_agent.agents.generators.arch_llm.generator import load, shipped
+made = load(shipped("nb201"), "nb201")
+print(sum(one is not None for one in made.sample(20, seed=0).architectures))
+made.sequencer.encode([one for one in made.sample(20, seed=0).architectures if one])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "20\n"
 
 
 def test_a_model_of_hugging_face_is_a_beginning(tiny_model, tmp_path):
@@ -166,8 +210,8 @@ def test_a_question_without_meaning_is_refused(folder, words, said):
 
 
 def test_no_generator_names_the_command_that_makes_one(tmp_path):
-    assert "run: nas-agent generator train --space nb101" in refused("sample", "--space", "nb101")
-    assert "--out " in refused("sample", "--model", tmp_path / "nowhere")
+    said = refused("sample", "--space", "nb101", "--model", tmp_path / "nowhere")
+    assert f"run: nas-agent generator train --space nb101 --out {tmp_path / 'nowhere'}" in said
     assert "no trained sequence model" in refused("sample", "--model", tmp_path)
 
 
@@ -294,7 +338,7 @@ def test_temperatures_without_meaning_are_refused(text):
     [
         (("--temperatures", "0..2"), "--temperatures"),
         (("--plot", "no-such-folder/a.png"), "there is no folder"),
-        (("--against", "no-such-folder"), "no trained generator"),
+        (("--against", "no-such-folder"), "there is no generator"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused(folder, words, said):

@@ -15,9 +15,10 @@ import torch
 from nas_agent.agents.generators.arch_llm.autoencoder import Batch
 from nas_agent.agents.generators.arch_llm.cells import SPACES, Codec, Graphs, codec_of
 from nas_agent.agents.generators.arch_llm.fitting import FitSettings
+from nas_agent.agents.generators.arch_llm.generator import QUANTISER, shipped
 from nas_agent.agents.generators.arch_llm.model_files import CARD, TRAINING, WEIGHTS
 from nas_agent.agents.generators.arch_llm.quantiser import CodeUse, Quantiser, QuantiserSettings, train_quantiser
-from nas_agent.agents.generators.arch_llm.training_set import training_set
+from nas_agent.agents.generators.arch_llm.training_set import spelled, training_set
 from nas_agent.errors import ConfigError, DataError, MissingExtra
 from nas_agent.records import Architecture
 from nas_agent.spaces import try_build
@@ -144,6 +145,20 @@ def test_half_of_nasbench201_is_trained_on_and_the_other_half_held_out() -> None
     train, held_out = ({cell.id for cell in part} for part in (found.train, found.held_out))
     assert (len(train), len(held_out), len(train & held_out)) == (3_233, 3_233, 0)
     assert found == training_set("nb201", seed=1) != training_set("nb201", seed=2)
+
+
+def test_darts_codebook_learns_from_cells_that_are_never_sampled_and_the_language_model_does_not() -> None:
+    space = codec_of("darts").space
+    odd = spelled(space, 200, Random(0))
+    assert odd == [space.canonical(one) for one in odd]
+    assert all("none(0)" in text for text in [one.text for one in odd][:5])
+    assert any("sep_conv_3x3(1)+skip_connect(1)" in one.text for one in spelled(space, 2_000, Random(1)))
+    assert "none" not in "".join(space.sample(Random(seed)).text for seed in range(50))
+
+
+def test_the_shipped_codebook_of_darts_brings_back_cells_without_inputs_and_with_one_input_twice() -> None:
+    quantiser = Quantiser.load(shipped("darts") / QUANTISER, space="darts")
+    assert quantiser.reconstruction(spelled(quantiser.codec.space, 500, Random("test"))) > 0.99
 
 
 # -- training ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What a generator draws, by temperature and seed: validity, uniqueness, novelty, and which codes stand where.
 
-The metrics and figures of Arch-LLM (arXiv 2503.22063), on canonical graphs. The spread over seeds is that of sampling:
-a generator is trained once.
+The metrics and figures of Arch-LLM (arXiv 2503.22063), on canonical graphs. The spread over seeds is that of sampling
+where there is one generator, and that of training where there are several of a kind.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ Told = Callable[[int, int, str], None]
 class Sampled:
     """One generator at its temperatures; the grammar has none, and stands under NaN."""
 
-    metrics: Mapping[float, Sequence[Metrics]]  # temperature -> one for each seed
+    metrics: Mapping[float, Sequence[Metrics]]  # temperature -> one for each sample
+    together: int = 1  # so many samples after each other are of one generator, and count by their mean
 
     def best(self, metric: str) -> float:
         """Return the temperature with the highest mean of a metric; the lowest of several."""
         return max(sorted(self.metrics), key=lambda at: (float(np.mean(self.values(at, metric))), -at))
 
     def values(self, temperature: float, metric: str) -> list[float]:
-        """Return the metric of each seed; of nothing, none, it is 0."""
-        return [float(np.nan_to_num(getattr(one, metric))) for one in self.metrics[temperature]]
+        """Return the metric of each sample, or of each generator where there are several; of nothing, it is 0."""
+        samples = np.nan_to_num([getattr(one, metric) for one in self.metrics[temperature]])
+        return [float(value) for value in samples.reshape(-1, self.together).mean(axis=1)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +49,8 @@ class Evaluation:
 
     space: str
     drawn: int
-    seeds: int
+    seeds: int  # samples of each generator
+    generators: int  # of this kind, with different seeds
     trained: int
     own: Sampled
     others: Mapping[str, Sampled]
@@ -64,36 +67,43 @@ def evaluate(
     seeds: int,
     others: Mapping[str, ArchLLM | None],
     told: Told,
+    more: Sequence[ArchLLM] = (),
 ) -> Evaluation:
-    """Sample the generator and the others at all temperatures; None stands for the space's own uniform draws."""
+    """Sample the generator and the others at all temperatures; None stands for the space's own draws.
+
+    `more` are generators of the same kind that were trained with other seeds: one column with the generator.
+    """
     trained = generator.training_ids()
     shown = min(temperatures, key=lambda at: (abs(at - HEAT_AT), at))
     heat = np.zeros((generator.language.length, generator.language.codes), dtype=np.int64)
     places = np.arange(len(heat))
     total = seeds * (
-        len(temperatures) * (1 + sum(one is not None for one in others.values())) + (None in others.values())
+        len(temperatures) * (1 + len(more) + sum(one is not None for one in others.values()))
+        + (None in others.values())
     )
     done = 0
 
-    def sampled(name: str, one: ArchLLM) -> Sampled:
+    def sampled(name: str, one: ArchLLM) -> dict[float, list[Metrics]]:
         nonlocal done
         found: dict[float, list[Metrics]] = {}
+        known = trained if one is generator else one.training_ids()
         for temperature in temperatures:
             for seed in range(seeds):
                 draws = one.sample(drawn, temperature=temperature, seed=seed)
-                found.setdefault(temperature, []).append(measure(draws.architectures, trained))
+                found.setdefault(temperature, []).append(measure(draws.architectures, known))
                 if one is generator and temperature == shown:
                     for row in draws.sequences:
                         heat[places, row] += 1
                 done += 1
                 told(done, total, f"{name} at temperature {temperature:g}")
-        return Sampled(found)
+        return found
 
-    own = sampled(generator.kind, generator)
+    of_all = [sampled(generator.kind, one) for one in (generator, *more)]
+    own = Sampled({t: [each for of in of_all for each in of[t]] for t in temperatures}, seeds if more else 1)
     beside: dict[str, Sampled] = {}
     for name, other in others.items():
         if other is not None:
-            beside[name] = sampled(name, other)
+            beside[name] = Sampled(sampled(name, other))
             continue
         of_grammar = []
         for seed in range(seeds):
@@ -102,7 +112,7 @@ def evaluate(
             done += 1
             told(done, total, name)
         beside[name] = Sampled({1.0: of_grammar})
-    return Evaluation(space.name, drawn, seeds, len(trained), own, beside, heat, shown)
+    return Evaluation(space.name, drawn, seeds, 1 + len(more), len(trained), own, beside, heat, shown)
 
 
 def document(found: Evaluation, *, name: str, command: str) -> Json:
@@ -112,7 +122,7 @@ def document(found: Evaluation, *, name: str, command: str) -> Json:
     shares = found.heat / found.heat.sum(axis=1, keepdims=True)
     return {
         "command": command, "space": found.space, "generator": name, "drawn": found.drawn, "seeds": found.seeds,
-        "trained": found.trained, "classes": classes, "level": LEVEL,
+        "generators": found.generators, "trained": found.trained, "classes": classes, "level": LEVEL,
         "ceiling": None if limits is None else {"absolute_uniqueness": limits[0], "absolute_novelty": limits[1]},
         "methods": {label: _sampled(one) for label, one in {name: found.own, **found.others}.items()},
         "differences": [_difference(found.own, label, one) for label, one in found.others.items()],

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from nas_agent.agents.generators.arch_llm.metrics import METRICS
-from nas_agent.bench.generator_report import TITLES
+from nas_agent.bench.generator_report import TITLES, spread
 from nas_agent.bench.plot import COLOURS, STYLES
 from nas_agent.errors import StorageError
 from nas_agent.records import Json
+
+MARKS = 16  # most numbers on an axis of codes
 
 
 def plot_metrics(doc: Json, path: Path) -> None:
@@ -23,9 +25,9 @@ def plot_metrics(doc: Json, path: Path) -> None:
         at = [one["temperature"] for one in method["temperatures"]]
         for place, metric in enumerate(METRICS):
             mean = np.array([100 * one[metric]["mean"] for one in method["temperatures"]])
-            spread = np.array([100 * (one[metric]["deviation"] or 0.0) for one in method["temperatures"]])
+            width = np.array([100 * (one[metric]["deviation"] or 0.0) for one in method["temperatures"]])
             style = {"color": COLOURS[place], "linestyle": STYLES[place % len(STYLES)], "label": TITLES[metric]}
-            axes.fill_between(at, mean - spread, mean + spread, color=COLOURS[place], alpha=0.15, linewidth=0)
+            axes.fill_between(at, mean - width, mean + width, color=COLOURS[place], alpha=0.15, linewidth=0)
             axes.plot(at, mean, marker="o", markersize=3.5, **style)
             if doc["ceiling"] is not None and metric in doc["ceiling"]:
                 axes.axhline(100 * doc["ceiling"][metric], color=COLOURS[place], linewidth=1.0, linestyle=(0, (2, 3)))
@@ -41,14 +43,16 @@ def plot_metrics(doc: Json, path: Path) -> None:
     columns = 5 if len(methods) > 1 else 3
     figure.legend(
         handles, names, loc="outside lower left", ncols=columns, frameon=False, title_fontsize=9, alignment="left",
-        title=f"bands: ± one deviation over {doc['seeds']} samples{dotted}",
+        title=f"bands: ± one deviation over {spread(doc)}{dotted}",
     )  # fmt: skip
     _write(figure, "--plot", path)
 
 
 def plot_codes(doc: Json, path: Path) -> None:
-    """Write a PNG: positions across, codes up, the share of a code at a position as colour."""
+    """Write a PNG: positions across, the codes in use up, the share of a code at a position as colour."""
     shares = np.array(doc["codes"]["shares"]).T  # (codes, positions)
+    used = np.flatnonzero(shares.any(axis=1))
+    shares = shares[used]
     figure = _figure(max(5.0, 0.35 * shares.shape[1] + 2.5), 5.2)
     axes = figure.add_subplot()
     shown = np.where(shares > 0, shares, np.nan)  # a code that never stands there stays white
@@ -56,8 +60,10 @@ def plot_codes(doc: Json, path: Path) -> None:
         shown, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest", vmin=0.0, vmax=shares.max()
     )
     axes.set_xlabel("position in the sequence")
-    axes.set_ylabel("code")
+    axes.set_ylabel(f"code ({len(used)} of {doc['codes']['codes']} in use)")
     axes.set_xticks(range(shares.shape[1]))
+    marked = range(0, len(used), -(-len(used) // MARKS))
+    axes.set_yticks(marked, [str(used[row]) for row in marked])
     figure.colorbar(image, label="share of the draws")
     axes.set_title(
         f"{doc['generator']} on {doc['space']}, temperature {doc['codes']['temperature']:g}", loc="left", fontsize=11

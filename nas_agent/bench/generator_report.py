@@ -35,7 +35,7 @@ def sheets(doc: Json) -> list[Sheet]:
         found.append(
             Sheet(
                 "valid and unique, each at its best temperature, minus that of [points]",
-                ("", "difference", f"{100 * doc['level']:g} % interval over samples"),
+                ("", "difference", f"{100 * doc['level']:g} % interval"),
                 tuple((row["against"], f"{100 * row['mean']:+.2f}", _interval(row)) for row in doc["differences"]),
             )
         )
@@ -57,13 +57,20 @@ def _best_sheet(doc: Json) -> Sheet:
 def heading(doc: Json) -> list[str]:
     """Say what was drawn, and what the model learned from."""
     codes = doc["codes"]
+    several = "" if doc["generators"] == 1 else f", {doc['generators']} trained generators"
     known = "" if doc["classes"] is None else f" of {doc['classes']:,} classes"
     return [
-        f"{doc['generator']} on {doc['space']}: {doc['drawn']:,} draws, {plural(doc['seeds'], 'seed')}; trained on "
-        f"{doc['trained']:,}{known}",
+        f"{doc['generator']} on {doc['space']}: {doc['drawn']:,} draws, {plural(doc['seeds'], 'seed')}{several}; "
+        f"trained on {doc['trained']:,}{known}",
+        f"± is the standard deviation over {spread(doc)}",
         f"codes at temperature {codes['temperature']:g}: {codes['used']} of {codes['codes']} in use, perplexity "
         f"{codes['perplexity']:.1f}",
     ]
+
+
+def spread(doc: Json) -> str:
+    """Say what varies between the values whose deviation is shown."""
+    return f"{doc['generators']} trained generators" if doc["generators"] > 1 else plural(doc["seeds"], "sample")
 
 
 def rich_report(doc: Json) -> Group:

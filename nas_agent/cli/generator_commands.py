@@ -31,7 +31,10 @@ GRAMMAR = "grammar"  # the space's own uniform draws, as something to compare wi
 
 SpaceName = Annotated[str, typer.Option("--space", help="nb201, nb101 or darts.")]
 Model = Annotated[
-    Path | None, typer.Option("--model", metavar="DIR", help="A trained generator (default: where `train` puts it).")
+    Path | None,
+    typer.Option(
+        "--model", metavar="DIR", help="A generator that was trained (default: the one that comes with nas-agent)."
+    ),
 ]
 
 
@@ -64,7 +67,7 @@ def train(
     """Train a generator; the same command goes on where a killed one stopped."""
     from nas_agent.agents.generators.arch_llm import generator
 
-    _check_space(space)
+    generator.check_space(space)
     settings = _settings(
         space,
         base,
@@ -91,7 +94,7 @@ def train(
         f"{output.short(folder)}: a generator of {space}, trained on {learned:,} architectures in {seconds:.0f} s",
         f"  sequences of {language.length} codes out of {language.codes}; {language.parameters:,} weights",
         f"draw from it: nas-agent generator sample --space {space} -n 10 --temperature 0.7"
-        + ("" if out is None else f" --model {output.short(folder)}"),
+        f" --model {output.short(folder)}",
     )
 
 
@@ -144,7 +147,10 @@ def evaluate(
         list[str] | None,
         typer.Option("--against", metavar="DIR", help=f"Another generator, or {GRAMMAR} (uniform draws); repeatable."),
     ] = None,
-    model: Model = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option("--model", metavar="DIR", help="A trained generator (default: nas-agent's own); several: spread."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the metrics by temperature.")] = None,
     heat_map: Annotated[
         Path | None, typer.Option("--heat-map", metavar="FILE.png", help="Draw how often a code stands where.")
@@ -162,10 +168,10 @@ def evaluate(
         if file is not None:
             check_target(flag, file)
     with output.quiet_stdout(), _progress() as told:
-        made = _load(space, model)
+        made, *more = [_load(space, folder) for folder in model or [None]]
         others = {name: None if name == GRAMMAR else _load(space, Path(name)) for name in against or ()}
         found = bench.evaluate(
-            made, load_space(space), drawn=count, temperatures=wanted, seeds=seeds, others=others,
+            made, load_space(space), drawn=count, temperatures=wanted, seeds=seeds, others=others, more=more,
             told=lambda done, total, what: told(what, done, total, None),
         )  # fmt: skip
     document = bench.document(found, name=made.kind, command=shlex.join(["nas-agent", *sys.argv[1:]]))
@@ -179,14 +185,6 @@ def evaluate(
     if markdown is not None:
         write_text("--markdown", markdown, report.markdown(document))
     output.document(document) if as_json else output.answer(report.rich_report(document))
-
-
-def _check_space(space: str) -> None:
-    from nas_agent.agents.generators.arch_llm.generator import SETTINGS
-    from nas_agent.errors import ConfigError
-
-    if space not in SETTINGS:
-        raise ConfigError(f"--space {space}: expected one of {', '.join(SETTINGS)}; others have no codec")
 
 
 def _kind(name: str) -> Any:
@@ -224,14 +222,14 @@ def _home(space: str) -> Path:
 
 
 def _load(space: str, model: Path | None) -> ArchLLM:
-    from nas_agent.agents.generators.arch_llm.generator import load
+    from nas_agent.agents.generators.arch_llm.generator import check_space, load, shipped
     from nas_agent.errors import DataError
 
-    _check_space(space)
-    folder = _home(space) if model is None else model
+    check_space(space)
+    folder = shipped(space) if model is None else model
     if not folder.is_dir():
-        to = "" if model is None else f" --out {output.short(model)}"
-        raise DataError(f"{folder}: there is no trained generator; run: nas-agent generator train --space {space}{to}")
+        shown = output.short(folder)
+        raise DataError(f"{shown}: there is no generator; run: nas-agent generator train --space {space} --out {shown}")
     return load(folder, space)
 
 

@@ -3,12 +3,14 @@
 quantiser/  the codec; not there where the codes are the space's own decisions
 language/   the model
 README.md   the model card, for people
+
+models/     one such folder for each space, which comes with the package (scripts/train_generators.py makes them)
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,8 +30,8 @@ Kind = Literal["vq", "tokens"]
 Told = Callable[[str, int, int, float], None]  # what is trained, steps done, in all, nats lost
 SETTINGS = {
     "nb201": LanguageSettings(width=64, layers=2, epochs=60, batch=128),
-    "nb101": LanguageSettings(),
-    "darts": LanguageSettings(),
+    "nb101": LanguageSettings(dropout=0.0, learning_rate=3e-3),
+    "darts": LanguageSettings(width=64, layers=2, epochs=4),
 }
 
 
@@ -109,11 +111,18 @@ def train(
         sequencer.encode(drawn), codes=sequencer.codes, settings=settings, seed=seed, folder=folder / LANGUAGE,
         about=about, progress=lambda done, total, loss: told("language model", done, total, loss),
     )  # fmt: skip
+    made = ArchLLM(sequencer, language)
+    write_card(made, folder, {})
+    return made
+
+
+def write_card(made: ArchLLM, folder: Path, measured: Mapping[str, str]) -> None:
+    """Write the model card, with what its draws were like; StorageError where the disk is full."""
+    quantiser = getattr(made.sequencer, "about", None)
     try:
-        (folder / CARD).write_text(model_card(language), encoding="utf-8")
+        (folder / CARD).write_text(model_card(made.language, quantiser, measured), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{folder / CARD}: cannot be written ({line(error)}); choose another folder") from error
-    return ArchLLM(sequencer, language)
 
 
 def shipped(space: str) -> Path:
@@ -146,7 +155,8 @@ def load(folder: Path, space: str) -> ArchLLM:
 def _quantiser(space: str, drawn: list[Architecture], folder: Path, seed: int, told: Told) -> Sequencer:
     from nas_agent.agents.generators.arch_llm.quantiser import train_quantiser
 
+    parts = training_set(space, seed)
     return train_quantiser(
-        space, drawn, seed=seed, held_out=training_set(space, seed).held_out, folder=folder,
+        space, [*drawn, *parts.codebook], seed=seed, held_out=parts.held_out, folder=folder,
         progress=lambda done, total, loss: told("quantiser", done, total, loss),
     )  # fmt: skip

@@ -42,7 +42,7 @@ class QuantiserSettings:
 # Two to three times as many codes as are used: with fewer, some seeds give two meanings to one code (docs/log.md).
 DEFAULTS = {
     "nb201": QuantiserSettings(bits=4, fit=FitSettings(epochs=40, batch=256)),
-    "nb101": QuantiserSettings(bits=9, fit=FitSettings(epochs=12)),
+    "nb101": QuantiserSettings(bits=9, fit=FitSettings(epochs=14), rounds=0),
     "darts": QuantiserSettings(bits=7, fit=FitSettings(epochs=6, batch=512), rounds=0),
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from nas_agent.agents.generators.arch_llm.cells import codec_of
 from nas_agent.records import Architecture
+from nas_agent.spaces import CategoricalSpace
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench101_enumeration import draw_cells
 
@@ -14,6 +15,7 @@ HALF_OF_201 = 3_233  # of 6,466 classes
 TENTH_OF_101 = 42_362  # of 423,624 classes
 DARTS_DRAWS = 50_000
 HELD_OUT = 20_000  # where a space has so many more
+UNSAMPLED = 10_000  # of all that can be spelled, where the space samples only a part of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class TrainingSet:
 
     train: list[Architecture]
     held_out: list[Architecture]
+    # For the codebook alone: of DARTS, cells with `none` or one input twice, which the space's sampler never draws.
+    codebook: tuple[Architecture, ...] = ()
 
 
 def training_set(space: str, seed: int) -> TrainingSet:
@@ -36,7 +40,13 @@ def training_set(space: str, seed: int) -> TrainingSet:
     while len(drawn) < DARTS_DRAWS + HELD_OUT:
         architecture = found.sample(rng)
         drawn[architecture.id] = architecture
-    return _split(list(drawn.values()), DARTS_DRAWS)
+    parts = _split(list(drawn.values()), DARTS_DRAWS)
+    return replace(parts, codebook=tuple(spelled(found, UNSAMPLED, rng)))
+
+
+def spelled(space: CategoricalSpace, count: int, rng: Random) -> list[Architecture]:
+    """Draw each decision uniformly, whatever the space's own sampler does; canonical."""
+    return [CategoricalSpace.sample(space, rng) for _ in range(count)]
 
 
 def _split(architectures: list[Architecture], count: int) -> TrainingSet:
