@@ -36,7 +36,7 @@ class SearchSettings:
     """How the model is asked. The shares are measured, see the module."""
 
     every: int = 5  # evaluations after which it is fine-tuned and asked anew
-    draws: int = 1000  # sequences that are drawn then
+    draws: int = 400  # sequences that are drawn then
     fill_share: float = 0.5  # of the draws: completions of the best ones; 0: `generate` alone
     elites: int = 16  # the best ones: what it is fine-tuned on and what is completed
     steps: int = 10  # of fine-tuning; 0: the unconditional model stays

@@ -1,0 +1,97 @@
+"""Search by sequence modelling against the other methods, paired by seed, and what its settings are worth.
+
+    python benchmarks/arch_llm_search.py --tasks cifar10,cifar100 --seeds 50
+    python benchmarks/arch_llm_search.py --space nb101 --evaluator embedded --budget 150 --tasks cifar10 --seeds 10
+    python benchmarks/arch_llm_search.py --methods agent,arch-llm --variants "steps=0;steps=30;draws=1000"
+
+Methods are those of `bench`; a variant is `arch-llm` with other `SearchSettings`. On a complete table (NAS_AGENT_DATA)
+a run ends at its best cell: the same figures, sooner. "At 20" is the best by validation of 20 evaluations, in the
+mean over seeds; "less agent" the difference from the first method, paired over seeds, with a 95 % bootstrap interval,
+* where it leaves zero out; test is that of the cell chosen by validation, opened after the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+
+from nas_agent.bench.arch_llm import ArchLLMSearch, SearchSettings
+from nas_agent.bench.compare import METHODS, Comparison, Setting, compare
+from nas_agent.bench.methods import Method
+from nas_agent.bench.statistics import best_so_far, estimate, evaluations_to, mean_of, median_of, paired
+
+POINTS = (20, 50, 100)
+OURS = "agent,agent-vq,arch-llm,arch-llm-untuned,arch-llm-unfilled"
+
+
+def variant(text: str) -> Callable[[], Method]:
+    """Read `steps=30,draws=400`."""
+    given = {}
+    for item in text.split(","):
+        name, _, value = item.partition("=")
+        given[name] = int(value) if value.isdigit() else float(value)
+    return partial(ArchLLMSearch, SearchSettings(**given))
+
+
+def table(found: Comparison) -> None:
+    """Print one row a method."""
+    task, first = found.evaluation.task, next(iter(found.traces))
+    points = [point for point in POINTS if point < found.budget] + [found.budget]
+    apart = " | ".join(f"at {point} | less {first}" for point in points)
+    print(f"\n**{task.name} on {found.space}** ({found.evaluation.evaluator.provenance}), {len(found.seeds)} seeds\n")
+    print(f"| method | {apart} | test | best cell found | at evaluation (median) | own CPU ms |")
+    print("| --- |" + " --- |" * (2 * len(points) + 4))
+    for name, runs in found.traces.items():
+        cells = []
+        for point in points:
+            ours, theirs = (
+                [float(best_so_far(task, run, point)[-1]) for run in found.traces[which]] for which in (name, first)
+            )
+            gap = paired("", ours, theirs, maximise=task.maximise)
+            assert gap is not None
+            mark = "*" if gap.mean.low > 0.0 or gap.mean.high < 0.0 else ""
+            between = f"{gap.mean.value:+.3f} ({gap.mean.low:+.3f} to {gap.mean.high:+.3f}){mark}"
+            cells += [f"{estimate(ours, mean_of).value:.3f}", "-" if name == first else between]
+        spent = 1000.0 * sum(run.cpu_seconds for run in runs) / sum(len(run.values) for run in runs)
+        print(f"| {name} | {' | '.join([*cells, *_ends(found, name)])} | {spent:.0f} |")
+
+
+def _ends(found: Comparison, name: str) -> list[str]:
+    """Test accuracy at the end, and when the best cell was found, where both are known."""
+    values = [value for value in found.tests[name][found.budget] if value is not None]
+    test = estimate(values, mean_of) if values else None
+    shown = "-" if test is None else f"{test.value:.3f} ± {(test.high - test.low) / 2:.3f}"
+    optimum = found.evaluation.optimum
+    if optimum is None:
+        return [shown, "-", "-"]
+    needed = [evaluations_to(found.evaluation.task, run, optimum) for run in found.traces[name]]
+    reached = sum(count <= found.budget for count in needed)
+    return [shown, f"{reached}/{len(needed)}", f"{estimate(needed, median_of).value:g}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="cifar100")
+    parser.add_argument("--space", default="nb201")
+    parser.add_argument("--evaluator", choices=("auto", "table", "embedded"), default="auto")
+    parser.add_argument("--budget", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--methods", default=OURS, help="the first one is what the others are compared with")
+    parser.add_argument("--variants", default="", help="several, with ; between them")
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    chosen: dict[str, Callable[..., Method]] = {name: METHODS[name] for name in given.methods.split(",")}
+    chosen |= {text: variant(text) for text in given.variants.split(";") if text}
+    for task in given.tasks.split(","):
+        setting = Setting(task, given.space, given.evaluator)
+        known = setting()[1].optimum is not None
+        table(
+            compare(
+                chosen, setting, seeds=range(given.seeds), budget=given.budget, jobs=given.jobs, stop_at_optimum=known
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
