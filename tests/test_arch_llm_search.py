@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,13 +16,12 @@ from typer.testing import CliRunner
 
 from nas_agent.agents.generators import Brief
 from nas_agent.agents.generators.arch_llm.bases import small_transformer
-from nas_agent.agents.generators.arch_llm.fitting import FitSettings
-from nas_agent.agents.generators.arch_llm.generator import LANGUAGE, ArchLLM, load
+from nas_agent.agents.generators.arch_llm.cells import SPACES
+from nas_agent.agents.generators.arch_llm.generator import LANGUAGE, ArchLLM, load, shipped
 from nas_agent.agents.generators.arch_llm.language import SequenceModel
 from nas_agent.agents.generators.arch_llm.prompts import own_prompts
 from nas_agent.agents.generators.arch_llm.proposing import FEW, SearchSettings, SequenceGenerator
-from nas_agent.agents.generators.arch_llm.quantiser import QuantiserSettings, train_quantiser
-from nas_agent.agents.generators.arch_llm.sequences import Domains, OwnTokens, Sequencer
+from nas_agent.agents.generators.arch_llm.sequences import Domains, OwnTokens
 from nas_agent.agents.generators.arch_llm.tuning import by_rank, fine_tuned
 from nas_agent.bench.arch_llm import ArchLLMSearch
 from nas_agent.bench.compare import METHODS, USUAL
@@ -46,13 +47,13 @@ QUICK = SearchSettings(draws=120, steps=4)
 NARROW = [Allowed(f"edge_0_{end}", ("nor_conv_3x3",)) for end in (1, 2, 3)]
 
 
-def untrained(seed: int = 0, sequencer: Sequencer = TOKENS) -> ArchLLM:
+def untrained(seed: int = 0) -> ArchLLM:
     """A generator that has learned nothing: uniform but for chance."""
-    prompts = own_prompts(sequencer.codes)
+    prompts = own_prompts(TOKENS.codes)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = small_transformer(prompts, sequencer.length, width=16, layers=1, heads=2, dropout=0.1)
-    return ArchLLM(sequencer, SequenceModel(made, prompts, sequencer.length, {"space": "nb201", "kind": "tokens"}))
+        made = small_transformer(prompts, TOKENS.length, width=16, layers=1, heads=2, dropout=0.1)
+    return ArchLLM(TOKENS, SequenceModel(made, prompts, TOKENS.length, {"space": "nb201", "kind": "tokens"}))
 
 
 BASE = untrained()
@@ -66,12 +67,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def quantised() -> ArchLLM:
-    """With a codebook, as it is shipped."""
-    cells = Random(0).sample(list(SPACE.enumerate() or ()), 200)
-    settings = QuantiserSettings(bits=4, fit=FitSettings(epochs=30, batch=32, rate=1e-2), width=24)
-    return untrained(0, train_quantiser("nb201", cells, settings=settings))
+SHIPPED = [space for space in SPACES if shipped(space).is_dir()]
+
+
+@lru_cache
+def quantised(space: str = "nb201") -> ArchLLM:
+    """The model that comes with the package, with a codebook."""
+    return load(shipped(space), space)
 
 
 def under(constraints: list[Constraint]) -> Refinement:
@@ -134,9 +136,9 @@ def test_inside_all_obey_and_outside_all_break(constraint, outside):
     assert all(refinement.allows(SPACE.choices(p.architecture)) is not outside for p in found)
 
 
-def test_masks_find_a_part_of_the_space_that_rejection_alone_would_miss(quantised):
+def test_masks_find_a_part_of_the_space_that_rejection_alone_would_miss():
     refinement = under(NARROW)
-    for made in (BASE, quantised):
+    for made in (BASE, quantised()):
         found = proposed(told(12, refinement), base=made)
         written = [proposal for proposal in found if proposal.author in ("fill", "generate")]
         assert len(written) > 30  # of 120 draws; one in 125 would obey
@@ -155,17 +157,22 @@ def test_where_the_model_finds_little_uniform_draws_join_until_all_is_measured()
 # -- masks -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["tokens", "vq"])
-def test_a_code_is_shut_out_exactly_where_it_says_what_is_not_allowed(name, quantised):
-    sequencer = TOKENS if name == "tokens" else quantised.sequencer
-    domains: Domains = {d.name: d.options for d in SPACE.decisions} | {"edge_1_2": ("skip_connect", "none")}
-    admitted = sequencer.admitted(domains)
-    cells = Random(0).sample(list(SPACE.enumerate() or ()), 400)
-    cells = [a for a, b in zip(cells, sequencer.decode(sequencer.encode(cells)), strict=True) if a == b]
+@pytest.mark.parametrize("space", ["tokens", *SHIPPED])
+def test_a_code_is_shut_out_exactly_where_it_says_what_is_not_allowed(space):
+    sequencer = TOKENS if space == "tokens" else quantised(space).sequencer
+    found, rng = load_space(sequencer.space), Random(0)
+    cells = [found.sample(rng) for _ in range(200)]
     rows = sequencer.encode(cells)
-    inside = admitted[np.arange(sequencer.length), rows].all(axis=1)
-    assert inside.tolist() == [SPACE.choices(a)["edge_1_2"] in domains["edge_1_2"] for a in cells]
-    assert 0 < inside.sum() < len(cells)
+    whole = [one == back for one, back in zip(cells, sequencer.decode(rows), strict=True)]
+    cells, rows = [one for one, same in zip(cells, whole, strict=True) if same], rows[whole]
+    assert len(cells) > 150
+    every: Domains = {decision.name: decision.options for decision in found.decisions}
+    assert sequencer.admitted(every)[np.arange(sequencer.length), rows].all()
+    for decision in found.decisions:
+        some = rng.sample(decision.options, len(decision.options) // 2)
+        admitted = sequencer.admitted({**every, decision.name: some})
+        inside = admitted[np.arange(sequencer.length), rows].all(axis=1)
+        assert inside.tolist() == [found.choices(one)[decision.name] in some for one in cells]
 
 
 def test_what_is_shut_out_is_never_drawn_not_even_by_the_smallest_chance():
@@ -323,6 +330,16 @@ def test_it_needs_no_package_of_the_extra(folder, monkeypatch):
     assert proposed(told(), base=load(folder, "nb201"))
 
 
+VQ = ("--task", "cifar100", "--evaluator", "embedded", "--generator", "vq")
+
+
+def test_without_a_folder_the_shipped_model_proposes(tmp_path):
+    words = ["run", *VQ, "--budget", "4", "--no-memory", "--out", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert events_of(json.loads(result.stdout)["run"])[0]["generator"] == f"vq {quantised().fingerprint}"
+
+
 def refused(tmp_path: Path, *words: str | Path) -> str:
     """The one line of a refusal, which leaves no run behind."""
     out = tmp_path / "runs"
@@ -332,9 +349,6 @@ def refused(tmp_path: Path, *words: str | Path) -> str:
     assert result.stderr.count("\n") == 1
     assert not out.exists()
     return result.stderr
-
-
-VQ = ("--task", "cifar100", "--evaluator", "embedded", "--generator", "vq")
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
