@@ -13,6 +13,7 @@ mean over seeds; "less agent" the difference from the first method, paired over 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -88,9 +89,10 @@ def main() -> None:
         known = setting()[1].optimum is not None
         table(
             compare(
-                chosen, setting, seeds=range(given.seeds), budget=given.budget, jobs=given.jobs, stop_at_optimum=known
+                chosen, setting, seeds=range(given.seeds), budget=given.budget, jobs=given.jobs, stop_at_optimum=known,
+                progress=lambda step: print(f"{step.done}/{step.total}", end="\r", file=sys.stderr, flush=True),
             )
-        )
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
