@@ -23,6 +23,7 @@ from nas_agent.agents.generators.arch_llm.prompts import own_prompts
 from nas_agent.agents.generators.arch_llm.proposing import FEW, SearchSettings, SequenceGenerator
 from nas_agent.agents.generators.arch_llm.sequences import Domains, OwnTokens
 from nas_agent.agents.generators.arch_llm.tuning import by_rank, fine_tuned
+from nas_agent.bench.agent import Agent
 from nas_agent.bench.arch_llm import ArchLLMSearch
 from nas_agent.bench.compare import METHODS, USUAL
 from nas_agent.bench.methods import Problem
@@ -393,6 +394,17 @@ def test_the_method_spends_its_budget_on_distinct_cells_and_repeats_itself_by_se
     assert first.ids != other.ids
     assert len(set(first.ids)) == 14
     assert first.repeats == 0
+
+
+def test_the_agent_with_this_generator_searches_another_way_than_the_usual_one(problem, folder):
+    settings = ("generator_model", folder), ("generator", "vq")
+    ours, usual = Agent(settings).run(problem, 0, 14), Agent().run(problem, 0, 14)
+    assert len(set(ours.ids)) == 14
+    assert ours.ids[0] == usual.ids[0]
+    assert ours.ids != usual.ids
+    made = METHODS["agent-vq"]()
+    assert isinstance(made, Agent)
+    assert dict(made.settings) == {"generator": "vq"}
 
 
 def test_the_surrogate_chooses_better_than_chance(problem, folder):
