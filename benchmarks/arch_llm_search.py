@@ -2,6 +2,7 @@
 
     python benchmarks/arch_llm_search.py --tasks cifar10,cifar100 --seeds 50
     python benchmarks/arch_llm_search.py --space nb101 --evaluator embedded --budget 150 --tasks cifar10 --seeds 10
+    python benchmarks/arch_llm_search.py --cost
     python benchmarks/arch_llm_search.py --methods agent,arch-llm --variants "steps=0;steps=30;draws=1000"
 
 Methods are those of `bench`; a variant is `arch-llm` with other `SearchSettings`. On a complete table (NAS_AGENT_DATA)
@@ -13,14 +14,22 @@ mean over seeds; "less agent" the difference from the first method, paired over 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
+from random import Random
 
-from nas_agent.bench.arch_llm import ArchLLMSearch, SearchSettings
+from nas_agent.agents.generators import Brief
+from nas_agent.agents.generators.arch_llm.cells import SPACES
+from nas_agent.agents.generators.arch_llm.generator import shipped
+from nas_agent.agents.generators.arch_llm.proposing import SearchSettings, SequenceGenerator, trained_model
+from nas_agent.bench.arch_llm import ArchLLMSearch
 from nas_agent.bench.compare import METHODS, Comparison, Setting, compare
 from nas_agent.bench.methods import Method
 from nas_agent.bench.statistics import best_so_far, estimate, evaluations_to, mean_of, median_of, paired
+from nas_agent.spaces import load_space
 
 POINTS = (20, 50, 100)
 OURS = "agent,agent-vq,arch-llm,arch-llm-untuned,arch-llm-unfilled"
@@ -71,6 +80,24 @@ def _ends(found: Comparison, name: str) -> list[str]:
     return [shown, f"{reached}/{len(needed)}", f"{estimate(needed, median_of).value:g}"]
 
 
+def cost(space_name: str) -> None:
+    """Print the CPU time of one asking on one thread, fine-tuning included: the median of nine, after a first one."""
+    space = load_space(space_name)
+    drawn = list({one.id: one for one in (space.sample(Random(seed)) for seed in range(60))}.values())
+    base, spent = trained_model(space_name, None), {}
+    for steps in (SearchSettings().steps, 0):
+        generator, times = SequenceGenerator(base, SearchSettings(steps=steps), seed=0), []
+        for count in range(5, 55, 5):
+            ids = tuple(one.id for one in drawn[:count])
+            brief = Brief(space, [(one, 0.0) for one in drawn[:count]], ids, None, None, order=ids)
+            begun = time.process_time()
+            found = generator.propose(brief, Random(0))
+            times.append(1000.0 * (time.process_time() - begun))
+        spent[steps] = statistics.median(times[1:])
+    whole, asking = spent.values()
+    print(f"{space_name}: {whole:.0f} ms an asking, {whole - asking:.0f} of them fine-tuning; {len(found)} proposals")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default="cifar100")
@@ -81,7 +108,13 @@ def main() -> None:
     parser.add_argument("--methods", default=OURS, help="the first one is what the others are compared with")
     parser.add_argument("--variants", default="", help="several, with ; between them")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--cost", action="store_true", help="time the generator alone")
     given = parser.parse_args()
+    if given.cost:
+        for space in SPACES:
+            if shipped(space).is_dir():
+                cost(space)
+        return
     chosen: dict[str, Callable[..., Method]] = {name: METHODS[name] for name in given.methods.split(",")}
     chosen |= {text: variant(text) for text in given.variants.split(";") if text}
     for task in given.tasks.split(","):
