@@ -1,10 +1,10 @@
 """Architectures a second from a trained generator, beside transformers' own `generate` on the same model.
 
-    python benchmarks/generator.py FOLDER --space nb101 -n 10000
-    python benchmarks/generator.py FOLDER --space nb101 -n 10000 --top-p .95
+    OMP_NUM_THREADS=2 python benchmarks/generator.py --space nb101 -n 10000
+    OMP_NUM_THREADS=2 python benchmarks/generator.py --space nb101 -n 10000 --top-p .95
 
 All sides in turns, reading and canonical forms included, by the clock and by this process' CPU time (which says more
-on a busy machine). FOLDER is what `nas-agent generator train --out FOLDER` made.
+on a busy machine). The generator is the one that comes with the package, unless --model names another folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nas_agent.agents.generators.arch_llm.generator import ArchLLM, load
+from nas_agent.agents.generators.arch_llm.generator import ArchLLM, load, shipped
 from nas_agent.agents.generators.arch_llm.metrics import measure
 from nas_agent.agents.generators.arch_llm.sequences import Indices
 
@@ -45,7 +45,7 @@ def plain(made: ArchLLM, count: int, batch: int, temperature: float, seed: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--space", default="nb201")
     parser.add_argument("-n", type=int, default=10_000)
     parser.add_argument("--temperature", type=float, default=1.0)
@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    made = load(args.folder, args.space)
+    folder = args.model or shipped(args.space)
+    made = load(folder, args.space)
     few = max(1, args.n // ONE_BY_ONE)
     sides: dict[str, tuple[int, Callable[[int], Indices]]] = {
         "ours": (
@@ -68,7 +69,7 @@ def main() -> None:
     spent: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sides}
     for turn in range(args.rounds):
         for name, (count, draw) in sides.items():
-            fresh = load(args.folder, args.space).sequencer  # with no architecture remembered
+            fresh = load(folder, args.space).sequencer  # with no architecture remembered
             wall, busy = time.perf_counter(), time.process_time()
             sequences = draw(turn)
             half = time.process_time()

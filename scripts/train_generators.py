@@ -42,11 +42,13 @@ def make(space: str, seed: int, out: Path) -> None:
         space, work, kind="vq", settings=SETTINGS[space], seed=seed,
         told=lambda what, done, total, loss: print(f"{space}, {what}: {done}/{total}, loss {loss:.3f}", flush=True),
     )  # fmt: skip
-    seconds = f"{time.monotonic() - began:.0f} s by the clock, {time.process_time() - busy:.0f} s of CPU"
+    print(
+        f"{space}: {time.monotonic() - began:.0f} s by the clock, {time.process_time() - busy:.0f} s of CPU", flush=True
+    )
     shutil.rmtree(out, ignore_errors=True)
     rounded(trained, out)
     made = load(out, space)
-    write_card(made, out, {"Training": seconds, "Weights": "half precision", **measured(made, space, seed)})
+    write_card(made, out, {"Weights": "half precision", **measured(made, space, seed)})
     shutil.rmtree(work)
     print((out / "README.md").read_text())
 
@@ -73,11 +75,16 @@ def measured(made: ArchLLM, space: str, seed: int) -> dict[str, str]:
     """Say what comes back of odd architectures, and what draws at temperature 1 are like."""
     quantiser, count = made.sequencer, DRAWN[space]
     assert isinstance(quantiser, Quantiser)
-    odd = quantiser.reconstruction(spelled(quantiser.codec.space, UNSAMPLED, Random(f"odd, {seed}")))
+    odd = {}
+    if training_set(space, seed).codebook:
+        share = quantiser.reconstruction(spelled(quantiser.codec.space, UNSAMPLED, Random(f"odd, {seed}")))
+        odd[f"Reconstruction of {UNSAMPLED:,} architectures whose decisions are drawn uniformly"] = (
+            f"{100 * share:.2f} %"
+        )
     found = measure(made.sample(count, seed=seed).architectures, made.training_ids())
     shares = {"valid": found.validity, "distinct": found.absolute_uniqueness, "novel": found.absolute_novelty}
     return {
-        f"Reconstruction of {UNSAMPLED:,} architectures whose decisions are drawn uniformly": f"{100 * odd:.2f} %",
+        **odd,
         f"Of {count:,} draws at temperature 1, seed {seed}": ", ".join(
             f"{100 * share:.2f} % {name}" for name, share in shares.items()
         ),

@@ -20,4 +20,7 @@ assert result["evaluator"] == "embedded", result["evaluator"]
 assert result["evaluations"] == 100 and len(result["curve"]) == 100
 print("wheel: ran", result["evaluations"], "evaluations, best", round(result["best"]["val"], 2), "predicted")
 PY
+for space in nb201 nb101 darts; do
+    env NAS_AGENT_HOME="$work/home" "$work/venv/bin/nas-agent" generator sample --space $space -n 100 >/dev/null
+done
 cd "$root"

@@ -128,8 +128,9 @@ def sample(
         ]
         output.document({"space": space, "temperature": temperature, "seed": seed, "draws": rows})
         return
+    gap = "\n    " if output.stdout().is_terminal else "  "  # both are too long for one line of most terminals
     for row, one in zip(found.sequences.tolist(), found.architectures, strict=True):
-        output.answer(f"{written(row)}  {'is no architecture' if one is None else one.text}")
+        output.answer(f"{written(row)}{gap}{'is no architecture' if one is None else one.text}")
         if draw and one is not None:
             _draw(space, one)
     output.say(_counted(found))

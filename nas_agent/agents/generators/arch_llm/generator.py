@@ -30,8 +30,8 @@ Kind = Literal["vq", "tokens"]
 Told = Callable[[str, int, int, float], None]  # what is trained, steps done, in all, nats lost
 SETTINGS = {
     "nb201": LanguageSettings(width=64, layers=2, epochs=60, batch=128),
-    "nb101": LanguageSettings(dropout=0.0, learning_rate=3e-3),
-    "darts": LanguageSettings(width=64, layers=2, epochs=4),
+    "nb101": LanguageSettings(dropout=0.0, epochs=6, batch=128),
+    "darts": LanguageSettings(width=64, layers=2, dropout=0.0, epochs=4, batch=128),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 
 from nas_agent.agents.generators.arch_llm.cells import codec_of
@@ -28,6 +29,7 @@ class TrainingSet:
     codebook: tuple[Architecture, ...] = ()
 
 
+@lru_cache(maxsize=1)  # a training and its card ask several times
 def training_set(space: str, seed: int) -> TrainingSet:
     """Draw it: classes uniformly where they can be listed, else as the space samples."""
     found, rng = codec_of(space).space, Random(f"training set of {space}, {seed}")
