@@ -121,12 +121,7 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=make_generator(
-                "evolve" if config.generator == "llm" else config.generator,
-                space.name,
-                seed=config.seed,
-                model=config.generator_model,
-            ),
+            generator=make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model),
             pool=space.enumerate() if pool is None else pool,
             memory=memory,
             finished=self.write_result if folder is not None else None,
