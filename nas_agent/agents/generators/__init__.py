@@ -15,7 +15,8 @@ __all__ = ["GENERATORS", "Brief", "Generator", "make_generator"]
 def make_generator(name: str, space: str, *, seed: int, model: Path | None = None) -> Generator:
     """Return the generator called `evolve`, `random` or `vq`; for `llm` what proposes beside the language model.
 
-    `model` is the folder of the trained model of `vq`, None for the shipped one. ConfigError where no model can be had for the space; DataError where there is none in the folder, or a broken one.
+    `model` is the folder of the trained model of `vq`, None for the shipped one. ConfigError where the space can have
+    none; DataError where there is none in the folder, or a broken one.
     """
     if name != "vq":
         return GENERATORS["evolve" if name == "llm" else name]()
