@@ -3,9 +3,9 @@
     python benchmarks/arch_llm_search.py --tasks cifar10,cifar100 --seeds 50
     python benchmarks/arch_llm_search.py --space nb101 --evaluator embedded --budget 150 --tasks cifar10 --seeds 10
     python benchmarks/arch_llm_search.py --cost
-    python benchmarks/arch_llm_search.py --methods agent,arch-llm --variants "steps=0;steps=30;draws=1000"
+    python benchmarks/arch_llm_search.py --methods agent,agent-vq --variants "steps=0;steps=30;draws=1000"
 
-Methods are those of `bench`; a variant is `arch-llm` with other `SearchSettings`. On a complete table (NAS_AGENT_DATA)
+Methods are those of `bench`; a variant is `agent-vq` with other `SearchSettings`. On a complete table (NAS_AGENT_DATA)
 a run ends at its best cell: the same figures, sooner. "At 20" is the best by validation of 20 evaluations, in the
 mean over seeds; "less agent" the difference from the first method, paired over seeds, with a 95 % bootstrap interval,
 * where it leaves zero out; test is that of the cell chosen by validation, opened after the runs.
@@ -18,21 +18,38 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 
 from nas_agent.agents.generators import Brief
+from nas_agent.agents.generators.arch_llm import proposing
 from nas_agent.agents.generators.arch_llm.cells import SPACES
 from nas_agent.agents.generators.arch_llm.generator import shipped
 from nas_agent.agents.generators.arch_llm.proposing import SearchSettings, SequenceGenerator, trained_model
-from nas_agent.bench.arch_llm import ArchLLMSearch
+from nas_agent.bench.agent import Agent
 from nas_agent.bench.compare import METHODS, Comparison, Setting, compare
-from nas_agent.bench.methods import Method
+from nas_agent.bench.methods import Method, Problem, Trace
 from nas_agent.bench.statistics import best_so_far, estimate, evaluations_to, mean_of, median_of, paired
 from nas_agent.spaces import load_space
 
 POINTS = (20, 50, 100)
 OURS = "agent,agent-vq,arch-llm,arch-llm-untuned,arch-llm-unfilled"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The agent whose generator has other settings."""
+
+    settings: SearchSettings
+
+    def run(self, problem: Problem, seed: int, budget: int) -> Trace:
+        """Search once."""
+        before, proposing.USUAL = proposing.USUAL, self.settings
+        try:
+            return Agent((("generator", "vq"),)).run(problem, seed, budget)
+        finally:
+            proposing.USUAL = before
 
 
 def variant(text: str) -> Callable[[], Method]:
@@ -41,7 +58,7 @@ def variant(text: str) -> Callable[[], Method]:
     for item in text.split(","):
         name, _, value = item.partition("=")
         given[name] = int(value) if value.isdigit() else float(value)
-    return partial(ArchLLMSearch, SearchSettings(**given))
+    return partial(Variant, SearchSettings(**given))
 
 
 def table(found: Comparison) -> None:

@@ -52,6 +52,9 @@ class SearchSettings:
             raise ConfigError(f"expected a share from 0 to 1 and a learning rate above 0, got {self}")
 
 
+USUAL = SearchSettings()
+
+
 @lru_cache(maxsize=4)
 def trained_model(space: str, folder: Path | None) -> ArchLLM:
     """Load the model of a folder, or the shipped one; once a process, for a comparison makes many searches."""
@@ -70,7 +73,7 @@ class SequenceGenerator:
     """Proposes what a fine-tuned sequence model writes."""
 
     def __init__(self, base: ArchLLM, settings: SearchSettings | None = None, *, seed: int) -> None:
-        self._base, self._settings, self._seed = base, settings or SearchSettings(), seed
+        self._base, self._settings, self._seed = base, settings or USUAL, seed
         self.name = f"vq {base.fingerprint}"
         # Caches, not state: both follow from the order of evaluations.
         self._model: tuple[int, ArchLLM] | None = None
