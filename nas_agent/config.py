@@ -53,9 +53,11 @@ class Config(BaseModel):
     # Whether a language model sees neutral labels instead of the names of operations, decisions, spaces and tasks.
     anonymise: bool = False
 
-    # How proposals are made: evolve (mutation and crossover inside the refined space), random, or llm (the
-    # language model has every second round, evolve the others).
-    generator: Literal["evolve", "random", "llm"] = "evolve"
+    # How proposals are made: evolve (mutation and crossover inside the refined space), random, vq (a model of
+    # sequences, fine-tuned on the best), or llm (the language model has every second round, evolve the others).
+    generator: Literal["evolve", "random", "llm", "vq"] = "evolve"
+    # vq: the folder of the trained model, as `generator train` writes it; None: the one that comes with the package.
+    generator_model: Path | None = None
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
     # What reads code for `joint`: all-minilm, hf:REPO_OR_PATH, openai:MODEL, or random:SPEC as a control.

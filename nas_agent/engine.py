@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nas_agent.agents.generators import GENERATORS
+from nas_agent.agents.generators import make_generator
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection, Services
@@ -121,7 +121,7 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=GENERATORS["evolve" if config.generator == "llm" else config.generator](),
+            generator=make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model),
             pool=space.enumerate() if pool is None else pool,
             memory=memory,
             finished=self.write_result if folder is not None else None,
@@ -166,6 +166,8 @@ class Engine:
             **self._predictor(),
             "budget": self.config.budget,
             "seed": self.config.seed,
+            # What it proposes follows from the outcomes and its weights.
+            **({"generator": self.services.generator.name} if self.config.generator == "vq" else {}),
         }
 
     def run(self) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nas_agent.agents.generators import make_generator
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError
 from nas_agent.spaces import Space
@@ -30,6 +31,8 @@ def from_anywhere(config: Config) -> Config:
         from nas_agent.tools.sources import pinned
 
         changes["source"] = tuple(pinned(source) for source in config.source)
+    if config.generator_model is not None:
+        changes["generator_model"] = _absolute(str(config.generator_model), "--generator-model")
     if config.principles_file is not None:
         changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)
@@ -64,6 +67,16 @@ def imported_principles(config: Config, space: Space) -> Imported | None:
     from nas_agent.tools.principle_files import read_for
 
     return read_for(config.principles_file, space)
+
+
+def check_generator(config: Config, space: Space) -> None:
+    """See that the generator of a new search can be made, before there is anything of the search."""
+    if config.generator_model is not None and config.generator != "vq":
+        raise ConfigError(
+            f"--generator-model is of --generator vq, got --generator {config.generator}; change one of the two"
+        )
+    if config.generator == "vq":
+        make_generator("vq", space.name, seed=config.seed, model=config.generator_model)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

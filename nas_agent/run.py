@@ -22,7 +22,7 @@ from nas_agent.engine import Engine, Result, Reviewer
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
-from nas_agent.preparation import evaluation_of, from_anywhere, frozen, imported_principles
+from nas_agent.preparation import check_generator, evaluation_of, from_anywhere, frozen, imported_principles
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
@@ -105,6 +105,7 @@ class Search:
         config = make_config({"task": name, "space": space_name, **settings})
         built = load_space(space_name) if isinstance(space, str) else space
         roles.check_space(config, built, asks=model is not None)
+        check_generator(config, built)
         if evaluation is None and isinstance(task, str):
             evaluation = evaluation_of(config, built)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
@@ -211,6 +212,7 @@ def start(
     roles.go_offline(config)
     space = load_space(config.space)
     roles.check_space(config, space)
+    check_generator(config, space)
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
     if given is None:

@@ -129,5 +129,6 @@ AGENTS: dict[str, Callable[[], Method]] = {
     "agent-no-principles": partial(Agent, (("principles", False),)),
     "agent-no-surrogate": partial(Agent, (("surrogate", "none"),)),
     "agent-joint": partial(Agent, (("surrogate", "joint"),)),
+    "agent-vq": partial(Agent, (("generator", "vq"),)),
     "agent-memory": AgentWithMemory,
 }

@@ -38,6 +38,7 @@ class Candidates:
         if members is None:
             members = problem.space.enumerate()
         # None: too many to list, so everything is admitted and nothing is ever exhausted.
+        self.listed = members
         self._members = None if members is None else {member.id: member for member in members}
 
     @cached_property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas_agent.bench.agent import AGENTS, Agent
+from nas_agent.bench.arch_llm import ARCH_LLM
 from nas_agent.bench.bananas import Bananas, in_cole
 from nas_agent.bench.baselines import BASELINES
 from nas_agent.bench.crossing import TestCurves, check_test_values, open_curves
@@ -21,7 +22,9 @@ from nas_agent.spaces import Space, load_space
 from nas_agent.tools.evaluators.base import Evaluation
 
 # What `--methods` can name. Making a method is cheap and raises MissingExtra where a package lacks.
-METHODS: dict[str, Callable[..., Method]] = {**AGENTS, **BASELINES, "bananas": Bananas}
+METHODS: dict[str, Callable[..., Method]] = {**AGENTS, **BASELINES, "bananas": Bananas, **ARCH_LLM}
+# Those that need a trained model of the space run only where they are named.
+USUAL = tuple(name for name in METHODS if name != "agent-vq" and name not in ARCH_LLM)
 
 CHECKPOINTS = (20, 50, 100, 200)
 

@@ -58,7 +58,8 @@ def bench(
         str, typer.Option(help="auto (where the task was measured), a built-in one, or FILE.py:CLASS.")
     ] = "auto",
     methods: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Which methods (default: all); a wrong name lists them.")
+        str | None,
+        typer.Option(metavar="A,B,...", help="Which methods (default: those of any space); a wrong name lists all."),
     ] = None,
     budget: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 200,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method: seeds 0, 1, ...")] = 10,
@@ -91,11 +92,11 @@ def bench(
         return
     from nas_agent.bench import report
     from nas_agent.bench.agent import agent_settings
-    from nas_agent.bench.compare import METHODS, Progress, Setting, compare, find_methods
+    from nas_agent.bench.compare import USUAL, Progress, Setting, compare, find_methods
     from nas_agent.bench.document import document as make_document
     from nas_agent.config import make_config
 
-    names = list(METHODS) if methods is None else _listed(methods)
+    names = list(USUAL) if methods is None else _listed(methods)
     own = agent_settings(settings or [])
     chosen = find_methods(names, [] if encoding is None else _listed(encoding), predictor, own)
     for flag, file in (("--plot", plot), ("--markdown", markdown)):

@@ -31,6 +31,7 @@ REPLY = 800  # tokens of a reply, roughly
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
     from nas_agent import roles
+    from nas_agent.preparation import check_generator
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.evaluators.resolve import load_evaluation
@@ -44,6 +45,7 @@ def make(config: Config) -> Json:
     config = config.model_copy(update={"space": named_space(config.space, config.task)})
     space = load_space(config.space)
     roles.check_space(config, space)
+    check_generator(config, space)
     found = load_evaluation(
         config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
     )

@@ -58,7 +58,12 @@ def run(
     offline: Annotated[
         bool, typer.Option("--offline", help="hf: models come from the Hugging Face cache, never from the network.")
     ] = False,
-    generator: Annotated[str | None, typer.Option(help="evolve (the default), random, or llm (with --llm).")] = None,
+    generator: Annotated[
+        str | None, typer.Option(help="evolve (the default), random, vq, or llm (with --llm).")
+    ] = None,
+    generator_model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="vq: a trained generator (default: the one that is shipped).")
+    ] = None,
     anonymise: Annotated[
         bool, typer.Option("--anonymise", help="Show the language model neutral labels instead of names.")
     ] = False,
@@ -105,7 +110,8 @@ def run(
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
         "llm_learner": llm_learner, "llm_generator": llm_generator, "max_cost": max_cost,
         "offline": True if offline else None,
-        "generator": generator, "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
+        "generator": generator, "generator_model": generator_model,
+        "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,

@@ -92,6 +92,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         pool=use.pool,
         refinement=refinement,
         outside=bool(breaks),
+        order=tuple(use.journal.archive.ids),
     )
     name = stream_name(use.config.seed, "propose", number)
     found = use.generator.propose(brief, stream(use.config.seed, "propose", number))

@@ -22,6 +22,7 @@ class Brief:
     pool: Sequence[Architecture] | None  # the only candidates there are, where these can be listed
     refinement: Refinement | None  # None where no principle is active
     outside: bool = False  # propose what the refinement shuts out: the control group of a principle under test
+    order: Sequence[str] = ()  # canonical ids in the order in which they were evaluated, failed ones too
 
     def allows(self, architecture: Architecture) -> bool:
         """Tell whether an architecture is on the side of the principles that is asked for."""

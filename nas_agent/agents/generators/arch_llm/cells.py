@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from nas_agent.spaces.nasbench101 import INNER, VERTICES
 from nas_agent.spaces.nasbench201 import EDGES as EDGES_201
 
 SPACES = ("nb201", "nb101", "darts")
+UNREADABLE = 255  # more than any decision's options
 REMEMBERED = 100_000  # decoded architectures that a codec keeps at hand
 
 
@@ -94,17 +96,32 @@ class Codec:
 
     def decode(self, graphs: Graphs) -> list[Architecture | None]:
         """Return canonical architectures; None where a graph is none of the space."""
+        places = self.places(graphs)
+        valid = (places != UNREADABLE).all(axis=1)
+        return [self._architecture(row) if whole else None for row, whole in zip(places, valid.tolist(), strict=True)]
+
+    def places(self, graphs: Graphs) -> NDArray[np.uint8]:
+        """Return the place of each decision's option (n, decisions); UNREADABLE where a graph says none."""
         places = np.empty((len(graphs), len(self._places)), dtype=np.uint8)
         places[:, self._operation_columns] = graphs.operations
-        valid = np.ones(len(graphs), dtype=bool)
         if self.layout.choices:
             for column, (first, end) in zip(self._edge_columns, self.layout.choices, strict=True):
                 run = graphs.edges[:, first:end]
-                valid &= run.sum(axis=1) == 1
-                places[:, column] = run.argmax(axis=1)
+                places[:, column] = np.where(run.sum(axis=1) == 1, run.argmax(axis=1), UNREADABLE)
         else:
             places[:, self._edge_columns] = graphs.edges
-        return [self._architecture(row) if whole else None for row, whole in zip(places, valid.tolist(), strict=True)]
+        return places
+
+    @cached_property
+    def vertices(self) -> list[int]:
+        """The vertex that each decision is about: whose operation it chooses, or what it reads."""
+        layout, found = self.layout, [0] * len(self._places)
+        edges = [first for first, _ in layout.choices] or range(len(layout.open_edges))
+        for column, vertex in zip(self._operation_columns.tolist(), layout.operated, strict=True):
+            found[column] = vertex
+        for column, edge in zip(self._edge_columns.tolist(), edges, strict=True):
+            found[column] = layout.open_edges[edge][1]
+        return found
 
     def _architecture(self, places: NDArray[np.uint8]) -> Architecture | None:
         key = places.tobytes()

@@ -9,6 +9,7 @@ models/     one such folder for each space, which comes with the package (script
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Literal
 
 from nas_agent.agents.generators.arch_llm.language import SequenceModel
 from nas_agent.agents.generators.arch_llm.model_card import model_card
-from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens, Sequencer, VertexTokens
+from nas_agent.agents.generators.arch_llm.sequences import Bools, Indices, OwnTokens, Sequencer, VertexTokens
 from nas_agent.agents.generators.arch_llm.training import LanguageSettings, train_language
 from nas_agent.agents.generators.arch_llm.training_set import training_set
 from nas_agent.errors import ConfigError, DataError, StorageError
@@ -64,11 +65,26 @@ class ArchLLM:
         return next((kind for kind, made in BY_HAND.items() if self.sequencer.__class__ is made), "vq")
 
     def sample(
-        self, n: int, *, temperature: float = 1.0, top_p: float = 1.0, seed: int, fill: Indices | None = None
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int,
+        fill: Indices | None = None,
+        allowed: Bools | None = None,
     ) -> Draws:
         """Draw; see `SequenceModel.sample`."""
-        drawn = self.language.sample(n, temperature=temperature, top_p=top_p, seed=seed, fill=fill)
+        drawn = self.language.sample(n, temperature=temperature, top_p=top_p, seed=seed, fill=fill, allowed=allowed)
         return Draws(drawn, self.sequencer.decode(drawn))
+
+    @property
+    def fingerprint(self) -> str:
+        """Ten hexadecimal digits that are equal for equal weights of the language model."""
+        found = hashlib.sha256()
+        for name, weights in self.language.model.state_dict().items():
+            found.update(name.encode() + weights.cpu().numpy().tobytes())
+        return found.hexdigest()[:10]
 
     def training_ids(self) -> frozenset[str]:
         """Return the canonical ids of what it learned from, drawn again by seed."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from nas_agent.agents.generators.arch_llm.model_files import CARD, read_card
 from nas_agent.agents.generators.arch_llm.prompts import OPEN, Prompts, check_partial
-from nas_agent.agents.generators.arch_llm.sequences import Indices
+from nas_agent.agents.generators.arch_llm.sequences import Bools, Indices
 from nas_agent.errors import ConfigError, DataError, ModelError, NasAgentError, StorageError
 from nas_agent.hub import line
 from nas_agent.records import Json
@@ -49,19 +49,28 @@ class SequenceModel:
         return sum(weight.numel() for weight in self.model.parameters())
 
     def sample(
-        self, n: int, *, temperature: float = 1.0, top_p: float = 1.0, seed: int, fill: Indices | None = None
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int,
+        fill: Indices | None = None,
+        allowed: Bools | None = None,
     ) -> Indices:
         """Return (n, length) codes.
 
         `fill` is one partial sequence for all draws or one for each, OPEN (-1) where a code is to be drawn; known codes
         stay as they are. `top_p` keeps the most probable codes that together have this share, after the temperature.
-        ConfigError where a number is out of range or a sequence is of another codebook.
+        `allowed` (length, codes) tells which codes may be drawn at a place: at least one at each. ConfigError where a
+        number is out of range or a sequence is of another codebook.
         """
         import torch
 
         check_sampling(temperature, top_p)
         known = None if fill is None else check_partial(fill, codes=self.codes, length=self.length, count=n)
         device = self.model.device
+        shut = None if allowed is None else torch.from_numpy(~allowed).to(device)
         chance = torch.Generator(device).manual_seed(seed)
         rows, drawn = self._rows(), np.empty((n, self.length), dtype=np.int64)
         with torch.inference_mode(), memory_told():
@@ -70,7 +79,8 @@ class SequenceModel:
                 count = min(rows, n - start)
                 prompt = self.prompts.unconditional(count) if part is None else self.prompts.partial(part)
                 given = None if part is None else torch.from_numpy(part.copy()).to(device)
-                chosen = self._continue(torch.from_numpy(prompt).to(device), given, temperature, top_p, chance)
+                asked = torch.from_numpy(prompt).to(device)
+                chosen = self._continue(asked, given, shut, temperature, top_p, chance)
                 drawn[start : start + count] = chosen.cpu().numpy()
         return drawn
 
@@ -84,16 +94,24 @@ class SequenceModel:
         total, rows = 0.0, self._rows()
         with torch.inference_mode(), memory_told():
             for start in range(0, len(sequences), rows):
-                codes = torch.from_numpy(sequences[start : start + rows]).to(self.model.device)
-                batch = self.batch(self.prompts.unconditional(len(codes)), codes.cpu().numpy())
-                logits = self.model(**{name: value.to(codes.device) for name, value in batch.items()}).logits
-                # A causal model says of each token what comes next, a decoder what stands there.
-                ends = logits.shape[1] if self.model.config.is_encoder_decoder else logits.shape[1] - 1
-                of_codes = self._of_codes(logits[:, ends - self.length : ends])
-                total += torch.nn.functional.cross_entropy(
-                    of_codes.flatten(0, 1), codes.flatten(), reduction="sum"
-                ).item()
+                codes = sequences[start : start + rows]
+                total += self.surprise(self.prompts.unconditional(len(codes)), codes).sum().item()
         return total / sequences.size
+
+    def surprise(self, prompt: Indices, codes: Indices) -> Any:
+        """Return minus the logarithm of each code's probability after a prompt: a tensor (n, length), in nats."""
+        import torch
+
+        batch = self.batch(prompt, codes)
+        answer = torch.from_numpy(codes).to(self.model.device)
+        read = {"input_ids": batch["input_ids"].to(answer.device)}
+        if self.model.config.is_encoder_decoder:
+            read["labels"] = batch["labels"].to(answer.device)
+        logits = self.model(**read).logits
+        # A causal model says of each token what comes next, a decoder what stands there.
+        ends = logits.shape[1] if self.model.config.is_encoder_decoder else logits.shape[1] - 1
+        of_codes = self._of_codes(logits[:, ends - self.length : ends])
+        return torch.nn.functional.cross_entropy(of_codes.transpose(1, 2), answer, reduction="none")
 
     def batch(self, prompt: Indices, codes: Indices) -> dict[str, Any]:
         """Return what the model is trained on: prompt and answer, with labels for the answer alone."""
@@ -151,14 +169,17 @@ class SequenceModel:
     def _of_codes(self, logits: Any) -> Any:
         return logits[..., self.prompts.first : self.prompts.first + self.codes].float()
 
-    def _continue(self, prompt: Any, known: Any, temperature: float, top_p: float, chance: Any) -> Any:
+    def _continue(self, prompt: Any, known: Any, shut: Any, temperature: float, top_p: float, chance: Any) -> Any:
         """Draw the codes one after the other, for a whole batch at once; known ones are only read."""
         import torch
 
         logits, state, word = self._begin(prompt)
         chosen = []
         for place in range(self.length):
-            drawn = _draw(self._of_codes(logits[:, -1]), temperature, top_p, chance)
+            of_codes = self._of_codes(logits[:, -1])
+            if shut is not None:
+                of_codes = of_codes.masked_fill(shut[place], -math.inf)
+            drawn = _draw(of_codes, temperature, top_p, chance)
             if known is not None:
                 drawn = torch.where(known[:, place] == OPEN, drawn, known[:, place])
             chosen.append(drawn)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nas_agent.agents.generators.arch_llm.autoencoder import CHUNK, AutoEncoder, Batch
 from nas_agent.agents.generators.arch_llm.bottleneck import SignBottleneck
@@ -22,12 +21,12 @@ from nas_agent.agents.generators.arch_llm.model_files import (
     read_model,
     write_model,
 )
+from nas_agent.agents.generators.arch_llm.sequences import Bools, Domains, Indices, admitted_codes
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture, Json
 
 KIND = "quantiser"
 VERSION = 1  # raised when an older program could not read the folder
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,11 @@ class Quantiser:
         if indices.size and not 0 <= indices.min() <= indices.max() < self.codes:
             raise ValueError(f"expected indices from 0 to {self.codes - 1}, got {indices.min()} to {indices.max()}")
         return self.codec.decode(self.model.graphs(torch.from_numpy(indices)))
+
+    def admitted(self, domains: Domains) -> Bools:
+        """Tell which code may stand where: the decoder reads each by itself, so it means the same in any company."""
+        each = self.model.graphs(torch.arange(self.codes)[:, None].repeat(1, self.length))
+        return admitted_codes(self.codec, each, domains)
 
     def reconstruction(self, architectures: Sequence[Architecture]) -> float:
         """Return the share of architectures whose canonical graph comes back as it was, every edge and operation."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_agent.agents.generators.arch_llm.cells import Graphs, codec_of
+from nas_agent.agents.generators.arch_llm.cells import Codec, Graphs, codec_of
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture
 from nas_agent.spaces import Space, load_space, try_build
 
 Indices = NDArray[np.int64]  # (sequences, codes of one)
+Bools = NDArray[np.bool_]
+Domains = Mapping[str, Sequence[str]]  # the options that each decision may take
 
 
 class Sequencer(Protocol):
@@ -44,6 +46,13 @@ class Sequencer(Protocol):
         """Return canonical architectures, None where a sequence means none."""
         ...
 
+    def admitted(self, domains: Domains) -> Bools:
+        """Tell which code may stand where (length, codes): whose decisions, as it stands, are all within their domains.
+
+        The codes of a canonical architecture within the domains are all among them, where the codec reconstructs it.
+        """
+        ...
+
 
 class OwnTokens:
     """An architecture's choices, one code a decision: the number of the option. The control for a learned codebook."""
@@ -69,6 +78,13 @@ class OwnTokens:
     def decode(self, indices: Indices) -> list[Architecture | None]:
         """Return canonical architectures; None where a decision has no such option, or the space no such choices."""
         return [self._built(tuple(row)) for row in indices.tolist()]
+
+    def admitted(self, domains: Domains) -> Bools:
+        """Tell which code may stand where."""
+        found = np.zeros((self.length, self.codes), dtype=bool)
+        for place, (name, options) in enumerate(zip(self._names, self._options, strict=True)):
+            found[place, : len(options)] = [option in domains[name] for option in options]
+        return found
 
     def _build(self, row: tuple[int, ...]) -> Architecture | None:
         if any(not 0 <= number < len(options) for number, options in zip(row, self._options, strict=True)):
@@ -113,9 +129,18 @@ class VertexTokens:
 
     def decode(self, indices: Indices) -> list[Architecture | None]:
         """Return canonical architectures; None where a vertex has no such code, or the space no such graph."""
-        layout = self._codec.layout
-        rest = indices.copy()
-        known = [all(code < size for code, size in zip(row, self._sizes, strict=True)) for row in indices.tolist()]
+        known = np.all(indices < np.array(self._sizes), axis=1).tolist()
+        found = self._codec.decode(self._graphs(indices))
+        return [one if whole else None for one, whole in zip(found, known, strict=True)]
+
+    def admitted(self, domains: Domains) -> Bools:
+        """Tell which code may stand where."""
+        every = np.arange(self.codes)[:, None]
+        within = admitted_codes(self._codec, self._graphs(every.repeat(self.length, axis=1)), domains)
+        return np.asarray(within & (every < np.array(self._sizes)).T)
+
+    def _graphs(self, indices: Indices) -> Graphs:
+        layout, rest = self._codec.layout, indices.copy()
         edges = np.zeros((len(indices), len(layout.open_edges)), dtype=bool)
         operations = np.zeros((len(indices), len(layout.operated)), dtype=np.int64)
         for place, (runs, column) in enumerate(zip(self._edges, self._operation, strict=True)):
@@ -124,8 +149,17 @@ class VertexTokens:
             for first, end in reversed(runs):
                 rest[:, place], digit = np.divmod(rest[:, place], self._radix((first, end)))
                 edges[:, first:end] = digit[:, None] == (np.arange(end - first) if self._exactly_one else 1)
-        found = self._codec.decode(Graphs(edges, operations))
-        return [one if whole else None for one, whole in zip(found, known, strict=True)]
+        return Graphs(edges, operations)
 
     def _radix(self, run: tuple[int, int]) -> int:
         return run[1] - run[0] if self._exactly_one else 2
+
+
+def admitted_codes(codec: Codec, each: Graphs, domains: Domains) -> Bools:
+    """Tell which code may stand where; `each` are the graphs of sequences that repeat one code, one for each code."""
+    places = codec.places(each)
+    found = np.ones((len(codec.layout.coded), len(each)), dtype=bool)
+    for column, (decision, vertex) in enumerate(zip(codec.space.decisions, codec.vertices, strict=True)):
+        within = [place for place, option in enumerate(decision.options) if option in domains[decision.name]]
+        found[codec.layout.coded.index(vertex)] &= np.isin(places[:, column], within)
+    return found
