@@ -20,6 +20,7 @@ from random import Random
 
 import numpy as np
 import torch
+from nas_agent.tools.evaluators.digits import CLASSES, load_digits
 from scipy.stats import kendalltau
 
 from nas_agent.bench.surrogate_statistics import corrected_t_test
@@ -29,7 +30,6 @@ from nas_agent.spaces.einspace import EinSpace
 from nas_agent.spaces.einspace_flow import SIGNAL
 from nas_agent.tools.embeddings import make_embedder
 from nas_agent.tools.evaluators import train_worker
-from nas_agent.tools.evaluators.digits import CLASSES, load_digits
 from nas_agent.tools.evaluators.train import encoded
 from nas_agent.tools.heads import CODE, make_head
 from nas_agent.tools.texts import make_text
