@@ -260,23 +260,31 @@ def test_what_is_auto_is_settled_once_and_kept(digits, worker):
     assert settled.precision == "float32" or settled.device == "cuda"  # 8 pixels are too few for 16 bits on a CPU
 
 
-@pytest.mark.parametrize(("path", "why"), [("no/such/folder/w", "No such file or directory"), ("", "Is a directory")])
-def test_weights_that_cannot_be_written_are_one_clear_line(digits, worker, tmp_path, path, why):
+def test_a_network_that_cannot_be_written_is_one_clear_line(digits, worker, tmp_path):
     trainer = evaluator("nb201", digits, worker).trainer
-    with pytest.raises(StorageError, match=rf"the weights cannot be written \(.*{why}\); free some space"):
-        trainer.run(NasBench201().parse(SMALL), "validation", 0, Fidelity(1, 4), save=tmp_path / path)
+    with pytest.raises(StorageError, match=r"the network cannot be written \(.*No such file .*\); free some space"):
+        trainer.run(NasBench201().parse(SMALL), "validation", 0, Fidelity(1, 4), save=tmp_path / "none")
 
 
-def test_weights_on_a_full_disk_are_one_clear_line(tmp_path):
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from torch import nn
+from nas_agent.tools.evaluators.artefacts import write_artefacts
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_artefacts(nn.Linear(64, 64), Path(sys.argv[1]), torch.zeros(1, 64))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_full_disk_is_told_while_weights_are_written(tmp_path):
     """A limit of the file size stands for the disk; in a process of its own, which alone it holds for."""
-    program = (
-        "import resource, signal; from torch import nn; from nas_agent.tools.evaluators.worker import saved; "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
-        f"print(saved(nn.Linear(64, 64), {str(tmp_path / 'w')!r}))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "'status': 'unsaved'" in done.stdout
-    assert "File too large" in done.stdout
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large\n"
 
 
 def test_fewer_images_than_a_batch_are_one_clear_line(digits, worker):
@@ -329,7 +337,7 @@ def test_isomorphic_architectures_are_one_network(digits, worker):
 def test_networks_of_every_space_are_built_for_any_images(name):
     import torch
 
-    from nas_agent.tools.evaluators.worker import built
+    from nas_agent.tools.evaluators.candidate import built
 
     space: Space = load_space(name)
     request = {"classes": 3, "channels": 1, "width": 16 if name == "darts" else 8}

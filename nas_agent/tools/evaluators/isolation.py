@@ -193,7 +193,7 @@ def _checked(replies: list[Json]) -> list[Json]:
                 raise ConfigError(str(reason))
             case "unsaved":
                 raise StorageError(
-                    f"the weights cannot be written ({reason}); free some space, or choose another folder"
+                    f"the network cannot be written ({reason}); free some space, or choose another folder"
                 )
     return replies
 

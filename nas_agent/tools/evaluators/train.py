@@ -78,6 +78,8 @@ class ImageTrainer:
     ) -> tuple[Json, str]:
         """Train and score on "validation" or "test"; return the reply, and a note on how it came about.
 
+        `save` is a folder with a `model.py`, in which weights and ONNX are left (see `artefacts`).
+
         Where the memory does not suffice it is tried once more with half the batch and half the learning rate.
         """
         training, images = self.training, self.images
