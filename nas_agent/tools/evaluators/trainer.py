@@ -8,10 +8,10 @@ Recipe: SGD with Nesterov momentum, a learning rate that rises linearly and fall
 Topin, 2018), label smoothing (Szegedy et al., 2016), random shifts and mirror images, cutout (DeVries and Taylor,
 2017), clipped gradients, and where asked a moving average of the weights (Polyak averaging).
 
-Measured (benchmarks/trainer.py --parts --steps 2; one thread of an AVX512 CPU with bfloat16, torch 2.13, CPU time, n=1):
-a step of an NB201 cell of five 3x3 convolutions at 32x32 pixels and 16 channels trains 171 images a second channels-last in
-bfloat16, 104 channels-last in float32, 83 as torch has it by itself. Against a plain loop, and on a GPU: not yet measured
-(benchmarks/trainer.py).
+Measured (`benchmarks/trainer.py --parts --steps 2`, CPU time, n=1; one thread, AVX512 with bfloat16, torch 2.13):
+steps of an NB201 cell of five 3x3 convolutions at 32x32 pixels and 16 channels take 171 images a second channels-last
+in bfloat16, 104 channels-last in float32, 83 as torch does it by itself. Not yet measured: a whole training against a
+plain loop, and anything on a GPU (`benchmarks/trainer.py`).
 """
 
 from __future__ import annotations
