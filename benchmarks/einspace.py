@@ -3,9 +3,9 @@
     python benchmarks/einspace.py --measured FILE.jsonl       # a quarter of an hour on two cores; needs no tables
     python benchmarks/einspace.py --measured FILE.jsonl --why # what tells trees that stay at chance from good ones
 
-Draws distinct trees and trains each on the digits in this process as `nas-agent run` does in a child (3 epochs, 8
-channels); FILE keeps what was measured, and is read where it exists. Prints Kendall's tau-b between predicted and
-measured validation accuracy on a quarter of the trees, held out: mean and standard deviation over random splits, and
+Draws distinct trees and trains each on the digits in this process (3 epochs, 8 channels, images as they are); FILE
+keeps what was measured, and is read where it exists. Prints Kendall's tau-b between predicted and measured validation
+accuracy on a quarter of the trees, held out: mean and standard deviation over random splits, and
 the mean difference from structure alone with its p-value (corrected for the overlap of the splits; Nadeau and Bengio,
 2003). The blocks `signal` and `mixing` were made while looking at the trees of seed 0; `--seed 1` draws others.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 from random import Random
@@ -28,10 +29,10 @@ from nas_agent.spaces.base import Floats
 from nas_agent.spaces.einspace import EinSpace
 from nas_agent.spaces.einspace_flow import SIGNAL
 from nas_agent.tools.embeddings import make_embedder
-from nas_agent.tools.evaluators import train_worker
-from nas_agent.tools.evaluators.digits import CLASSES, load_digits
-from nas_agent.tools.evaluators.train import encoded
+from nas_agent.tools.evaluators.candidate import outcome
+from nas_agent.tools.evaluators.trainer import Place
 from nas_agent.tools.heads import CODE, make_head
+from nas_agent.tools.images import load_images
 from nas_agent.tools.texts import make_text
 
 SIZES = (50, 100, 200, 300)
@@ -56,27 +57,33 @@ EMBEDDED = {
 Description = tuple[dict[str, Floats], bool]  # blocks, and whether the code block counts terms
 
 
-def request(epochs: int, seed: int) -> Json:
-    """Return what a training is asked, but for the architecture."""
-    digits = load_digits()
-    images = {"train": encoded(digits.train), "score": encoded(digits.validation)}
-    scale = {"mean": digits.mean, "spread": digits.spread}
-    return {"epochs": epochs, "width": WIDTH, "classes": CLASSES, "seed": seed, **scale, **images}
+def trained(space: EinSpace, text: str, epochs: int, seed: int, rate: float = 0.1) -> Json:
+    """Train a tree in this process, without augmentation, and return what became of it."""
+    images = load_images("digits", data=None, resolution=None)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for name, part in (("train", images.train), ("score", images.validation)):
+            files[name] = {what: f"{folder}/{name}-{what}.npy" for what in ("pixels", "labels")}
+            np.save(files[name]["pixels"], part.pixels)
+            np.save(files[name]["labels"], part.labels)
+        recipe = {"epochs": epochs, "batch": 64, "shift": 0, "mirror": False, "smoothing": 0.0, "peak_rate": rate}
+        request = {
+            "architecture": text, "classes": len(images.classes), "channels": 1, "width": WIDTH, "seed": seed,
+            "share": 1.0, "resolution": None, "mean": images.mean, "spread": images.spread, "recipe": recipe, **files,
+        }  # fmt: skip
+        return outcome(space, request, Place("cpu", "float32"))[1]
 
 
 def measured(space: EinSpace, count: int, seed: int, epochs: int, file: Path) -> tuple[list[str], Floats]:
     """Return distinct trees with their accuracies, from the file or trained now; print what failed."""
     done = {row["text"]: row for row in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
-    rng, asked = Random(seed), request(epochs, seed=0)
+    rng = Random(seed)
     rows: dict[str, Json] = {}
     with file.open("a") as kept:
         while len(rows) < count:
             drawn = space.sample(rng)
             if drawn.text not in done:
-                done[drawn.text] = {
-                    "text": drawn.text,
-                    **train_worker.outcome(space, {**asked, "architecture": drawn.text}),
-                }
+                done[drawn.text] = {"text": drawn.text, **trained(space, drawn.text, epochs, seed=0)}
                 kept.write(json.dumps(done[drawn.text]) + "\n")
                 kept.flush()
             rows[drawn.text] = done[drawn.text]
@@ -151,10 +158,10 @@ def show(taus: dict[tuple[str, str, int], Floats]) -> None:
 
 def shares(space: EinSpace, text: str) -> tuple[float, float]:
     """Measure in a new network: the images' share of the power that the head is given, before and after its norm."""
-    digits = load_digits()
-    pixels = (digits.train.pixels[:128].astype(np.float32) - digits.mean) / digits.spread
+    images = load_images("digits", data=None, resolution=None)
+    pixels = (images.train.pixels[:128, :, :, 0].astype(np.float32) - images.mean[0]) / images.spread[0]
     torch.manual_seed(0)
-    network = space.network(space.parse(text), classes=CLASSES, in_channels=1, width=WIDTH).train()
+    network = space.network(space.parse(text), classes=len(images.classes), in_channels=1, width=WIDTH).train()
     with torch.no_grad():
         pooled = network.body(network.stem(torch.from_numpy(pixels).float().unsqueeze(1))).mean(dim=network.places)
         normed = network.head[0](pooled)
@@ -178,14 +185,10 @@ def why(space: EinSpace, texts: list[str], values: Floats, epochs: int, again: i
         weak = real[some, 1] < 0.01
         print(f"{name}: {int(weak.sum())} of {len(weak)} have a share below 1 % behind the norm")
 
-    asked = request(epochs, seed=1)
-    other = [train_worker.outcome(space, {**asked, "architecture": text}).get("value", 0.0) for text in texts[:again]]
+    other = [trained(space, text, epochs, seed=1).get("value", 0.0) for text in texts[:again]]
     print(f"{again} trees trained again with another seed: tau {kendalltau(other, values[:again]).statistic:.2f}")
     lost = [text for text, value in zip(texts, values, strict=True) if value < CHANCE][:again]
-    train_worker.PEAK_RATE /= 5
-    slow = [
-        train_worker.outcome(space, {**request(epochs, 0), "architecture": text}).get("value", 0.0) for text in lost
-    ]
+    slow = [trained(space, text, epochs, seed=0, rate=0.02).get("value", 0.0) for text in lost]
     mended = int((np.array(slow) > 2 * CHANCE).sum())
     print(f"{mended} of {len(lost)} trees at chance get above {2 * CHANCE:.0f} % at a fifth of the learning rate")
 

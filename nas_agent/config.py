@@ -17,7 +17,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # What to search for: a task of a published benchmark such as cifar100, digits, or table:FILE.npz|csv.
+    # What to search for: a task of a published benchmark such as cifar100, digits, table:FILE.npz|csv, or images:
+    # folder:PATH, npz:PATH, hf:REPO.
     task: str = "cifar100"
     # Where to search: auto (where the task was measured), a built-in space, an installed entry point, or FILE.py:CLASS.
     space: str = "auto"
@@ -72,6 +73,25 @@ class Config(BaseModel):
     evaluator: Literal["auto", "table", "embedded", "train"] = "auto"
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.
     epochs: int | None = Field(default=None, ge=1)
+
+    # Of a training: channels of the first stage; None: 16.
+    width: int | None = Field(default=None, ge=1)
+    # Pixels of a side to which images are scaled; None: as they are.
+    resolution: int | None = Field(default=None, ge=1)
+    # Share of the training images, each class in proportion.
+    data_share: float = Field(default=1.0, gt=0.0, le=1.0)
+    # Images of a batch; None: 128, or 64 where there are few images.
+    train_batch: int | None = Field(default=None, ge=1)
+    # auto (the first of cuda, mps, cpu that torch sees), cpu, cuda, cuda:1, ..., mps.
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    # Number format of the arithmetic: auto is 16 bits on a GPU, and on a CPU that computes with them.
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    # CPU threads of one training; results differ between numbers of threads.
+    train_threads: int = Field(default=1, ge=1)
+    # Wall-clock seconds for one candidate.
+    train_seconds: float = Field(default=1800.0, gt=0.0, allow_inf_nan=False)
+    # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
+    train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
 
     # Whether principles are learned and constrain proposals.
     principles: bool = True

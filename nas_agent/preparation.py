@@ -18,8 +18,9 @@ def from_anywhere(config: Config) -> Config:
     """Make the paths absolute and name the space, so that the run can be resumed from another folder."""
     changes: dict[str, Any] = {"out": config.out.resolve(), "data": config.data and config.data.resolve()}
     changes["space"] = named_space(config.space, config.task)
-    if config.task.startswith("table:"):
-        changes["task"] = f"table:{_absolute(config.task.removeprefix('table:'), '--task')}"
+    kind, colon, path = config.task.partition(":")
+    if kind in ("table", "folder", "npz") and path:
+        changes["task"] = f"{kind}:{_absolute(path, '--task')}"
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
@@ -48,9 +49,13 @@ def _absolute(path: str, flag: str) -> Path:
 def frozen(config: Config, evaluation: Evaluation) -> Config:
     """Write down what `auto` found, so that a resumed run measures as it began or not at all."""
     from nas_agent.tools.evaluators.table import TableEvaluator
+    from nas_agent.tools.evaluators.train import TrainEvaluator
 
     evaluator = evaluation.evaluator
     data = config.data
+    if isinstance(evaluator, TrainEvaluator):
+        training = evaluator.trainer.settle()
+        config = config.model_copy(update={"device": training.device, "precision": training.precision})
     if isinstance(evaluator, TableEvaluator) and not config.task.startswith("table:"):
         data = evaluator.source.parent
     return config.model_copy(update={"evaluator": evaluator.name, "data": data})
@@ -82,7 +87,14 @@ def check_generator(config: Config, space: Space) -> None:
 def evaluation_of(config: Config, space: Space) -> Evaluation:
     """Load what measures the configured task."""
     from nas_agent.tools.evaluators.resolve import load_evaluation
+    from nas_agent.tools.evaluators.train_settings import TrainSettings
 
     return load_evaluation(
-        config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
+        config.task,
+        space,
+        config.evaluator,
+        data=config.data,
+        epochs=config.epochs,
+        reference=config.space,
+        training=TrainSettings.of(config),
     )

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nas_agent.wording import plural
+
 Json = dict[str, Any]
 
 
@@ -66,6 +68,37 @@ Provenance = Literal["measured", "predicted"]
 
 
 @dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How much a training may cost: what a search in several fidelities varies."""
+
+    epochs: int  # passes over the training images that are used
+    width: int  # channels of the first stage
+    share: float = 1.0  # of the training images, each class in proportion
+    resolution: int | None = None  # pixels of a side; None: as the images are
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.width < 1 or not 0.0 < self.share <= 1.0 or (self.resolution or 1) < 1:
+            raise ValueError(f"epochs, width and resolution are at least 1 and the share lies in (0, 1], got {self}")
+
+    def __str__(self) -> str:
+        parts = [plural(self.epochs, "epoch"), plural(self.width, "channel")]
+        if self.share < 1.0:
+            parts.append(f"{100 * self.share:g} % of the images")
+        if self.resolution is not None:
+            parts.append(f"{self.resolution}x{self.resolution} pixels")
+        return ", ".join(parts)
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {"epochs": self.epochs, "width": self.width, "share": self.share, "resolution": self.resolution}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Fidelity:
+        """The inverse of `to_dict`."""
+        return cls(**{key: data[key] for key in ("epochs", "width", "share", "resolution")})
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """An evaluation that finished."""
 
@@ -77,6 +110,7 @@ class Measured:
     evaluator: str
     provenance: Provenance = "measured"  # "predicted" where a regressor stands in for training
     simulated: bool = False  # True where `seconds` is read from a table instead of a clock
+    at: Fidelity | None = None  # the fidelity in numbers, where it was trained here
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -94,6 +128,7 @@ class Measured:
             "evaluator": self.evaluator,
             "provenance": self.provenance,
             "simulated": self.simulated,
+            **({} if self.at is None else {"at": self.at.to_dict()}),
         }
 
 
@@ -126,6 +161,8 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
     """The inverse of `Measured.to_dict` and `Failed.to_dict`."""
     fields = {key: value for key, value in data.items() if key != "kind"}
     fields["architecture"] = Architecture.from_dict(fields["architecture"])
+    if fields.get("at") is not None:
+        fields["at"] = Fidelity.from_dict(fields["at"])
     return Measured(**fields) if data["kind"] == "measured" else Failed(**fields)
 
 

@@ -37,7 +37,7 @@ from nas_agent.spaces.einspace_shapes import (
     visits,
 )
 from nas_agent.spaces.einspace_tree import ADD, Branch, Module, read, write
-from nas_agent.tools.evaluators.train import DigitsTrainer, TrainEvaluator, Training
+from nas_agent.tools.evaluators.resolve import load_evaluation
 from tests.contracts import AnySpaceContract
 
 SPACE = EinSpace()
@@ -498,7 +498,7 @@ def test_a_search_runs_to_its_end_and_beats_samples() -> None:
 
 @pytest.mark.slow
 def test_trees_are_trained_on_digits() -> None:
-    evaluator = TrainEvaluator(DigitsTrainer(Training("einspace", epochs=2)))
+    evaluator = load_evaluation("digits", load_space("einspace"), "auto", data=None, epochs=2).evaluator
     outcome = evaluator.evaluate(load_space("einspace").parse(CONV_NET), seed=0)
     assert isinstance(outcome, Measured), outcome
     assert outcome.value > 60

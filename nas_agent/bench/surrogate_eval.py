@@ -92,9 +92,9 @@ class Outcome:
 
 def load_problems(space: str, tasks: Sequence[str], *, data: Path | None, epochs: int | None = None) -> list[Problem]:
     """Read the table of each task; ConfigError where there is none, DataError where it ranks nothing."""
-    from nas_agent.tools.evaluators.digits import TASK as DIGITS
     from nas_agent.tools.evaluators.resolve import load_evaluation
     from nas_agent.tools.evaluators.table import TableEvaluator
+    from nas_agent.tools.images.digits import TASK as DIGITS
 
     made, problems = load_space(space), []
     for name in tasks:

@@ -16,6 +16,7 @@ from nas_agent.cli import (
     bench_commands,
     data_commands,
     doctor,
+    evaluate_commands,
     generator_commands,
     inspect_commands,
     memory_commands,
@@ -120,6 +121,8 @@ def nas_agent(
 app.command("run")(run_commands.run)
 app.command("resume")(run_commands.resume)
 app.add_typer(inspect_commands.runs_app, name="runs")
+app.command("evaluate")(evaluate_commands.evaluate)
+app.command("export")(evaluate_commands.export)
 app.command("show")(inspect_commands.show)
 app.add_typer(principle_commands.principles_app, name="principles")
 app.add_typer(memory_commands.memory_app, name="memory")

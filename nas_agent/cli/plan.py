@@ -31,10 +31,9 @@ REPLY = 800  # tokens of a reply, roughly
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
     from nas_agent import roles
-    from nas_agent.preparation import check_generator
+    from nas_agent.preparation import check_generator, evaluation_of
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
-    from nas_agent.tools.evaluators.resolve import load_evaluation
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.source_story import read_of
     from nas_agent.tools.sources import MEMORY
@@ -46,9 +45,7 @@ def make(config: Config) -> Json:
     space = load_space(config.space)
     roles.check_space(config, space)
     check_generator(config, space)
-    found = load_evaluation(
-        config.task, space, config.evaluator, data=config.data, epochs=config.epochs, reference=config.space
-    )
+    found = evaluation_of(config, space)
     config = roles.settled(config)
     read = [item for item in check_source(config, found.task, space) if item["kind"] == "source"]
     imported = None

@@ -30,7 +30,10 @@ INTERRUPTED = 130
 def run(
     task: Annotated[
         str | None,
-        typer.Option(help="cifar100 (the default), another benchmark's, digits, or table:FILE.npz|csv."),
+        typer.Option(
+            help="cifar100 (the default), another benchmark's, digits, table:FILE.npz|csv, or your images: "
+            "folder:PATH, npz:PATH, hf:REPO."
+        ),
     ] = None,
     space: Annotated[
         str | None, typer.Option(help="auto (the default), a built-in one, FILE.py:CLASS, or a package's.")
@@ -76,6 +79,13 @@ def run(
     epochs: Annotated[
         int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")
     ] = None,
+    width: Annotated[int | None, typer.Option(help="Of a training: channels of the first stage (default 16).")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(metavar="N", help="Of a training: scale images to NxN pixels.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Of a training: auto (the default), cpu, cuda, cuda:1, ..., mps.")
+    ] = None,
     source: Annotated[
         list[str] | None,
         typer.Option("--from", metavar="TASK_OR_RUN", help="Transfer from this task, run, or `memory`; repeatable."),
@@ -112,6 +122,7 @@ def run(
         "offline": True if offline else None,
         "generator": generator, "generator_model": generator_model,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
+        "width": width, "resolution": resolution, "device": device,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,

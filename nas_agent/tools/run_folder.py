@@ -112,7 +112,8 @@ class RunFolder:
 def create(config: Config, version: str) -> RunFolder:
     """Make a new run folder below `config.out`."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"table-{Path(config.task).stem}" if config.task.startswith("table:") else config.task
+    kind, colon, source = config.task.partition(":")
+    name = f"{kind}-{Path(source).stem}" if colon else kind
     label = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-")[-40:]
     try:
         config.out.mkdir(parents=True, exist_ok=True)

@@ -42,8 +42,8 @@ def _allowed() -> dict[tuple[str, str], Any]:
 class _Restricted(pickle.Unpickler):
     """Reads a pickle that names nothing beyond the allow-list; a name outside it is refused before it is imported."""
 
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        super().__init__(file)
+    def __init__(self, file: io.BufferedIOBase, encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
         self._names = _allowed()
 
     def find_class(self, module: str, name: str) -> Any:
@@ -70,11 +70,11 @@ def _refused(path: Path, error: BaseException) -> DataError:
     )
 
 
-def read_pickle(path: Path) -> Any:
-    """Read a pickle compressed by bz2, as NATS-Bench writes them."""
+def read_pickle(path: Path, *, encoding: str = "ASCII") -> Any:
+    """Read a pickle, compressed by bz2 where its name says so; `encoding` is that of texts by Python 2."""
     try:
-        with bz2.open(path, "rb") as file:
-            return _Restricted(file).load()
+        with bz2.open(path, "rb") if path.suffix in (".pbz2", ".bz2") else path.open("rb") as file:
+            return _Restricted(file, encoding).load()
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
     except Exception as error:  # a broken pickle raises whatever its opcodes stumble over

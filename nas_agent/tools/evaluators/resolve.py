@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,36 +12,44 @@ from nas_agent.spaces import CategoricalSpace, Space
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.benchmarks.registry import benchmark_of, measured_in, task_names, tasks_in
 from nas_agent.tools.evaluators.base import Evaluation
-from nas_agent.tools.evaluators.digits import TASK as DIGITS
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
-from nas_agent.tools.evaluators.train import DigitsTrainer, TrainEvaluator, Training, TrainTestSplit
+from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, TrainTestSplit
+from nas_agent.tools.evaluators.train_settings import TrainSettings
+from nas_agent.tools.images import image_task_names, load_images, means_images
 from nas_agent.tools.tables import BenchmarkTable, data_folders, find_table, load_user_table
-from nas_agent.wording import plural
 
 Kind = Literal["auto", "table", "embedded", "train"]
 _TABLE_PREFIX = "table:"
 
 
 def load_evaluation(
-    task: str, space: Space, kind: Kind, *, data: Path | None, epochs: int | None, reference: str | None = None
+    task: str,
+    space: Space,
+    kind: Kind,
+    *,
+    data: Path | None,
+    epochs: int | None,
+    reference: str | None = None,
+    training: TrainSettings | None = None,
 ) -> Evaluation:
     """Find what measures the task; `reference` is the space as typed, e.g. FILE.py:CLASS (default: its name)."""
+    settings = replace(training or TrainSettings(), epochs=epochs)
     if task.startswith(_TABLE_PREFIX):
         return _user_table(Path(task.removeprefix(_TABLE_PREFIX)).expanduser(), space, kind, epochs)
-    if task.lower() == DIGITS.name:
-        return _digits(space, kind, epochs, reference or space.name)
+    if means_images(task):
+        if kind not in ("auto", "train"):
+            raise ConfigError(f"--evaluator {kind}: task {task} is trained for real; leave --evaluator out")
+        return _trained(task, space, data, settings, reference or space.name)
     known = measured_in(task)
     if not known:
         raise ConfigError(
-            f"unknown task '{task}'; choose from {', '.join((*task_names(), DIGITS.name))}, "
-            "or give your own as table:FILE.npz|csv"
+            f"unknown task '{task}'; choose from {', '.join(dict.fromkeys((*task_names(), *image_task_names())))}, "
+            "or give your own as table:FILE.npz|csv, folder:PATH, npz:PATH or hf:REPO"
         )
-    name = known[0][1].name
     if kind == "train":
-        raise ConfigError(
-            f"--evaluator train: {name} has no images to train on here; choose --task {DIGITS.name}, "
-            "or leave --evaluator out"
-        )
+        return _trained(task, space, data, settings, reference or space.name)
+    settings.refuse_without_training(task)
+    name = known[0][1].name
     found = benchmark_of(task, space)
     if found is None:
         raise ConfigError(_wrong_space(name, tuple(dict.fromkeys(b.space for b, _ in known)), space))
@@ -49,7 +58,7 @@ def load_evaluation(
 
 def _wrong_space(task: str, measured: tuple[str, ...], space: Space) -> str:
     here = tasks_in(space)
-    instead = f"choose --task {', '.join(here)} or {DIGITS.name}" if here else f"choose --task {DIGITS.name}"
+    instead = f"choose --task {', '.join(here)} or digits" if here else "choose --task digits"
     return (
         f"{task} was measured in space {', '.join(measured)}, not in '{space.name}'; leave --space out, {instead}, "
         "or give a table of its own: --task table:FILE.npz|csv"
@@ -108,18 +117,18 @@ def _from_table(table: BenchmarkTable, why: str) -> Evaluation:
     return Evaluation(table.task, TableEvaluator(table), TableTestSplit(table), why + table.note, table.optimum())
 
 
-def _digits(space: Space, kind: Kind, epochs: int | None, reference: str) -> Evaluation:
-    if kind not in ("auto", "train"):
-        raise ConfigError(f"--evaluator {kind}: task {DIGITS.name} is trained for real; leave --evaluator out")
+def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings, reference: str) -> Evaluation:
+    """Train for real, on the images of the task."""
     if isinstance(space, CategoricalSpace) and type(space).network is CategoricalSpace.network:
         raise ConfigError(
-            f"--task {DIGITS.name}: space '{space.name}' has no network to train; give its class a method 'network', "
+            f"--task {task}: space '{space.name}' has no network to train; give its class a method 'network', "
             "or a table: --task table:FILE.npz|csv"
         )
-    training = Training(reference) if epochs is None else Training(reference, epochs=epochs)
-    trainer = DigitsTrainer(training)
+    images = load_images(task, data=data, resolution=settings.resolution)
+    training = settings.training(images, reference)
+    trainer = ImageTrainer(training, lambda: images)
     note = (
-        f"evaluator train: each candidate is trained in a process of its own, {plural(training.epochs, 'epoch')}, "
-        f"{plural(training.width, 'channel')}, at most {training.limit:g} s"
+        f"evaluator train: each candidate is trained in a process of its own, {training.fidelity}, at most "
+        f"{training.limit:g} s; {images.split}"
     )
-    return Evaluation(DIGITS, TrainEvaluator(trainer), TrainTestSplit(trainer), note)
+    return Evaluation(images.task, TrainEvaluator(trainer), TrainTestSplit(trainer), note)

@@ -1,165 +1,169 @@
-"""Train architectures for real, each in a child process of its own with a wall-clock limit."""
+"""Measure by training: each candidate in a child process with a limit of time and memory."""
 
 from __future__ import annotations
 
-import base64
-import json
-import math
+import contextlib
 import os
-import secrets
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Provenance
+import numpy as np
+
+from nas_agent.errors import DataError, StorageError
+from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import TestResult
-from nas_agent.tools.evaluators.digits import CLASSES, Digits, Part, load_digits
-from nas_agent.wording import plural
+from nas_agent.tools.evaluators.isolation import Worker
+from nas_agent.tools.images import Images, ImageTask
 
-# -P keeps the user's current folder off the import path: a file called torch.py there must not be imported.
-WORKER = (sys.executable, "-P", "-m", "nas_agent.tools.evaluators.train_worker")
-
-
-class BrokenWorker(RuntimeError):
-    """The training process cannot work here at all, whatever the architecture: a broken machine."""
+MEMORY_SHARE = 0.8  # of the machine's memory, that one candidate may take where nothing is said
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a candidate is trained."""
+    """How candidates are trained."""
 
     space: str  # as on the command line, so that the child process can load the user's own
-    epochs: int = 3  # after five, the cells tried reached 97 % and could hardly be told apart
-    width: int = 8  # channels of the first stage
-    limit: float = 180.0  # wall-clock seconds for one candidate, the start of the process included
-    command: tuple[str, ...] = WORKER
+    fidelity: Fidelity
+    batch: int = 128
+    recipe: Json = field(default_factory=dict)  # other fields of `trainer.Recipe`
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 1  # a CPU's sums depend on how many share them, so that this is part of the question
+    limit: float = 1800.0  # wall-clock seconds for one candidate
+    memory: float | None = None  # GiB for one candidate; None: a share of the machine's
 
 
-class DigitsTrainer:
-    """Trains on the digits' training part and scores on the part that is asked for."""
+class ImageTrainer:
+    """Trains on a task's training part and scores on the part that is asked for."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(
+        self, training: Training, load: Callable[[], ImageTask], *, worker: Callable[[], Worker] | None = None
+    ) -> None:
         self.training = training
+        self._load = load
+        self._worker = worker or (lambda: Worker(threads=training.threads))
 
     @cached_property
-    def digits(self) -> Digits:
+    def images(self) -> ImageTask:
         """The images, read on first use."""
-        return load_digits()
+        images, batch = self._load(), self.training.batch
+        used = round(self.training.fidelity.share * len(images.train))
+        if used < batch:
+            raise DataError(
+                f"{images.task.name}: expected at least one batch of {batch} training images, got {used}; "
+                f"add images, or make batches smaller: --set train_batch={max(1, used // 4)}"
+            )
+        return images
 
-    def run(self, architecture: Architecture, score: Part, seed: int) -> Json:
-        """Return the child's reply, `measured` or `failed`; raise BrokenWorker where it cannot work at all."""
-        digits, training = self.digits, self.training
-        nonce = secrets.token_hex(16)  # marks the worker's own replies; no result depends on it
+    @cached_property
+    def worker(self) -> Worker:
+        """The process that trains, started on first use."""
+        return self._worker()
+
+    def settle(self) -> Training:
+        """Find out where and in which number format is trained, and keep to it; ConfigError for an absent device."""
+        if "auto" in (self.training.device, self.training.precision) or self.training.device != "cpu":
+            found = self.worker.probe(self._question(self.training.fidelity))
+            self.training = replace(self.training, device=found["device"], precision=found["precision"])
+        return self.training
+
+    def run(
+        self, architecture: Architecture, score: str, seed: int, fidelity: Fidelity, *, save: Path | None = None
+    ) -> tuple[Json, str]:
+        """Train and score on "validation" or "test"; return the reply, and a note on how it came about.
+
+        `save` is a folder with a `model.py`, in which weights and ONNX are left (see `artefacts`).
+
+        Where the memory does not suffice it is tried once more with half the batch and half the learning rate.
+        """
+        training, images = self.training, self.images
+        recipe: Json = {
+            "epochs": fidelity.epochs, "batch": training.batch, "mirror": images.flip, **training.recipe,
+        }  # fmt: skip
         request = {
-            "nonce": nonce,
-            "space": training.space,
+            **self._question(fidelity),
             "architecture": architecture.text,
-            "epochs": training.epochs,
-            "width": training.width,
-            "classes": CLASSES,
+            "classes": len(images.classes),
+            "channels": images.channels,
+            "width": fidelity.width,
+            "share": fidelity.share,
+            "resolution": fidelity.resolution,
             "seed": seed,
-            "limit": training.limit,
-            "mean": digits.mean,
-            "spread": digits.spread,
-            "train": encoded(digits.train),
-            "score": encoded(score),
+            "mean": images.mean,
+            "spread": images.spread,
+            "train": self._files["train"],
+            "score": self._files["validation"] if score == "validation" else self._test_files,
+            "recipe": recipe,
+            "save": None if save is None else str(save),
         }
-        start = time.perf_counter()
-        code, out, err = _call(training.command, json.dumps(request), training.limit)
-        seconds = time.perf_counter() - start
-        if code is None:
-            reason = f"its training was stopped after {training.limit:g} seconds; propose a smaller architecture"
-            return {"status": "failed", "reason": reason, "seconds": seconds}
-        return _reply(code, out, err, seconds, nonce)
+        reply = self.worker.train(request)
+        if reply.get("cause") != "memory" or training.batch < 2:
+            return reply, ""
+        smaller = {**recipe, "batch": training.batch // 2, "peak_rate": recipe.get("peak_rate", 0.1) / 2}
+        again = self.worker.train({**request, "recipe": smaller})
+        again["seconds"] += reply["seconds"]
+        if again["status"] == "failed":
+            again["reason"] += f" (tried with batches of {training.batch} and of {training.batch // 2})"
+        return again, f", batches of {training.batch // 2} for lack of memory"
 
+    def _question(self, fidelity: Fidelity) -> Json:
+        training = self.training
+        return {
+            "space": training.space,
+            "device": training.device,
+            "precision": training.precision,
+            "side": fidelity.resolution or self.images.train.pixels.shape[1],
+            "threads": training.threads,
+            "limit": training.limit,
+            "memory": training.memory or (_machine_memory() if training.device == "cpu" else None),
+        }
 
-def encoded(part: Part) -> Json:
-    """Write images and labels as a request to the worker has them."""
-    return {
-        "pixels": base64.b64encode(part.pixels.tobytes()).decode(),
-        "labels": base64.b64encode(part.labels.tobytes()).decode(),
-    }
+    @cached_property
+    def _folder(self) -> Path:
+        folder = tempfile.mkdtemp(prefix="nas-agent-images-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
+    @cached_property
+    def _files(self) -> dict[str, Json]:
+        """Where the worker finds the images that a search may see."""
+        parts = {"train": self.images.train, "validation": self.images.validation}
+        return {name: self._written(name, part) for name, part in parts.items()}
 
-def _call(command: Sequence[str], text: str, limit: float) -> tuple[int | None, str, str]:
-    """Run the child; the exit code is None where the limit passed, and then its whole process group is dead."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=environment,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise BrokenWorker(f"the training process cannot be started: {' '.join(command)} ({error})") from error
-    with child:
+    @cached_property
+    def _test_files(self) -> Json:
+        assert self.images.open_test is not None
+        return self._written("test", self.images.open_test())
+
+    def _written(self, name: str, part: Images) -> Json:
+        files: dict[str, Any] = {"pixels": part.pixels, "labels": part.labels}
         try:
-            out, err = child.communicate(text, timeout=limit)
-        except subprocess.TimeoutExpired:
-            return None, "", ""
-        finally:  # also on Ctrl-C, which a process in a session of its own does not hear; and for its own children
-            _kill_group(child)
-    return child.returncode, out, err
+            folder = self._folder
+            for what, array in files.items():
+                np.save(folder / f"{name}-{what}.npy", array)
+        except OSError as error:
+            raise StorageError(
+                f"{tempfile.gettempdir()}: the images cannot be written for the training process ({error.strerror}); "
+                "free some space, or set TMPDIR to another folder"
+            ) from error
+        return {what: str(folder / f"{name}-{what}.npy") for what in files}
 
 
-def _kill_group(child: subprocess.Popen[str]) -> None:
-    if os.name == "posix":
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return  # all of them had ended
-    elif child.poll() is None:
-        child.kill()
-
-
-def _reply(code: int, out: str, err: str, seconds: float, nonce: str) -> Json:
-    """Read the child's last line; a child that was ready and then died was killed by its architecture.
-
-    Only lines that begin with the nonce are the worker's: a candidate's code may write to the same pipe.
-    """
-    replies = [_parsed(line.removeprefix(nonce)) for line in out.splitlines() if line.startswith(nonce)]
-    last = err.strip().splitlines()[-1][:300] if err.strip() else "no message"
-    if not replies:
-        raise BrokenWorker(f"the training process ended with exit code {code} before it was ready: {last}")
-    reply: Json = replies[-1]
-    if reply["status"] == "broken":
-        raise BrokenWorker(f"the training process cannot work here: {reply.get('reason', 'no reason given')}")
-    if code != 0 or reply["status"] == "ready":
-        # A signal is a crash in native code, or the kernel's out-of-memory killer.
-        how = f"killed by signal {-code} (9 is mostly a lack of memory)" if code < 0 else f"ended ({last})"
-        reason = f"its training process was {how} without a result; propose a smaller or simpler architecture"
-        return {"status": "failed", "reason": reason, "seconds": seconds}
-    if not _whole(reply):
-        reason = "its training process gave a reply that is no result; propose another architecture"
-        return {"status": "failed", "reason": reason, "seconds": seconds}
-    # The whole cost, the start of the process included, is what the user waits for.
-    return {**reply, "seconds": seconds}
-
-
-def _parsed(text: str) -> Json:
-    """Read one reply; what is no reply at all has the status `malformed`."""
+def _machine_memory() -> float | None:
+    """Return a share of the machine's memory in GiB, or of what a container may take; None where it is unknown."""
     try:
-        reply = json.loads(text)
-    except (ValueError, RecursionError):
-        return {"status": "malformed"}
-    return reply if isinstance(reply, dict) and isinstance(reply.get("status"), str) else {"status": "malformed"}
-
-
-def _whole(reply: Json) -> bool:
-    value = reply.get("value")
-    if reply["status"] == "measured":
-        return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 100
-    return reply["status"] == "failed" and isinstance(reply.get("reason"), str)
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    with contextlib.suppress(OSError, ValueError):  # no such limit
+        whole = min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return MEMORY_SHARE * whole / 2**30
 
 
 class TrainEvaluator:
@@ -168,22 +172,22 @@ class TrainEvaluator:
     name = "train"
     provenance: Provenance = "measured"
 
-    def __init__(self, trainer: DigitsTrainer) -> None:
-        self._trainer = trainer
+    def __init__(self, trainer: ImageTrainer) -> None:
+        self.trainer = trainer
 
     @property
     def fidelity(self) -> str:
-        """How long, and how wide, the networks are trained."""
-        training = self._trainer.training
-        return f"{plural(training.epochs, 'epoch')}, {plural(training.width, 'channel')}"
+        """How much is trained, where nothing else is asked."""
+        return str(self.trainer.training.fidelity)
 
     def pool(self) -> None:
         """Return None: any architecture of the space can be trained."""
         return None
 
-    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
-        """Train with this seed and score on the validation part; the same seed gives the same value."""
-        reply = self._trainer.run(architecture, self._trainer.digits.validation, seed)
+    def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
+        """Train with this seed and score on the validation part; the same seed gives the same value on one device."""
+        at = fidelity or self.trainer.training.fidelity
+        reply, note = self.trainer.run(architecture, "validation", seed, at)
         if reply["status"] == "failed":
             return Failed(
                 architecture, reason=reply["reason"], seconds=reply["seconds"], seed=seed, evaluator=self.name
@@ -191,25 +195,27 @@ class TrainEvaluator:
         return Measured(
             architecture,
             value=float(reply["value"]),
-            fidelity=self.fidelity,
+            fidelity=f"{at}{note}",
             seconds=reply["seconds"],
             seed=seed,
             evaluator=self.name,
+            at=at,
         )
 
 
 class TrainTestSplit:
     """Trains the winner once more with the same seed, which gives the same network, and scores it on the test part."""
 
-    def __init__(self, trainer: DigitsTrainer) -> None:
+    def __init__(self, trainer: ImageTrainer) -> None:
         self._trainer = trainer
 
     def open(self, architecture: Architecture, *, seed: int) -> TestResult:
         """Return the test accuracy of the network that validation chose."""
-        reply = self._trainer.run(architecture, self._trainer.digits.test, seed)
+        images = self._trainer.images
+        if images.open_test is None:
+            return TestResult(None, "measured", "the task has no test part")
+        reply, note = self._trainer.run(architecture, "test", seed, self._trainer.training.fidelity)
         if reply["status"] == "failed":
             return TestResult(None, "measured", f"the winner could not be trained again: {reply['reason']}")
-        note = (
-            f"trained again with seed {seed}, the same network, on {len(self._trainer.digits.test.labels)} test images"
-        )
-        return TestResult(float(reply["value"]), "measured", note)
+        told = f"trained again with seed {seed}, the same network, on the test part of {images.task.name}{note}"
+        return TestResult(float(reply["value"]), "measured", told)

@@ -1,0 +1,143 @@
+"""One request of the process that trains: build the network, train, score, and leave what is to be kept of it."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas_agent.errors import ConfigError, InvalidArchitecture, NasAgentError
+from nas_agent.records import Json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nas_agent.records import Architecture
+    from nas_agent.spaces.base import Space
+    from nas_agent.tools.evaluators.trainer import Part, Place, Recipe
+
+SHOWN = 8  # images on which what was written is compared with what was trained
+
+
+def answers(request: Json) -> Iterator[Json]:
+    """Yield `ready` and then the outcome, or one line that says why there can be none."""
+    import torch
+
+    from nas_agent.spaces import load_space
+    from nas_agent.tools.evaluators.trainer import find_place
+
+    torch.set_num_threads(request.get("threads", 1))
+    try:
+        place = find_place(request["device"], request["precision"], request["side"])
+        space = load_space(request["space"])
+    except ConfigError as error:
+        yield {"status": "misconfigured", "reason": str(error)}
+        return
+    except (ImportError, OSError, NasAgentError) as error:
+        yield {"status": "broken", "reason": f"{type(error).__name__}: {error}"}
+        return
+    yield {"status": "ready", "device": place.device, "precision": place.precision}
+    if "architecture" not in request:
+        return
+    if request.get("memory") is not None and place.device.startswith("cuda"):
+        whole = torch.cuda.get_device_properties(place.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, request["memory"] * 2**30 / whole), place.device)
+    network, what = outcome(space, request, place)
+    if network is not None and request.get("save"):
+        what = {**what, **saved(network, request)}
+    yield what
+
+
+def outcome(space: Space, request: Json, place: Place) -> tuple[nn.Module | None, Json]:
+    """Train and score; whatever goes wrong here is the architecture's doing, and so data."""
+    import torch
+
+    from nas_agent.tools.evaluators.trainer import NonFiniteLoss, Recipe, accuracy, train
+
+    start, cause = time.perf_counter(), "network"
+    try:
+        architecture = space.parse(request["architecture"])
+        torch.manual_seed(request["seed"])
+        network = built(space, architecture, request)
+        recipe = Recipe(**request["recipe"])
+        trained = train(network, part_of(request, "train", recipe, place), recipe, place, request["seed"])
+        value = accuracy(trained, part_of(request, "score", recipe, place), place)
+    except InvalidArchitecture as error:
+        reason = str(error)
+    except NonFiniteLoss as error:
+        reason = f"{error}; propose an architecture with fewer summed paths or with normalisation on each of them"
+    except Exception as error:  # a user's network may raise anything; it is the candidate that does not work
+        text = " ".join(str(error).split())[:300]
+        scarce = "allocate memory" in text or "out of memory" in text or "bad_alloc" in text
+        if scarce or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            cause, reason = "memory", "it ran out of memory; propose a smaller architecture"
+        else:
+            reason = f"its network raised {type(error).__name__}: {text}; propose one whose layers fit together"
+    else:
+        return trained, {"status": "measured", "value": value, "seconds": time.perf_counter() - start}
+    return None, {"status": "failed", "reason": reason, "cause": cause, "seconds": time.perf_counter() - start}
+
+
+def built(space: Space, architecture: Architecture, request: Json) -> nn.Module:
+    """Build the network of the space's stand-alone file, which is what a run leaves, or else by the space itself.
+
+    The file holds the canonical architecture: isomorphic ones are one network, and what is not live costs nothing.
+    """
+    sizes = {"classes": request["classes"], "in_channels": request["channels"], "width": request["width"]}
+    text = space.module_source(architecture, classes=request["classes"])
+    return stand_alone(text, sizes) if writes_network(text, sizes) else space.network(architecture, **sizes)
+
+
+def writes_network(text: str, sizes: Iterable[str]) -> bool:
+    """Tell whether a file defines a class `Network` that takes these sizes."""
+    for part in ast.parse(text).body:
+        if isinstance(part, ast.ClassDef) and part.name == "Network":
+            makers = (m for m in part.body if isinstance(m, ast.FunctionDef) and m.name == "__init__")
+            return any(set(sizes) <= {argument.arg for argument in maker.args.args} for maker in makers)
+    return False
+
+
+def stand_alone(text: str, sizes: dict[str, int]) -> nn.Module:
+    """Run a space's own file, and make its network."""
+    scope: dict[str, Any] = {"__name__": "network"}
+    exec(compile(text, "network.py", "exec"), scope)  # in a process that is made for it
+    network: nn.Module = scope["Network"](**sizes)
+    return network
+
+
+def part_of(request: Json, name: str, recipe: Recipe, place: Place) -> Part:
+    """Put the images of a request on the device: to train on, its share of them, or to score."""
+    import numpy as np
+
+    from nas_agent.tools.evaluators.trainer import Part
+
+    pixels, labels = (np.load(request[name][key]) for key in ("pixels", "labels"))
+    training = name == "train"
+    kept = max(recipe.batch, round(request["share"] * len(labels))) if training else len(labels)
+    return Part(
+        pixels[:kept],
+        labels[:kept],
+        tuple(request["mean"]),
+        tuple(request["spread"]),
+        place.device,
+        resolution=request["resolution"],
+        margin=recipe.shift if training else 0,
+    )
+
+
+def saved(network: nn.Module, request: Json) -> Json:
+    """Write what is to be left of the network; say so where it cannot be written."""
+    import numpy as np
+
+    from nas_agent.tools.evaluators.artefacts import write_artefacts
+    from nas_agent.tools.evaluators.trainer import Part
+
+    pixels = np.load(request["score"]["pixels"], mmap_mode="r")[:SHOWN]
+    scale = tuple(request["mean"]), tuple(request["spread"])
+    some = Part(pixels.copy(), np.zeros(len(pixels), dtype=np.int64), *scale, "cpu", resolution=request["resolution"])
+    try:
+        return write_artefacts(network, Path(request["save"]), some.scaled(some.pixels))
+    except OSError as error:
+        return {"status": "unsaved", "reason": f"{request['save']}: {error.strerror or error}"}

@@ -1,0 +1,82 @@
+"""What a user may say about a training, and what holds where nothing is said."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from nas_agent.errors import ConfigError
+from nas_agent.records import Fidelity, Json
+from nas_agent.tools.evaluators.train import Training
+from nas_agent.tools.images import ImageTask
+
+if TYPE_CHECKING:
+    from nas_agent.config import Config
+
+# Of an image's side: random shifts of CIFAR's usual 4 pixels in 32, and squares of 8.
+SHIFTED, BLANKED = 8, 4
+SMALL = 5_000  # training images; with fewer, batches are halved so that there are enough steps
+DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
+WIDTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """The settings of a training, as in `Config`; None: what suits the task."""
+
+    epochs: int | None = None
+    width: int | None = None
+    share: float = 1.0
+    resolution: int | None = None
+    batch: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 1
+    seconds: float = 1800.0
+    memory: float | None = None
+
+    @classmethod
+    def of(cls, config: Config) -> TrainSettings:
+        """Read them from a configuration."""
+        return cls(
+            epochs=config.epochs,
+            width=config.width,
+            share=config.data_share,
+            resolution=config.resolution,
+            batch=config.train_batch,
+            device=config.device,
+            precision=config.precision,
+            threads=config.train_threads,
+            seconds=config.train_seconds,
+            memory=config.train_memory,
+        )
+
+    def training(self, images: ImageTask, reference: str) -> Training:
+        """Fill in what suits the images; `reference` is the space as typed."""
+        side = self.resolution or min(images.train.pixels.shape[1:3])
+        few = len(images.train) < SMALL
+        epochs = self.epochs or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
+        recipe: Json = {"shift": max(1, side // SHIFTED)}
+        if images.flip and side >= 32:  # smaller ones are as good without (docs/log.md)
+            recipe["cutout"] = side // BLANKED
+        return Training(
+            space=reference,
+            fidelity=Fidelity(epochs, self.width or WIDTH, self.share, self.resolution),
+            batch=self.batch or (64 if few else 128),
+            recipe=recipe,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            limit=self.seconds,
+            memory=self.memory,
+        )
+
+    def refuse_without_training(self, task: str) -> None:
+        """Raise ConfigError where something is said about a training and nothing will be trained."""
+        default = asdict(TrainSettings(epochs=self.epochs))
+        said = [name for name, value in asdict(self).items() if value != default[name]]
+        if said:
+            raise ConfigError(
+                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; "
+                "add --evaluator train, or leave them out"
+            )
