@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Provenance
-from nas_agent.tools.evaluators.base import TestResult
+from nas_agent.tools.evaluators.base import Images, TestResult
 from nas_agent.tools.evaluators.digits import CLASSES, Digits, Part, load_digits
 from nas_agent.wording import plural
 
@@ -176,6 +176,11 @@ class TrainEvaluator:
         """How long, and how wide, the networks are trained."""
         training = self._trainer.training
         return f"{plural(training.epochs, 'epoch')}, {plural(training.width, 'channel')}"
+
+    @property
+    def images(self) -> Images:
+        """What the trained networks are built for: it decides what they cost."""
+        return Images(CLASSES, channels=1, side=8, width=self._trainer.training.width)
 
     def pool(self) -> None:
         """Return None: any architecture of the space can be trained."""
