@@ -117,6 +117,12 @@ class BenchmarkTable:
             return None
         return {key: float(values[row]) for key, row in self.places.items() if np.isfinite(values[row])}
 
+    def pairs(self, name: str) -> list[tuple[float, float]]:
+        """Return value and cost of every usable row that has the cost, isomorphic ones too."""
+        costs, values = self._columns.numbers.get(name), self._columns.numbers["val"]
+        rows = [] if costs is None else [row for _, row in self._kept if np.isfinite(costs[row])]
+        return [(float(values[row]), float(costs[row])) for row in rows] if costs is not None else []
+
     def optimum(self) -> float:
         """Return the best validation value among the representatives."""
         values = self._columns.numbers["val"][[index for _, index in self._by_id.values()]]
