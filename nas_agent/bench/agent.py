@@ -70,7 +70,8 @@ def agent_settings(overrides: Sequence[str]) -> dict[str, Any]:
     keys = [override.partition("=")[0].strip() for override in overrides]
     refused = [key for key in keys if key in DECIDED]
     if refused:
-        raise ConfigError(f"--set {refused[0]}: in a comparison that is the same for all methods; use --{refused[0]}")
+        flag = "limit" if refused[0] == "limits" else refused[0]
+        raise ConfigError(f"--set {refused[0]}: in a comparison that is the same for all methods; use --{flag}")
     config = load_config(None, {}, tuple(overrides))
     return {key: getattr(config, key) for key in Config.model_fields if key in keys}
 

@@ -65,7 +65,13 @@ def within(space: Space, evaluation: Evaluation, texts: Sequence[str]) -> Evalua
         raise ConfigError(
             f"bench --limit: expected candidates that can be listed, space '{space.name}' has too many; use run --limit"
         )
-    members = tuple(Bounds(wanted, costs).within(pool))
+    bounds = Bounds(wanted, costs)
+    if bounds.asks:
+        raise ConfigError(
+            f"bench --limit: {bounds.asks[0].quantity.name} takes a network that is built for each candidate; use "
+            "run --limit, or a task whose table or space knows it"
+        )
+    members = tuple(bounds.within(pool))
     evaluator = Within(evaluation.evaluator, members)
     optimum = None
     if evaluation.optimum is not None:
@@ -113,7 +119,7 @@ def plane_of(evaluation: Evaluation, quantity: Quantity, given: str | None) -> P
     if evaluation.optimum is None or pool is None or costs is None:
         raise ConfigError("bench --objectives: expected a table, whose true front is known; choose another task")
     cost = costs.of(quantity)
-    if cost.timed:
+    if cost.effort == "timed":
         raise ConfigError("bench --objectives: latency needs a device of the table, got none; write latency@DEVICE")
     looked = [evaluator.evaluate(member, seed=0) for member in pool]
     points = [

@@ -71,6 +71,18 @@ def run(
     epochs: Annotated[
         int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="COST<=NUMBER", help="Measure only what keeps it, e.g. params<=0.8M; repeatable."
+        ),
+    ] = None,
+    objectives: Annotated[
+        str | None, typer.Option(metavar="accuracy,COST", help="Search for the front of accuracy and a cost.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Where the front's area begins, e.g. accuracy=65,params=0.3M.")
+    ] = None,
     source: Annotated[
         list[str] | None,
         typer.Option("--from", metavar="TASK_OR_RUN", help="Transfer from this task, run, or `memory`; repeatable."),
@@ -106,6 +118,7 @@ def run(
         "llm_learner": llm_learner, "llm_generator": llm_generator, "max_cost": max_cost,
         "offline": True if offline else None,
         "generator": generator, "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
+        "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,

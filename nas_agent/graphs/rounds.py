@@ -31,25 +31,26 @@ MODEL_SHARE = 0.5
 
 def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
     """Draw distinct architectures uniformly, from the pool where there is one."""
-    if use.pool is not None:
+    if use.pool is not None and not limited(use):
         return rng.sample(list(use.pool), min(wanted, len(use.pool)))
     drawn: dict[str, Architecture] = {}
     for _ in range(max(100 * wanted, DRAWS if limited(use) else 0)):
         if len(drawn) < wanted:
-            architecture = use.space.sample(rng)
+            architecture = use.space.sample(rng) if use.pool is None else rng.choice(use.pool)
             if not refusal(use, architecture):
                 drawn[architecture.id] = architecture
     return list(drawn.values())
 
 
 def limited(use: Services) -> bool:
-    """Tell whether proposals must be looked at one by one: a listed pool holds only what limits allow."""
-    return use.pool is None and use.wishes is not None and use.wishes.bounds is not None
+    """Tell whether proposals must be looked at one by one: what is not known at once has not left a listed pool."""
+    bounds = None if use.wishes is None else use.wishes.bounds
+    return bounds is not None and (use.pool is None or bool(bounds.asks))
 
 
 def refusal(use: Services, architecture: Architecture) -> str:
     """Say which limit an architecture breaks; "" where it may be measured."""
-    return "" if use.wishes is None or use.pool is not None else use.wishes.refusal(architecture)
+    return use.wishes.refusal(architecture) if use.wishes is not None and limited(use) else ""
 
 
 def least_tested(use: Services) -> Principle:

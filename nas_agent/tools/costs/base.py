@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from nas_agent.records import Architecture
+
+# Nothing to speak of; a network that is built; a clock, which is slow and never twice says the same.
+Effort = Literal["instant", "built", "timed"]
 
 
 class Cost(Protocol):
@@ -18,8 +21,8 @@ class Cost(Protocol):
         ...
 
     @property
-    def timed(self) -> bool:
-        """Whether a clock is asked: slow, and never twice the same."""
+    def effort(self) -> Effort:
+        """What an answer takes."""
         ...
 
     def __call__(self, architecture: Architecture) -> float | None:
@@ -33,7 +36,7 @@ class Listed:
 
     values: Mapping[str, float]
     origin: str
-    timed: bool = False
+    effort: Effort = "instant"
 
     def __call__(self, architecture: Architecture) -> float | None:
         """Look it up."""
@@ -47,7 +50,7 @@ class Scaled:
     of: Callable[[Architecture], float | None]
     factor: float
     origin: str
-    timed: bool = False
+    effort: Effort
 
     def __call__(self, architecture: Architecture) -> float | None:
         """Multiply."""

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import get_args
 
 from nas_agent.errors import ConfigError
 from nas_agent.objectives import Limit
 from nas_agent.records import Architecture, Json
 from nas_agent.spaces.base import Space
+from nas_agent.tools.costs.base import Effort
 from nas_agent.tools.costs.sources import Costs
 from nas_agent.wording import plural
 
-DRAWS = 500  # uniform draws of a space that cannot be listed, after which limits count as impossible to keep
+# Uniform draws after which limits count as impossible to keep, where not all candidates can be asked:
+DRAWS, TIMED_DRAWS = 500, 30
 
 
 class Bounds:
     """The limits of a search, cheapest question first."""
 
     def __init__(self, limits: Sequence[Limit], costs: Costs) -> None:
-        self._limits = sorted(limits, key=lambda limit: costs.of(limit.quantity).timed)  # stable: as given otherwise
+        efforts = get_args(Effort)
+        self._limits = sorted(limits, key=lambda limit: efforts.index(costs.of(limit.quantity).effort))
         self._costs = costs
 
-    def refusal(self, architecture: Architecture) -> str:
+    @property
+    def asks(self) -> list[Limit]:
+        """The limits that take a network or a clock for each architecture; listed candidates are not sifted by them."""
+        return [limit for limit in self._limits if self._costs.of(limit.quantity).effort != "instant"]
+
+    def refusal(self, architecture: Architecture, *, of: Sequence[Limit] | None = None) -> str:
         """Say which limit is broken, as advice; "" where all are kept. What is not known breaks a limit."""
-        for limit in self._limits:
+        for limit in self._limits if of is None else of:
             value = self._costs.of(limit.quantity)(architecture)
             if not limit.keeps(value):
                 has = "not known" if value is None else limit.quantity.show(value)
@@ -32,26 +41,31 @@ class Bounds:
         return ""
 
     def within(self, pool: Sequence[Architecture]) -> list[Architecture]:
-        """Return the members of a pool that keep all limits; ConfigError where there are none."""
-        kept = [member for member in pool if not self.refusal(member)]
+        """Return the members of a pool that keep all limits that are known at once; ConfigError where there are none.
+
+        `asks` are the others.
+        """
+        instant = self._limits[: len(self._limits) - len(self.asks)]
+        kept = [member for member in pool if not self.refusal(member, of=instant)]
         if not kept:
             looked = f"all {plural(len(pool), 'candidate')} were looked at"
-            raise ConfigError(f"--limit: {self._nobody(pool, looked)}")
+            raise ConfigError(f"--limit: {self._nobody(pool, looked, instant)}")
         return kept
 
-    def check_drawn(self, space: Space, seed: int) -> None:
-        """See that some architecture of a space that cannot be listed keeps the limits; ConfigError after DRAWS."""
+    def check_drawn(self, space: Space, pool: Sequence[Architecture] | None, seed: int) -> None:
+        """See that some architecture keeps the limits, where not all can be asked; ConfigError after some draws."""
         rng = Random(f"{seed}/limits")
-        drawn = []
-        for _ in range(DRAWS):
-            drawn.append(space.sample(rng))
+        timed = any(self._costs.of(limit.quantity).effort == "timed" for limit in self._limits)
+        drawn: list[Architecture] = []
+        for _ in range(TIMED_DRAWS if timed else DRAWS):
+            drawn.append(space.sample(rng) if pool is None else rng.choice(pool))
             if not self.refusal(drawn[-1]):
                 return
-        raise ConfigError(f"--limit: {self._nobody(drawn, f'after {DRAWS} uniform draws of the space')}")
+        raise ConfigError(f"--limit: {self._nobody(drawn, f'after {len(drawn)} uniform draws', self._limits)}")
 
-    def _nobody(self, seen: Sequence[Architecture], how: str) -> str:
+    def _nobody(self, seen: Sequence[Architecture], how: str, limits: Sequence[Limit]) -> str:
         told = []
-        for limit in self._limits:
+        for limit in limits:
             cost = self._costs.of(limit.quantity)
             values = [value for member in seen if (value := cost(member)) is not None]
             least = f"the least is {limit.quantity.show(min(values))}" if values else "it is known of none"

@@ -16,6 +16,7 @@ import numpy as np
 from nas_agent.errors import ConfigError, InvalidArchitecture
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Space
+from nas_agent.tools.costs.base import Effort
 from nas_agent.tools.evaluators.base import Images
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Timed:
     """Latency of one image on this machine: the median of some runs, after a few that do not count."""
 
     networks: Networks
-    timed: bool = True
+    effort: Effort = "timed"
     spreads: dict[str, tuple[float, float]] = field(default_factory=dict)  # quartiles of each architecture's runs
     known: dict[str, float | None] = field(default_factory=dict)  # of this process, and of earlier ones by the log
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from nas_agent.errors import ConfigError
@@ -18,7 +19,7 @@ from nas_agent.spaces.darts import Darts
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.benchmarks import nb201
-from nas_agent.tools.costs.base import Cost, Listed, Scaled
+from nas_agent.tools.costs.base import Cost, Effort, Listed, Scaled
 from nas_agent.tools.costs.networks import Networks, Timed
 from nas_agent.tools.evaluators.base import Evaluation, Images
 from nas_agent.tools.evaluators.table import TableEvaluator
@@ -43,7 +44,7 @@ class Counted:
 
     count: Callable[[Architecture], float]
     origin: str
-    timed: bool = False
+    effort: Effort = "instant"
 
     def __call__(self, architecture: Architecture) -> float:
         """Count."""
@@ -77,7 +78,7 @@ class Costs:
     def _find(self, quantity: Quantity) -> Cost:
         if quantity.kind == "size":
             params = self.of(Quantity("params"))
-            return Scaled(params, MEGABYTES, f"4 bytes a weight; weights {params.origin}")
+            return Scaled(params, MEGABYTES, f"4 bytes a weight; weights {params.origin}", params.effort)
         listed = self._listed(quantity)
         if listed is not None:
             return listed
@@ -86,12 +87,12 @@ class Costs:
         if quantity.kind == "latency":
             self._check(quantity)
             return Timed(self._networks)
-        counted = None if self._trained else self._counted(quantity.kind)
+        counted = self._counted(quantity.kind)
         if counted is not None:
             return counted
         self._check(quantity)
         count = self._networks.params if quantity.kind == "params" else self._networks.flops
-        return Scaled(count, 1.0, f"counted in the network that is built ({self._networks.told})")
+        return Scaled(count, 1.0, f"counted in the network that is built ({self._networks.told})", "built")
 
     def _listed(self, quantity: Quantity) -> Listed | None:
         """Return the table's column; ConfigError where it has no number in it."""
@@ -123,7 +124,16 @@ class Costs:
         return f"unknown device '{device}'; {where}, or write latency alone to measure on this machine"
 
     def _counted(self, kind: str) -> Counted | None:
-        space = self._space
+        space, images = self._space, self._networks.images
+        if self._trained and isinstance(space, NasBench201) and images.width is not None:
+            weights = partial(space.parameters, classes=images.classes, width=images.width, channels=images.channels)
+            products = partial(
+                space.flops, classes=images.classes, width=images.width, channels=images.channels, side=images.side
+            )
+            count: Callable[[Architecture], float] = weights if kind == "params" else products
+            return Counted(count, f"counted: the network that is trained ({self._networks.told})")
+        if self._trained:
+            return None
         if isinstance(space, NasBench201):
             return Counted(space.parameters if kind == "params" else space.flops, PUBLISHED)
         if isinstance(space, NasBench101) and kind == "params":

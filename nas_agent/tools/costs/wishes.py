@@ -36,10 +36,10 @@ class Wishes:
         """Return the candidates within the limits; ConfigError where nothing is, as far as one can see."""
         if self.bounds is None:
             return pool
-        if pool is not None:
-            return self.bounds.within(pool)
-        self.bounds.check_drawn(space, seed)
-        return None
+        kept = None if pool is None else self.bounds.within(pool)
+        if kept is None or self.bounds.asks:
+            self.bounds.check_drawn(space, kept, seed)
+        return kept
 
     def refusal(self, architecture: Architecture) -> str:
         """Say which limit an architecture breaks; "" where it keeps all."""
@@ -84,10 +84,12 @@ class Wishes:
         return told
 
     def most(self, pool: Sequence[Architecture] | None) -> float | None:
-        """Return the largest second objective among listed candidates."""
+        """Return the largest second objective among listed candidates, where all can be asked."""
         if self.objective is None or pool is None:
             return None
         cost = self.costs.of(self.objective)
+        if cost.effort != "instant":
+            return None
         return max((value for member in pool if (value := cost(member)) is not None), default=None)
 
 
@@ -105,7 +107,7 @@ def make_wishes(config: Config, space: Space, evaluation: Evaluation) -> Wishes 
     costs = evaluation.costs or Costs(space, evaluation)
     given = None if config.reference is None or objective is None else reference(config.reference, objective)
     for quantity in dict.fromkeys([limit.quantity for limit in wanted] + ([objective] if objective else [])):
-        if costs.of(quantity).timed and quantity == objective:
+        if costs.of(quantity).effort == "timed" and quantity == objective:
             raise ConfigError(
                 "--objectives: latency on this machine would be measured of every proposal; name a device whose "
                 "latencies a table has (latency@DEVICE), take flops, or limit it: --limit 'latency<=20ms'"
