@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nas_agent.errors import ConfigError
 
@@ -71,6 +71,13 @@ class Config(BaseModel):
     rejected_share: float = Field(default=0.05, ge=0.0, le=1.0)
     # What measures: auto (table, else embedded), table, embedded, train.
     evaluator: Literal["auto", "table", "embedded", "train"] = "auto"
+    # The most that an architecture may need, e.g. "params<=0.8M": what needs more is never measured.
+    limits: tuple[str, ...] = ()
+    # The metric and a cost to search for the front of both, e.g. accuracy and params; empty: the metric alone.
+    objectives: tuple[str, ...] = ()
+    # The point that the front's hypervolume is measured from, e.g. "accuracy=65,params=0.34M"; what costs more counts
+    # for nothing.
+    reference: str | None = None
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.
     epochs: int | None = Field(default=None, ge=1)
 
@@ -93,7 +100,8 @@ class Config(BaseModel):
     # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
     train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
 
-    # Whether principles are learned and constrain proposals.
+    # Whether principles are learned and constrain proposals; not by default where `objectives` are given: principles
+    # speak of the metric alone, and shut out the cheap end of a front (docs/results/objectives.md).
     principles: bool = True
     # A file of principles to start from, FILE.md or FILE.json; the run's log keeps what it held.
     principles_file: Path | None = None
@@ -122,11 +130,23 @@ class Config(BaseModel):
     # Folder in which run folders are made.
     out: Path = Path("runs")
 
-    @field_validator("source", mode="before")
+    @field_validator("source", "limits", mode="before")
     @classmethod
     def _several(cls, source: object) -> object:
         """One name stands for a list of one: in older run folders, and by `--set source=NAME`."""
         return (source,) if isinstance(source, str) else source
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_principles(cls, values: object) -> object:
+        """Two objectives are searched without principles, unless these are asked for."""
+        return {"principles": False, **values} if isinstance(values, dict) and values.get("objectives") else values
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _separated(cls, objectives: object) -> object:
+        """A text names several, with commas between them."""
+        return tuple(name.strip() for name in objectives.split(",")) if isinstance(objectives, str) else objectives
 
 
 def load_config(file: Path | None, flags: dict[str, Any], overrides: tuple[str, ...] = ()) -> Config:

@@ -62,6 +62,7 @@ def refuse_other_terms(folder: RunFolder, engine: Engine) -> None:
         now = engine.terms()
         if "embedder" not in event:  # logs of earlier versions do not name it
             now.pop("embedder", None)
-        other = [f"{key} was {event[key]}, is {now[key]}" for key in now if event[key] != now[key]]
+        begun = {"limits": [], "objectives": [], **event}  # logs of earlier versions do not name them
+        other = [f"{key} was {begun[key]}, is {now[key]}" for key in now if begun[key] != now[key]]
         if other:
             raise ConfigError(f"{folder.path.name} began under other terms: {'; '.join(other)}; restore them to resume")

@@ -17,8 +17,10 @@ from nas_agent.graphs.state import first_state
 from nas_agent.principles.review import Answer
 from nas_agent.records import Json, Measured, Outcome, Task
 from nas_agent.spaces import Space
+from nas_agent.tools.costs.wishes import make_wishes
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.fronts import told_front, told_limits
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder
@@ -29,6 +31,7 @@ from nas_agent.version import __version__
 if TYPE_CHECKING:
     from nas_agent.agents.chat import Models
     from nas_agent.graphs.search import Graph
+    from nas_agent.tools.embeddings import Embedder
 
 
 # Asks a person about `journal.pending`; an answer that is missing stops the run until it is resumed.
@@ -57,9 +60,11 @@ class Result:
     sources: tuple[Json, ...] = ()  # what was read of each source, and what became of it
     gate: Json | None = None  # when the surrogate stepped back and came back; None where it never did
     pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
+    front: Json | None = None  # of two objectives: the front, its area and the reference; None with one
+    limits: Json | None = None  # what the search was limited to, and how many proposals that refused; None without
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `sources`, `gate` and `pending` are there only where there are some."""
+        """As plain JSON types; `sources`, `gate`, `pending`, `limits`, the front's keys only where there are some."""
         best: Json | None = None
         if self.best is not None:
             best = {
@@ -85,6 +90,8 @@ class Result:
             **({"sources": list(self.sources)} if self.sources else {}),
             **({"gate": self.gate} if self.gate is not None else {}),
             **({"pending": list(self.pending)} if self.pending else {}),
+            **({"limits": self.limits} if self.limits is not None else {}),
+            **(self.front or {}),
         }
 
 
@@ -113,7 +120,11 @@ class Engine:
         journal.review, self._ask = config.review, ask
         if config.review and folder is None:
             raise ConfigError("review needs a run folder in which to wait; search by `start`, or without review")
+        wishes = make_wishes(config, space, evaluation)
         pool = evaluation.evaluator.pool()
+        self._listed = space.enumerate() if pool is None else pool
+        if wishes is not None:
+            wishes.remember(log.everything())
         self.services = Services(
             config=config,
             task=evaluation.task,
@@ -122,7 +133,8 @@ class Engine:
             test_split=evaluation.test_split,
             journal=journal,
             generator=make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model),
-            pool=space.enumerate() if pool is None else pool,
+            pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
+            wishes=wishes,
             memory=memory,
             finished=self.write_result if folder is not None else None,
         )
@@ -150,6 +162,7 @@ class Engine:
                 imported = begun.get("imported")
             if imported is not None:
                 terms["imported"] = imported
+            terms |= self._wished()
             self.journal.emit("started", version=__version__, note=self.evaluation.note, models=models, **terms)
 
     def terms(self) -> Json:
@@ -164,6 +177,8 @@ class Engine:
             "fidelity": evaluator.fidelity,
             "candidates": None if self.services.pool is None else len(self.services.pool),
             **self._predictor(),
+            "limits": list(self.config.limits),
+            "objectives": list(self.config.objectives),
             "budget": self.config.budget,
             "seed": self.config.seed,
             # What it proposes follows from the outcomes and its weights.
@@ -221,7 +236,10 @@ class Engine:
         from nas_agent.tools.surrogates import make_surrogate
 
         use = self.services
-        make = partial(make_surrogate, space=space, pool=use.pool, seed=config.seed)
+
+        def make(kind: str, embedder: Embedder | None = None) -> Surrogate | None:
+            return _weighed(make_surrogate(kind, space, use.pool, seed=config.seed, embedder=embedder), use)
+
         if config.surrogate != "joint":
             use.surrogate = make(config.surrogate)
             return
@@ -233,6 +251,14 @@ class Engine:
 
         use.embedder = code_embedder(config, space)
         use.surrogate = make("joint", embedder=use.embedder)
+
+    def _wished(self) -> Json:
+        """Say what limits leave of the candidates, and where costs are known from."""
+        use = self.services
+        if use.wishes is None:
+            return {}
+        listed = None if use.pool is None or self._listed is None else (len(self._listed), len(use.pool))
+        return use.wishes.about(listed, use.wishes.most(use.pool))
 
     def _predictor(self) -> Json:
         """Name the surrogate, and what reads code for it, where it does."""
@@ -260,6 +286,17 @@ class Engine:
             self.services.model_learner = LanguageModelLearner(models.learner, space, lens=lens)
         if models.generator is not None:
             self.services.model_generator = LanguageModelGenerator(models.generator, lens)
+
+
+def _weighed(surrogate: Surrogate | None, use: Services) -> Surrogate | None:
+    """Let a surrogate of the metric weigh it against the second objective, where there is one."""
+    wishes = use.wishes
+    if surrogate is None or wishes is None or wishes.objective is None:
+        return surrogate
+    from nas_agent.tools.surrogates.pareto import ParetoSurrogate
+
+    most = None if wishes.reference is None else wishes.reference["cost"]
+    return ParetoSurrogate(surrogate, wishes.costs.of(wishes.objective), seed=use.config.seed, most=most)
 
 
 def _structure_alone(make: Callable[[str], Surrogate | None]) -> Surrogate:
@@ -297,4 +334,6 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         sources=tuple(told_sources(journal.log.events)),
         gate=journal.gate.to_dict() if journal.gate.changes else None,
         pending=waiting,
+        front=told_front(journal),
+        limits=told_limits(journal),
     )

@@ -36,7 +36,8 @@ class Agent:
     def search(self, problem: Problem, seed: int, budget: int, memory: Recollection | None) -> Trace:
         """Search once, with what memory recalls if there is one."""
         meter = Meter(problem, seed, budget)
-        evaluation = Evaluation(problem.task, meter, NoTestSplit(), "bench")
+        evaluation = Evaluation(problem.task, meter, NoTestSplit(), "bench", costs=problem.costs)
+        wanted = {"objectives": problem.objectives} if problem.objectives else {}
         search = Search(
             problem.task,
             space=problem.space,
@@ -45,7 +46,7 @@ class Agent:
             memory=memory,
             budget=budget,
             seed=seed,
-            **dict(self.settings),
+            **{**wanted, **dict(self.settings)},
         )
         with suppress(BudgetSpent):  # the run was to end at the optimum
             search.run()
@@ -59,7 +60,7 @@ class Agent:
 
 
 # What the comparison itself decides on, for all methods alike.
-DECIDED = ("task", "space", "budget", "seed", "evaluator", "epochs", "data", "out", "llm")
+DECIDED = ("task", "space", "budget", "seed", "evaluator", "epochs", "data", "out", "llm", "limits", "objectives")
 
 
 def agent_settings(overrides: Sequence[str]) -> dict[str, Any]:
@@ -69,7 +70,8 @@ def agent_settings(overrides: Sequence[str]) -> dict[str, Any]:
     keys = [override.partition("=")[0].strip() for override in overrides]
     refused = [key for key in keys if key in DECIDED]
     if refused:
-        raise ConfigError(f"--set {refused[0]}: in a comparison that is the same for all methods; use --{refused[0]}")
+        flag = "limit" if refused[0] == "limits" else refused[0]
+        raise ConfigError(f"--set {refused[0]}: in a comparison that is the same for all methods; use --{flag}")
     config = load_config(None, {}, tuple(overrides))
     return {key: getattr(config, key) for key in Config.model_fields if key in keys}
 

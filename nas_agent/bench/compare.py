@@ -12,12 +12,14 @@ from typing import Any, Literal
 from nas_agent.bench.agent import AGENTS, Agent
 from nas_agent.bench.arch_llm import ARCH_LLM
 from nas_agent.bench.bananas import Bananas, in_cole
-from nas_agent.bench.baselines import BASELINES
+from nas_agent.bench.baselines import BASELINES, RandomSearch
 from nas_agent.bench.crossing import TestCurves, check_test_values, open_curves
 from nas_agent.bench.methods import Method, Problem, Trace
+from nas_agent.bench.pareto import FrontEvolution, FrontLocalSearch
 from nas_agent.bench.statistics import chosen_by_validation
 from nas_agent.bench.workers import available_cores, run_all
 from nas_agent.errors import ConfigError
+from nas_agent.objectives import Quantity
 from nas_agent.spaces import Space, load_space
 from nas_agent.tools.evaluators.base import Evaluation
 
@@ -25,6 +27,14 @@ from nas_agent.tools.evaluators.base import Evaluation
 METHODS: dict[str, Callable[..., Method]] = {**AGENTS, **BASELINES, "bananas": Bananas, **ARCH_LLM}
 # Those that need a trained model of the space run only where they are named.
 USUAL = tuple(name for name in METHODS if name != "agent-vq" and name not in ARCH_LLM)
+
+# Those that search for the front of two objectives.
+FRONT_METHODS: dict[str, Callable[..., Method]] = {
+    **{name: make for name, make in AGENTS.items() if name != "agent-memory"},
+    "random": RandomSearch,
+    "evolution": FrontEvolution,
+    "local-search": FrontLocalSearch,
+}
 
 CHECKPOINTS = (20, 50, 100, 200)
 
@@ -40,6 +50,8 @@ class Setting:
     evaluator: Literal["auto", "table", "embedded", "train"] = "auto"
     data: Path | None = None
     epochs: int | None = None
+    limits: tuple[str, ...] = ()
+    objective: Quantity | None = None  # beside the metric
 
     def __call__(self) -> tuple[Space, Evaluation]:
         """Load the space and the evaluation of the task."""
@@ -48,9 +60,12 @@ class Setting:
 
         name = named_space(self.space, self.task)
         space = load_space(name)
-        return space, load_evaluation(
-            self.task, space, self.evaluator, data=self.data, epochs=self.epochs, reference=name
-        )
+        found = load_evaluation(self.task, space, self.evaluator, data=self.data, epochs=self.epochs, reference=name)
+        if not self.limits and self.objective is None:
+            return space, found
+        from nas_agent.bench.wishes import within
+
+        return space, within(space, found, self.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,7 @@ class Comparison:
     jobs: int
     seconds: float
     test_curves: TestCurves | None = None  # None: not asked for, or not to be had
+    targets: Mapping[str, float] | None = None  # parts of the optimum that may be missed; None: the usual ones
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
@@ -94,15 +110,19 @@ def find_methods(
     encodings: Sequence[str] = (),
     predictor: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    *,
+    fronts: bool = False,
 ) -> dict[str, Callable[..., Method]]:
     """Look methods up by name; raise ConfigError that lists all of them.
 
-    With `encodings`, `bananas` becomes one method for each, with COLE's settings; `settings` go to every agent.
+    With `encodings`, `bananas` becomes one method for each, with COLE's settings; `settings` go to every agent. With
+    `fronts`, methods for two objectives.
     """
-    unknown = [name for name in names if name not in METHODS]
+    known = FRONT_METHODS if fronts else METHODS
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         came = ", ".join(f"'{name}'" for name in unknown) or "none"
-        raise ConfigError(f"--methods: expected some of {', '.join(METHODS)}, got {came}")
+        raise ConfigError(f"--methods: expected some of {', '.join(known)}, got {came}")
     if len(set(names)) < len(names):
         raise ConfigError(f"--methods: expected each method once, got {', '.join(names)}")
     if (encodings or predictor) and "bananas" not in names:
@@ -119,7 +139,7 @@ def find_methods(
         elif name in agents and settings:
             found[name] = _Set(AGENTS[name], tuple(settings.items()))
         else:
-            found[name] = METHODS[name]
+            found[name] = known[name]
     return found
 
 
@@ -236,7 +256,16 @@ def _loaded(load: Loader) -> tuple[Space, Evaluation]:
 
 def _work(job: _Job) -> Trace:
     space, evaluation = _loaded(job.load)
-    problem = Problem(space, evaluation.task, evaluation.evaluator, job.stop_at, _Related(job.load))
+    objective = job.load.objective if isinstance(job.load, Setting) else None
+    problem = Problem(
+        space,
+        evaluation.task,
+        evaluation.evaluator,
+        job.stop_at,
+        costs=evaluation.costs,
+        objective=objective,
+        related=_Related(job.load),
+    )
     trace = job.make().run(problem, job.seed, job.budget)
     if len(trace.values) > job.budget or len(set(trace.ids)) < len(trace.ids):
         raise RuntimeError(f"{len(trace.values)} evaluations of {len(set(trace.ids))} ids, budget {job.budget}")

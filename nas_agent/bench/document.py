@@ -98,7 +98,7 @@ def _targets(comparison: Comparison, runs: Sequence[Trace]) -> dict[str, Reached
         return {}  # without a complete table nobody knows what 99 % would be
     return {
         name: reached(task, runs, threshold_of(task, optimum, tolerance), comparison.budget)
-        for name, tolerance in TARGETS.items()
+        for name, tolerance in (comparison.targets or TARGETS).items()
     }
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from nas_agent.objectives import METRIC, Quantity
 from nas_agent.records import Architecture, Measured, Outcome, Provenance, Task
 from nas_agent.spaces import Space
+from nas_agent.tools.costs import Costs
 from nas_agent.tools.evaluators.base import Evaluator
 
 # Values of a table are compared with its optimum; both are the same stored number, so this is rounding only.
@@ -28,7 +30,14 @@ class Problem:
     task: Task
     evaluator: Evaluator  # validation only
     stop_at: float | None = None  # read by the Meter alone; set where a run may end at the known optimum
+    costs: Costs | None = None  # what architectures cost, known without measuring
+    objective: Quantity | None = None  # the cost to be low beside the metric; None: the metric is all
     related: Callable[[], Sequence[Problem]] = tuple  # other tasks of the space; only a method with memory asks
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Both objectives as the configuration has them; none where the metric is all."""
+        return () if self.objective is None else (METRIC, self.objective.name)
 
 
 Stopped = Literal["budget", "exhausted", "optimum"]

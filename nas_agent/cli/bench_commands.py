@@ -67,6 +67,17 @@ def bench(
     evaluator: Annotated[str, typer.Option(help="auto, table, embedded or train.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Training epochs, as for run.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="COST<=NUMBER", help="As for run, for all methods alike; repeatable."),
+    ] = None,
+    objectives: Annotated[
+        str | None, typer.Option(metavar="accuracy,COST", help="Compare by the area (hypervolume) of the fronts found.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Where that area begins, e.g. accuracy=65,params=0.3M (default: the table's medians)."),
+    ] = None,
     stop_at_optimum: Annotated[
         bool, typer.Option("--stop-at-optimum", help="End a run at the known optimum: the same counts, sooner.")
     ] = False,
@@ -90,20 +101,28 @@ def bench(
     """Compare search methods at equal budget, with intervals over seeds."""
     if context.invoked_subcommand is not None:
         return
-    from nas_agent.bench import report
+    from nas_agent.bench import report, wishes
     from nas_agent.bench.agent import agent_settings
-    from nas_agent.bench.compare import USUAL, Progress, Setting, compare, find_methods
-    from nas_agent.bench.document import document as make_document
+    from nas_agent.bench.compare import FRONT_METHODS, USUAL, Progress, Setting, compare, find_methods
     from nas_agent.config import make_config
 
     names = list(USUAL) if methods is None else _listed(methods)
     own = agent_settings(settings or [])
-    chosen = find_methods(names, [] if encoding is None else _listed(encoding), predictor, own)
+    checked = make_config(
+        {
+            "task": task, "space": space, "evaluator": evaluator, "epochs": epochs, "data": data,
+            "limits": tuple(limit or ()), "objectives": objectives or (), "reference": reference,
+        }
+    )  # fmt: skip
+    objective = wishes.check(checked, test_curves=test_curves, stop_at_optimum=stop_at_optimum)
+    if objective is not None and methods is None:
+        names = list(FRONT_METHODS)
+    encodings = [] if encoding is None else _listed(encoding)
+    chosen = find_methods(names, encodings, predictor, own, fronts=objective is not None)
     for flag, file in (("--plot", plot), ("--markdown", markdown)):
         if file is not None:
             check_target(flag, file)
-    checked = make_config({"task": task, "space": space, "evaluator": evaluator, "epochs": epochs, "data": data})
-    setting = Setting(task, space, checked.evaluator, data, epochs)
+    setting = Setting(task, space, checked.evaluator, data, epochs, checked.limits, objective)
     console = output.stderr()
     status = console.status("starting the workers") if console.is_terminal else None
 
@@ -114,11 +133,13 @@ def bench(
             output.say(f"{step.done}/{step.total} runs done")
 
     with output.quiet_stdout(), status or contextlib.nullcontext():
+        if objective is not None:  # what is wrong with the reference is told before an hour of runs
+            wishes.plane_of(setting()[1], objective, reference)
         comparison = compare(
             chosen, setting, seeds=range(seeds), budget=budget, jobs=jobs,
             stop_at_optimum=stop_at_optimum, test_curves=test_curves, progress=progress,
         )  # fmt: skip
-    document = make_document(comparison, command=shlex.join(["nas-agent", *sys.argv[1:]]))
+    document = wishes.document(comparison, objective, reference, shlex.join(["nas-agent", *sys.argv[1:]]))
     if plot is not None:
         from nas_agent.bench.plot import plot as draw
 

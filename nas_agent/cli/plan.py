@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from nas_agent.cli.layout import Rows, heading, sections
+from nas_agent.cli.objectives_report import limits_told
 from nas_agent.cli.transfer_report import announced
 from nas_agent.cli.wording import plural
 
@@ -34,6 +35,7 @@ def make(config: Config) -> Json:
     from nas_agent.preparation import check_generator, evaluation_of
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
+    from nas_agent.tools.costs.wishes import make_wishes
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.source_story import read_of
     from nas_agent.tools.sources import MEMORY
@@ -55,6 +57,12 @@ def make(config: Config) -> Json:
         imported = len(read_for(config.principles_file, space).shared)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
+    wishes = make_wishes(config, space, found)
+    kept = pool if wishes is None else wishes.admitted(pool, space, config.seed)
+    wished = {} if wishes is None else wishes.about(
+        None if pool is None or kept is None else (len(pool), len(kept)), wishes.most(kept)
+    )  # fmt: skip
+    pool = kept
     embedder = code_embedder(config, space)
     surrogate = make_surrogate(config.surrogate, space, pool, seed=config.seed, embedder=embedder)
     candidates = None if pool is None else len(pool)
@@ -68,6 +76,9 @@ def make(config: Config) -> Json:
         "evaluations": config.budget if candidates is None else min(config.budget, candidates),
         "initial": min(config.initial, config.budget),
         "candidates": candidates,
+        "limits": list(config.limits),
+        "objectives": list(config.objectives),
+        **wished,
         "generator": config.generator,
         "surrogate": None if surrogate is None else surrogate.name,
         "embedder": None if embedder is None else embedder.name,
@@ -102,7 +113,7 @@ def tell(planned: Json) -> list[RenderableType]:
             "evaluations",
             Text(f"{planned['evaluations']}, {_first(planned)} before the surrogate is asked"),
         ),
-        ("candidates", Text(candidates)),
+        ("candidates", Text("\n".join([candidates, *limits_told(planned)]))),
         ("generator", Text(planned["generator"])),
         ("surrogate", Text(_surrogate_words(planned))),
         ("principles", Text(learns)),

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nas_agent.cli.gate_report import changed, embedder_told
+from nas_agent.cli.objectives_report import limits_told
 from nas_agent.cli.transfer_report import announced, left
 from nas_agent.cli.wording import duration, number, plural
 from nas_agent.tools.source_story import follow
@@ -50,6 +51,7 @@ class Progress:
         self.surrogate = ""
         self.principles: dict[str, Json] = {}
         self.last_change = ""
+        self.refused = 0  # proposals that break a limit
         self.calls = self.tokens = self.model_failures = 0
         self.cost = 0.0
 
@@ -67,6 +69,8 @@ class Progress:
         if event["type"] == "started":
             self._print(self.header)
             self._print(event["note"])
+            for line in limits_told(event):
+                self._print(line)
             self._tell_imported(event.get("imported"))
         elif event["type"] == "recalled":
             self._tell_recalled(event)
@@ -119,6 +123,8 @@ class Progress:
                     f"{self.task['name']} on {event['space_name']}: {plural(event['budget'], 'evaluation')}, "
                     f"{event['evaluator']} ({event['provenance']}, {event['fidelity']})"
                 )
+            case "refused":
+                self.refused += len(event["architectures"])
             case "proposed":
                 self.offered = event["proposals"]
             case "proposal":
@@ -204,6 +210,8 @@ class Progress:
             parts.insert(1, f"surrogate {self.surrogate}")
         if self.failed:
             parts.append(f"{self.failed} failed")
+        if self.refused:
+            parts.append(f"{self.refused} refused by limits")
         if self.calls or self.model_failures:
             parts.append(f"model {self._model()}")
         if self._left() and self.done < self.budget:
@@ -230,6 +238,8 @@ class Progress:
         rows.append(("", self.last_change))
         if self.calls or self.model_failures:
             rows.append(("model", self._model()))
+        if self.refused:
+            rows.append(("refused", f"{plural(self.refused, 'proposal')} over a limit, not measured"))
         if self.failed:
             rows.append(("failed", f"{plural(self.failed, 'evaluation')}, each with its reason in the log"))
         grid = Table.grid(padding=(0, 1))

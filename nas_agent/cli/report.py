@@ -14,6 +14,7 @@ from rich.text import Text
 
 from nas_agent.cli.gate_report import gate_text
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
+from nas_agent.cli.objectives_report import front_table, objective_rows
 from nas_agent.cli.output import short
 from nas_agent.cli.run_document import TOP, handle, resume_command
 from nas_agent.cli.transfer_report import recalled_text, sources_text
@@ -43,7 +44,8 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *rows]),
+        sections([*_best_rows(story), *objective_rows(story), *rows]),
+        *_front(story, console),
         *_files(story),
         *_next(story),
     ]
@@ -58,14 +60,14 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words = f"waits for review of {plural(len(story.pending), 'principle')}: {', '.join(story.pending)}"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = _best_rows(story)
+    rows = [*_best_rows(story), *objective_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
     rows += _surrogate_rows(story)
     if story.recalled or story.recall_problem:
         rows.append(("recalled", recalled_text(story.recalled, story.recall_problem)))
-    parts.append(sections(rows))
+    parts += [sections(rows), *_front(story, console)]
     if story.archive.measured:
         parts += ["", heading("Best architectures"), top_table(story, space, narrow=console.width < NARROW)]
     if story.failures():
@@ -165,6 +167,13 @@ def _best_rows(story: Story) -> Rows:
         shown = f"none  {note}" if value is None else f"{number(value, unit)}  {how}; opened once, at the end"
         rows.append(("test", Text(shown)))
     return rows
+
+
+def _front(story: Story, console: Console) -> Parts:
+    front = story.front
+    if front is None or not front.members:
+        return []
+    return ["", heading("Front"), front_table(story, front, narrow=console.width < NARROW)]
 
 
 def _surrogate_rows(story: Story) -> Rows:

@@ -86,6 +86,18 @@ def run(
     device: Annotated[
         str | None, typer.Option(help="Of a training: auto (the default), cpu, cuda, cuda:1, ..., mps.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit", metavar="COST<=NUMBER", help="Measure only what keeps it, e.g. params<=0.8M; repeatable."
+        ),
+    ] = None,
+    objectives: Annotated[
+        str | None, typer.Option(metavar="accuracy,COST", help="Search for the front of accuracy and a cost.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Where the front's area begins, e.g. accuracy=65,params=0.3M.")
+    ] = None,
     source: Annotated[
         list[str] | None,
         typer.Option("--from", metavar="TASK_OR_RUN", help="Transfer from this task, run, or `memory`; repeatable."),
@@ -123,6 +135,7 @@ def run(
         "generator": generator, "generator_model": generator_model,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device,
+        "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,

@@ -50,7 +50,24 @@ def as_document(story: Story, *, running: bool) -> Json:
         "simulated_seconds": story.simulated_seconds,
         "seconds": story.active_seconds,
         "why": None if story.finished is None else story.finished["why"],
+        **_wishes(story),
     }
+
+
+def _wishes(story: Story) -> Json:
+    """Build what limits and objectives add; nothing without them."""
+    found: Json = {}
+    if story.started.get("limits"):
+        refused = [{"id": key, "why": why} for key, why in story.refused.items()]
+        within = story.started.get("within_limits", {})
+        found["limits"] = {"limits": story.started["limits"], "refused": refused, **within}
+    if story.started.get("costs"):
+        found["costs"] = story.started["costs"]
+        best = story.best
+        found["best_costs"] = None if best is None else story.costs.get(best.architecture.id)
+    if story.front is not None:
+        found |= story.front.to_dict(story.places, (story.finished or {}).get("front_tests"))
+    return found
 
 
 def status(story: Story, *, running: bool) -> str:

@@ -10,6 +10,7 @@ from nas_agent.principles.principle import Change, Principle
 from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
 from nas_agent.tools.archive import Archive
 from nas_agent.tools.event_log import read_events
+from nas_agent.tools.fronts import Front, front_in
 from nas_agent.tools.journal import ModelUse
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.source_story import follow
@@ -99,6 +100,9 @@ class Story:
     model_failures: list[str] = field(default_factory=list)
     offered: dict[str, int] = field(default_factory=dict)  # architectures a model proposed: accepted, or why not
     embedding: list[Json] = field(default_factory=list)  # events about what the surrogate reads code by
+    costs: dict[str, dict[str, float | None]] = field(default_factory=dict)  # id -> costs by name
+    spreads: dict[str, Json] = field(default_factory=dict)  # id -> quartiles of what was timed, by name
+    refused: dict[str, str] = field(default_factory=dict)  # id -> the limit that a proposal breaks
     finished: Json | None = None
     gate: Gate = field(init=False)  # whether the surrogate's predictions came true
 
@@ -135,6 +139,11 @@ class Story:
             case "proposal":
                 _check_proposal(event)
                 self.proposals.append(event)
+                self._take_costs(event["proposal"]["architecture"]["id"], event)
+            case "refused":
+                for item in event["architectures"]:
+                    _check(item["why"], "why", str)
+                    self.refused[item["id"]] = item["why"]
             case "outcome":
                 outcome = _outcome(event)
                 self.archive.add(outcome)
@@ -172,6 +181,18 @@ class Story:
                         _check(test[name], name, (str, type(None)))
                 _check(event["why"], "why", (str, type(None)))
                 self.finished = event
+
+    def _take_costs(self, architecture_id: str, event: Json) -> None:
+        for value in event.get("costs", {}).values():
+            _check(value, "costs", (int, float, type(None)))
+        self.costs[architecture_id] = event.get("costs", {})
+        if "spreads" in event:
+            self.spreads[architecture_id] = {name: tuple(map(float, pair)) for name, pair in event["spreads"].items()}
+
+    @property
+    def front(self) -> Front | None:
+        """The front of two objectives so far; None where the metric is all."""
+        return front_in(self.started, self.task, self.archive.measured, self.costs)
 
     @property
     def space_name(self) -> str:

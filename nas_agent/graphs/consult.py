@@ -75,7 +75,8 @@ def offered(use: Services) -> list[Proposal]:
         return []
     offer, library = use.journal.offers[-1], use.journal.library
     given = [Architecture.from_dict(data) for data in offer["proposals"]]
-    left = [architecture for architecture in given if architecture.id not in use.journal.archive]
+    done = use.journal.archive.ids | use.journal.refused.keys()
+    left = [architecture for architecture in given if architecture.id not in done]
     if len(left) <= len(given) // 2:
         return []
     if library.active:  # they may have changed since
@@ -103,6 +104,7 @@ def propose_context(use: Services) -> ProposeContext:
         measured=use.journal.archive.ids,
         pool=None if use.pool is None else {architecture.id: architecture for architecture in use.pool},
         refinement=use.journal.library.refinement() if active else None,
+        refusal=None if use.wishes is None else use.wishes.refusal,
     )
 
 

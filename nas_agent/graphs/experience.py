@@ -87,8 +87,9 @@ def recalled_elites(use: Services) -> list[Proposal]:
 
 def measurable(use: Services, architectures: Sequence[Architecture]) -> list[Architecture]:
     """Return those that can be measured here, each as the candidates have it where these are listed."""
+    architectures = [a for a in architectures if use.wishes is None or not use.wishes.refusal(a)]
     if use.pool is None:
-        return list(architectures)
+        return architectures
     wanted = {architecture.id for architecture in architectures}
     listed = {architecture.id: architecture for architecture in use.pool if architecture.id in wanted}
     return [listed[architecture.id] for architecture in architectures if architecture.id in listed]

@@ -20,6 +20,8 @@ from nas_agent.graphs.state import SearchState, stream, stream_name
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Proposal
+from nas_agent.tools.costs.bounds import DRAWS
+from nas_agent.tools.fronts import by_fronts, front_in
 from nas_agent.tools.surrogates.gate import Choice
 
 # Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
@@ -29,14 +31,26 @@ MODEL_SHARE = 0.5
 
 def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
     """Draw distinct architectures uniformly, from the pool where there is one."""
-    if use.pool is not None:
+    if use.pool is not None and not limited(use):
         return rng.sample(list(use.pool), min(wanted, len(use.pool)))
     drawn: dict[str, Architecture] = {}
-    for _ in range(100 * wanted):
+    for _ in range(max(100 * wanted, DRAWS if limited(use) else 0)):
         if len(drawn) < wanted:
-            architecture = use.space.sample(rng)
-            drawn[architecture.id] = architecture
+            architecture = use.space.sample(rng) if use.pool is None else rng.choice(use.pool)
+            if not refusal(use, architecture):
+                drawn[architecture.id] = architecture
     return list(drawn.values())
+
+
+def limited(use: Services) -> bool:
+    """Tell whether proposals must be looked at one by one: what is not known at once has not left a listed pool."""
+    bounds = None if use.wishes is None else use.wishes.bounds
+    return bounds is not None and (use.pool is None or bool(bounds.asks))
+
+
+def refusal(use: Services, architecture: Architecture) -> str:
+    """Say which limit an architecture breaks; "" where it may be measured."""
+    return use.wishes.refusal(architecture) if use.wishes is not None and limited(use) else ""
 
 
 def least_tested(use: Services) -> Principle:
@@ -87,8 +101,8 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         refinement = Refinement(use.space.decisions, tested)
     brief = Brief(
         space=use.space,
-        ranked=use.journal.archive.ranked(),
-        known=use.journal.archive.ids,
+        ranked=elites(use),
+        known=use.journal.archive.ids | use.journal.refused.keys() if limited(use) else use.journal.archive.ids,
         pool=use.pool,
         refinement=refinement,
         outside=bool(breaks),
@@ -133,14 +147,80 @@ def rank(use: Services, state: SearchState, keep: int) -> list[Chosen]:
     chosen = best_of(use, state, drawn.offered, keep)
     plain = not chosen and not state["breaks"]
     chosen += best_of(use, state, drawn.proposals, keep - len(chosen))
-    owed = use.journal.gate.owed(use.config.rejected_share, keep) if plain and use.surrogate is not None else 0
+    if not chosen and limited(use):
+        chosen = within_limits(use, state, keep)
+    two = use.wishes is not None and use.wishes.objective is not None  # then a low expectation is no rejection
+    asked = plain and use.surrogate is not None and not two
+    owed = use.journal.gate.owed(use.config.rejected_share, keep) if asked else 0
     return against_advice(use, state, drawn.proposals, chosen, owed) if owed else chosen
 
 
 def best_of(use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int) -> list[Chosen]:
-    """Let the surrogate choose, or, while it stands back, the generator's order; without one, chance."""
+    """Choose among proposals; where limits must be asked about each, the best that keep them, the others are logged."""
     if not proposals or not keep:
         return []
+    if not limited(use):
+        return choose(use, state, proposals, keep)
+    size, broken = keep, dict[str, Json]()
+    while True:
+        kept: list[Chosen] = []
+        for item in choose(use, state, proposals, min(size, len(proposals))):
+            architecture = item.proposal.architecture
+            why = refusal(use, architecture) if len(kept) < keep else ""
+            if why:
+                broken[architecture.id] = refused(use, architecture, why)
+            elif len(kept) < keep:
+                kept.append(item)
+        if len(kept) == keep or size >= len(proposals):
+            break
+        size *= 4
+    fresh = [item for key, item in broken.items() if key not in use.journal.refused]
+    if fresh:
+        use.journal.emit("refused", round=state["round"], architectures=fresh)
+    return kept
+
+
+def refused(use: Services, architecture: Architecture, why: str) -> Json:
+    """Write down a proposal that breaks a limit."""
+    assert use.wishes is not None
+    return {"id": architecture.id, "text": architecture.text, "why": why, **use.wishes.logged(architecture)}
+
+
+def within_limits(use: Services, state: SearchState, keep: int) -> list[Chosen]:
+    """Return uniform draws that keep the limits: all that was proposed breaks one."""
+    drawn = draw(use, stream(use.config.seed, "within", state["round"]), keep)
+    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.archive]
+    return [Chosen(Proposal(architecture, "sample"), "chance") for architecture in fresh]
+
+
+def nothing_left(use: Services) -> str:
+    """Say why a search ends before its budget."""
+    if limited(use):
+        return f"nothing new within the limits was found among the proposals and {DRAWS} uniform draws"
+    within = " and keeps the limits" if use.wishes is not None and use.wishes.bounds is not None else ""
+    return f"every architecture that can be proposed{within} has been measured"
+
+
+def elites(use: Services) -> list[tuple[Architecture, float]]:
+    """Return measured architectures, best first; of two objectives, those on the front first."""
+    ranked = use.journal.archive.ranked()
+    if use.wishes is None or use.wishes.objective is None:
+        return ranked
+    return by_fronts(ranked, use.journal.costs, use.wishes.objective.name)
+
+
+def front_tests(use: Services) -> dict[str, float | None] | None:
+    """Open the test split for each architecture on the front, once and at the end; None with one objective."""
+    journal = use.journal
+    found = front_in(journal.log.events[0], use.task, journal.archive.measured, journal.costs)
+    if found is None:
+        return None
+    chosen = [outcome.architecture for outcome, _ in found.members]
+    return {a.id: use.test_split.open(a, seed=use.config.seed).value for a in chosen}
+
+
+def choose(use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int) -> list[Chosen]:
+    """Let the surrogate choose, or, while it stands back, the generator's order; without one, chance."""
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
         return [Chosen(proposal, "chance") for proposal in drawn]
@@ -162,12 +242,14 @@ def against_advice(
 ) -> list[Chosen]:
     """Put rejected proposals, drawn by chance, in the place of the last ones chosen: so false rejections show."""
     assert use.surrogate is not None
-    taken = {item.proposal.architecture.id for item in chosen}
-    rejected = [place for place, proposal in enumerate(proposals) if proposal.architecture.id not in taken]
+    taken, broken = {item.proposal.architecture.id for item in chosen}, use.journal.refused.keys()
+    rejected = [place for place, p in enumerate(proposals) if p.architecture.id not in taken | broken]
     drawn = stream(use.config.seed, "rejected", state["round"]).sample(rejected, min(owed, len(rejected)))
     means = use.surrogate.predict([proposal.architecture for proposal in proposals])
     added = []
     for place in drawn:
+        if refusal(use, proposals[place].architecture):
+            continue
         better = sum((other.mean or 0.0) > (means[place].mean or 0.0) for other in means)
         expected = {**means[place].to_dict(), "place": better + 1, "of": len(proposals)}
         added.append(Chosen(proposals[place], "rejected", expected))

@@ -23,11 +23,13 @@ from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
     Chosen,
     draw,
+    front_tests,
     generate,
     has_turn,
     is_models_round,
     judge_surrogate,
     least_tested,
+    nothing_left,
     rank,
     room_left,
 )
@@ -193,12 +195,13 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
             choice=item.by,
             surrogate=None if use.surrogate is None or item.expected is None else use.surrogate.name,
             expected=item.expected,
+            **({} if use.wishes is None else use.wishes.logged(item.proposal.architecture)),
         )
         shortlist.append(data)
     return {
         "shortlist": shortlist,
         "seeds": state["seeds"][len(shortlist) :] if waiting else [],
-        "stopped": "" if shortlist else "every architecture that can be proposed has been measured",
+        "stopped": "" if shortlist else nothing_left(use),
         "events": len(use.journal.log.events),
     }
 
@@ -271,12 +274,14 @@ def finish(state: SearchState, runtime: Runtime[Services]) -> Update:
         test = opened["test"]
     elif best is not None:
         test = use.test_split.open(best.architecture, seed=use.config.seed).to_dict()
+    tests = opened.get("front_tests") if opened is not None else front_tests(use)
     journal.emit(
         "finished",
         why=state["stopped"],
         evaluations=len(journal.archive),
         best=None if best is None else best.to_dict(),
         test=test,
+        **({} if tests is None else {"front_tests": tests}),
         lasting=True,
     )
     if use.finished is not None:

@@ -13,6 +13,7 @@ from nas_agent.config import Config
 from nas_agent.principles.statistics import StatisticalLearner
 from nas_agent.records import Architecture, Json, Proposal, Task
 from nas_agent.spaces.base import Space
+from nas_agent.tools.costs.wishes import Wishes
 from nas_agent.tools.embeddings.base import Embedder
 from nas_agent.tools.evaluators.base import Evaluator, TestSplit
 from nas_agent.tools.journal import Journal
@@ -54,6 +55,7 @@ class Services:
     journal: Journal
     generator: Generator
     pool: Sequence[Architecture] | None  # all candidates where they can be listed
+    wishes: Wishes | None = None  # limits, and a second objective
     surrogate: Surrogate | None = None
     embedder: Embedder | None = None  # what the surrogate reads code by
     substitute: Callable[[], Surrogate] | None = None  # makes the surrogate to go on with where the embedder fails

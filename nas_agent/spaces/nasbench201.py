@@ -97,24 +97,26 @@ class NasBench201(CategoricalSpace):
         """Parameters and FLOPs of the network."""
         return self.parameters(architecture), self.flops(architecture)
 
-    def parameters(self, architecture: Architecture, *, classes: int = 10, width: int = 16) -> int:
+    def parameters(self, architecture: Architecture, *, classes: int = 10, width: int = 16, channels: int = 3) -> int:
         """Count the weights of the network, batch normalisation included; equal to the benchmark's for CIFAR-10."""
         options = self._options(architecture)
-        total = 27 * width + 2 * width + 8 * width + 4 * width * classes + classes  # stem and head
-        for channels in (width, 2 * width):  # residual blocks: two convolutions and a 1x1 shortcut
-            total += (9 * channels + 9 * 2 * channels + channels) * 2 * channels + 8 * channels
-        for channels in (width, 2 * width, 4 * width):
-            weights = [_COST[o] * channels**2 + 2 * channels for o in options if _COST[o]]
+        total = 9 * channels * width + 2 * width + 8 * width + 4 * width * classes + classes  # stem and head
+        for wide in (width, 2 * width):  # residual blocks: two convolutions and a 1x1 shortcut
+            total += (9 * wide + 9 * 2 * wide + wide) * 2 * wide + 8 * wide
+        for wide in (width, 2 * width, 4 * width):
+            weights = [_COST[o] * wide**2 + 2 * wide for o in options if _COST[o]]
             total += CELLS_PER_STAGE * int(sum(weights))
         return total
 
-    def flops(self, architecture: Architecture, *, classes: int = 10, width: int = 16, side: int = 32) -> int:
-        """Count multiplications of convolutions and classifier for one colour image, as the benchmark does."""
+    def flops(
+        self, architecture: Architecture, *, classes: int = 10, width: int = 16, channels: int = 3, side: int = 32
+    ) -> int:
+        """Count multiplications of convolutions and classifier for one image, as the benchmark does."""
         stage = (width * side) ** 2  # halving the side while doubling the channels keeps this product
         cost = sum(_COST[o] for o in self._options(architecture))
         cells = int(3 * CELLS_PER_STAGE * cost * stage)
         blocks = 2 * (9 * 2 + 9 * 4 + 2) * stage // 4
-        return 27 * width * side**2 + cells + blocks + 4 * width * classes
+        return 9 * channels * width * side**2 + cells + blocks + 4 * width * classes
 
     def source(self, architecture: Architecture) -> str:
         """Write the canonical cell as a PyTorch class: dead edges dropped, skips as variable reuse."""

@@ -84,6 +84,10 @@ class EventLog:
         """Return the outcome of this architecture that a killed process measured, if it did."""
         return self._outcomes_ahead.get(architecture_id)
 
+    def everything(self) -> list[Json]:
+        """Return what was logged, also what a killed process logged and this one has not done again yet."""
+        return [*self.events, *reversed(self._ahead)]
+
     def ahead(self, kind: str) -> Json | None:
         """Return the next event that a killed process logged, if it is of this kind.
 

@@ -84,6 +84,8 @@ class Journal:
     observations: list[Observation] = field(default_factory=list)
     review: bool = False  # whether a person is asked before a principle takes effect
     pending: dict[str, Change] = field(default_factory=dict)  # what waits for an answer, by the reference it will have
+    costs: dict[str, Json] = field(default_factory=dict)  # id -> costs by name, of what was to be measured
+    refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
 
     @classmethod
@@ -134,7 +136,10 @@ class Journal:
                 # A failure has no value. As evidence it is no better than the worst that was measured before it.
                 if added is not Added.KNOWN and score is not None:
                     self.observations.append(self._observe(outcome, score))
+            case "refused":
+                self.refused |= {item["id"]: item["why"] for item in event["architectures"]}
             case "proposal":
+                self.costs[event["proposal"]["architecture"]["id"]] = event.get("costs", {})
                 self.rounds[event["proposal"]["architecture"]["id"]] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))

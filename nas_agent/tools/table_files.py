@@ -1,7 +1,8 @@
 """Read a user's own benchmark table, `--task table:FILE.npz|csv`, and report what is wrong with it in one line.
 
-Columns (csv) or arrays (npz): `architecture` and `val`; optional `test`, `seconds`, `params`. How the values are
-meant is said by the npz scalars, or the csv comment lines before the header, `direction`, `metric`, `unit`:
+Columns (csv) or arrays (npz): `architecture` and `val`; optional `test`, `seconds`, and costs: `params`, `flops`,
+`latency` or `latency@DEVICE` in milliseconds. How the values are meant is said by the npz scalars, or the csv
+comment lines before the header, `direction`, `metric`, `unit`:
 
     # direction: min
     # metric: perplexity
@@ -30,7 +31,8 @@ import numpy as np
 from nas_agent.errors import DataError
 from nas_agent.spaces.base import Floats
 
-NUMBERS = ("val", "test", "seconds", "params")
+NUMBERS = ("val", "test", "seconds", "params", "flops", "latency")
+LATENCY = "latency@"  # begins the column of a device
 SAYINGS = ("direction", "metric", "unit")
 
 
@@ -39,7 +41,7 @@ class Columns:
     """The content of a table file, every column of the same length; a number that is missing is NaN."""
 
     texts: tuple[str, ...]
-    numbers: Mapping[str, Floats]  # "val" always; "test", "seconds", "params" where the file has them
+    numbers: Mapping[str, Floats]  # "val" always; of the other NUMBERS and latencies what the file has
     lines: tuple[int, ...] | None = None  # csv: the line of the file on which each row ends
     maximise: bool = True
     metric: str = "accuracy"
@@ -152,10 +154,9 @@ def _from_npz(path: Path) -> Columns:
             f"table {path}: 'architecture' must be one row of texts, got {texts.dtype} of shape {texts.shape}"
         )
     numbers: dict[str, Floats] = {}
-    for name in NUMBERS:
-        if name not in arrays:
+    for name, column in arrays.items():
+        if not _is_number(name):
             continue
-        column = arrays[name]
         if column.dtype.kind not in "fiu":
             raise DataError(f"table {path}: '{name}' must hold numbers, got {column.dtype}")
         if column.shape != texts.shape:
@@ -166,10 +167,14 @@ def _from_npz(path: Path) -> Columns:
         numbers[name] = column.astype(np.float64)
     said: dict[str, str] = {}
     for name, array in arrays.items():
-        if name not in (*NUMBERS, "architecture"):
+        if not _is_number(name) and name != "architecture":
             _say(path, said, name, lambda name=name, array=array: _text(path, name, array))  # type: ignore[misc]
     decoded = (text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in texts.tolist())
     return Columns(tuple(decoded), numbers, **_meaning(path, said))  # type: ignore[arg-type]
+
+
+def _is_number(name: str) -> bool:
+    return name in NUMBERS or name.startswith(LATENCY)
 
 
 def _text(path: Path, name: str, array: np.ndarray) -> str:
@@ -198,7 +203,7 @@ def _from_csv(path: Path) -> Columns:
     header = tuple(name.strip() for name in rows[0][1])
     _check_names(path, header, "columns")
     texts: list[str] = []
-    cells: dict[str, list[float]] = {name: [] for name in NUMBERS if name in header}
+    cells: dict[str, list[float]] = {name: [] for name in header if _is_number(name)}
     for line, row in rows[1:]:
         if len(row) != len(header):
             raise DataError(
@@ -251,8 +256,8 @@ def _check_names(path: Path, names: tuple[str, ...], kind: str) -> None:
     missing = [name for name in ("architecture", "val") if name not in names]
     if missing:
         raise DataError(
-            f"table {path}: expected {kind} 'architecture' and 'val' (optional: test, seconds, params), "
-            f"got {', '.join(names[:12]) or 'none'}"
+            f"table {path}: expected {kind} 'architecture' and 'val' (optional: test, seconds, params, flops, "
+            f"latency@DEVICE), got {', '.join(names[:12]) or 'none'}"
         )
     if len(set(names)) != len(names):
         raise DataError(f"table {path}: each of the {kind} must have its own name, got {', '.join(names)}")

@@ -51,7 +51,7 @@ class BenchmarkTable:
         self.task, self.source, self.fidelity, self.provenance = task, source, fidelity, provenance
         self._about = about  # what the user must know of the whole table, for its note
         self.simulated = "seconds" in columns.numbers
-        _check_seconds(source, columns)
+        _check_signs(source, columns)
         kept, self.left_out, self.duplicates = _usable(source, space, columns)
         if not kept:
             raise DataError(
@@ -95,6 +95,34 @@ class BenchmarkTable:
             params=_finite(numbers.get("params")),
         )
 
+    @property
+    def length(self) -> int:
+        """How many rows the file has, usable or not."""
+        return len(self._columns.texts)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns of numbers."""
+        return tuple(self._columns.numbers)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The row of the file that answers for each class, by canonical id."""
+        return {key: index for key, (_, index) in self._by_id.items()}
+
+    def column(self, name: str) -> dict[str, float] | None:
+        """Return what a column says of each class, where it says something; None without such a column."""
+        values = self._columns.numbers.get(name)
+        if values is None:
+            return None
+        return {key: float(values[row]) for key, row in self.places.items() if np.isfinite(values[row])}
+
+    def pairs(self, name: str) -> list[tuple[float, float]]:
+        """Return value and cost of every usable row that has the cost, isomorphic ones too."""
+        costs, values = self._columns.numbers.get(name), self._columns.numbers["val"]
+        rows = [] if costs is None else [row for _, row in self._kept if np.isfinite(costs[row])]
+        return [(float(values[row]), float(costs[row])) for row in rows] if costs is not None else []
+
     def optimum(self) -> float:
         """Return the best validation value among the representatives."""
         values = self._columns.numbers["val"][[index for _, index in self._by_id.values()]]
@@ -123,14 +151,16 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def _check_seconds(source: Path, columns: Columns) -> None:
-    below = np.flatnonzero(columns.numbers.get("seconds", np.zeros(0)) < 0)
-    if len(below):
-        row = int(below[0])
-        raise DataError(
-            f"table {source}, {columns.place(row)}: 'seconds' must not be negative, "
-            f"got {columns.numbers['seconds'][row]:g}; correct it or leave it empty"
-        )
+def _check_signs(source: Path, columns: Columns) -> None:
+    """Refuse a negative cost, of training or of use."""
+    for name, column in columns.numbers.items():
+        below = np.flatnonzero(column < 0)
+        if len(below) and name not in {"val", "test"}:
+            row = int(below[0])
+            raise DataError(
+                f"table {source}, {columns.place(row)}: '{name}' must not be negative, "
+                f"got {column[row]:g}; correct it or leave it empty"
+            )
 
 
 def _usable(source: Path, space: Space, columns: Columns) -> tuple[dict[str, tuple[Architecture, int]], int, int]:

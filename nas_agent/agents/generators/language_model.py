@@ -8,7 +8,7 @@ principles, and regularised evolution proposes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ MOST = 8  # architectures a question asks for
 READ = 2 * MOST  # of a reply; those beyond are not looked at
 REPAIRS = 1  # questions asked again where nothing of a reply can be used
 
-Fault = Literal["invalid", "duplicate", "against the principles"]
+Fault = Literal["invalid", "duplicate", "over a limit", "against the principles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class ProposeContext:
     measured: Container[str]  # canonical ids that need no proposal
     pool: Mapping[str, Architecture] | None  # id -> the member that can be measured, where these are listed
     refinement: Refinement | None  # None where no principle is active
+    refusal: Callable[[Architecture], str] | None = None  # which limit is broken, "" where none; None without limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ class LanguageModelGenerator:
             architecture = built(self.lens, words)
         except InvalidArchitecture as error:
             return Refused("invalid", words, one_line(str(error), PROBLEM))
+        if context.refusal is not None and (why := context.refusal(architecture)):
+            return Refused("over a limit", words, why)
         if context.pool is not None:
             if architecture.id not in context.pool:
                 return Refused("invalid", words, "it is not among the architectures that can be measured here")

@@ -44,6 +44,14 @@ def one_number_a_row(path: Path, texts: Sequence[str], numbers: Mapping[str, np.
     return Columns(tuple(texts), {name: column.astype(np.float64) for name, column in numbers.items()})
 
 
+def in_ones(path: Path, arrays: Mapping[str, np.ndarray], name: str, *, advice: str) -> Floats:
+    """Return counts that a file has in millions; DataError where they are no numbers."""
+    array = arrays[name]
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{path}: expected numbers in '{name}', got {array.dtype}; {advice}")
+    return np.round(array.astype(np.float64) * 1e6)
+
+
 def in_percent(
     path: Path, name: str, values: Floats, *, fractions: bool = False, unit: str = "%", advice: str
 ) -> Floats:

@@ -18,7 +18,14 @@ from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.darts import HALF, Darts
 from nas_agent.spaces.darts_cells import NAMES, NODES, NONE
-from nas_agent.tools.benchmarks.arrays import in_percent, names_in, one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import (
+    in_ones,
+    in_percent,
+    names_in,
+    one_number_a_row,
+    read_needed,
+    texts_of_indices,
+)
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedEvaluator, predicted_note
@@ -48,10 +55,10 @@ def needs(task: Task, epochs: int | None = None) -> tuple[str, ...]:
 
 def load_nb301(path: Path, task: Task, space: Space, epochs: int | None = None) -> BenchmarkTable:
     """Read the surrogate's accuracies; every value is marked as predicted."""
-    arrays = read_needed(path, needs(task), ("params_M_cifar10",), advice=_ADVICE)
+    sizes = {"params": "params_M_cifar10", "flops": "flops_M_cifar10"}
+    arrays = read_needed(path, needs(task), tuple(sizes.values()), advice=_ADVICE)
     numbers = {"val": arrays["val_cifar10"]}
-    if "params_M_cifar10" in arrays:
-        numbers["params"] = arrays["params_M_cifar10"]
+    numbers |= {name: in_ones(path, arrays, array, advice=_ADVICE) for name, array in sizes.items() if array in arrays}
     texts = _texts(path, space, "arch", arrays["arch"], _NB301_NAMES)
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
     in_percent(path, "val_cifar10", columns.numbers["val"], advice=_ADVICE)

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
+from nas_agent.errors import DataError
 from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.nasbench201 import NasBench201
-from nas_agent.tools.benchmarks.arrays import in_percent, names_in, one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import (
+    in_ones,
+    in_percent,
+    names_in,
+    one_number_a_row,
+    read_needed,
+    texts_of_indices,
+)
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark, EmbeddedEvaluator, EmbeddedTestSplit, predicted_note
 from nas_agent.tools.tables import BenchmarkTable
 
 FILE = "nb201.npz"
+LATENCIES = "nb201_latency.npz"  # of the same rows; beside it
 # Task name -> the data set's short name in the arrays of the file.
 SHORT = {"cifar10": "c10", "cifar100": "c100", "ImageNet16-120": "in16"}
 _DESCRIPTIONS = {
@@ -43,15 +55,16 @@ def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) 
     tests = [f"test_v11_{short}_200", f"test_{short}_200"] if epochs == 200 else [f"test_{short}_12"]
     needed = needs(task, epochs)
     value = needed[-1]
-    arrays = read_needed(path, needed, (*tests, "time_c10valid_12", "params_M"), advice=_ADVICE)
+    arrays = read_needed(path, needed, (*tests, "time_c10valid_12", "params_M", "flops_M"), advice=_ADVICE)
     numbers = {"val": arrays[value]}
     test = next((name for name in tests if name in arrays), None)
     if test is not None:
         numbers["test"] = arrays[test]
     if "time_c10valid_12" in arrays:
         numbers["seconds"] = arrays["time_c10valid_12"]
-    if "params_M" in arrays:
-        numbers["params"] = arrays["params_M"]
+    for name, array in (("params", "params_M"), ("flops", "flops_M")):
+        if array in arrays:
+            numbers[name] = in_ones(path, arrays, array, advice=_ADVICE)
     names = names_in(path, arrays, "op_names", advice=_ADVICE)
     texts = texts_of_indices(path, space, "ops", arrays["ops"], names)
     columns = one_number_a_row(path, texts, numbers, advice=_ADVICE)
@@ -62,6 +75,36 @@ def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) 
         seconds = columns.numbers["seconds"] * (_SECONDS[short] * epochs)
         columns = replace(columns, numbers={**columns.numbers, "seconds": seconds})
     return BenchmarkTable(task, space, path, columns, fidelity=f"{epochs} epochs")
+
+
+def is_published(table: BenchmarkTable) -> bool:
+    """Tell whether a table is the published one, whose rows the file of latencies shares."""
+    return table.source.name == FILE and table.task.name in SHORT
+
+
+@lru_cache(maxsize=4)
+def latencies(table: BenchmarkTable) -> dict[str, dict[str, float]]:
+    """Read milliseconds by device and canonical id, from the file beside the table; nothing where it lacks.
+
+    What is no positive number is left out. Lee et al., HELP, NeurIPS 2021; DataError where the file does not fit.
+    """
+    path = table.source.parent / LATENCIES
+    if not path.is_file():
+        return {}
+    advice = "copy the file again"
+    arrays = read_needed(path, ("devices", "latency"), advice=advice)
+    names = names_in(path, arrays, "devices", advice=advice)
+    found, rows = arrays["latency"], table.length
+    if found.shape != (len(names), rows) or found.dtype.kind not in "fiu":
+        raise DataError(
+            f"{path}: expected latencies of {len(names)} devices x {rows:,} cells, got {found.dtype} of shape "
+            f"{found.shape}; {advice}"
+        )
+    usable = np.isfinite(found) & (found > 0)
+    return {
+        name: {key: float(line[row]) for key, row in table.places.items() if known[row]}
+        for name, line, known in zip(names, found.astype(np.float64), usable, strict=True)
+    }
 
 
 def embedded_nb201(space: Space, task: Task, why: str) -> Evaluation:

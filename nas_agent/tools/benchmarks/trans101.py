@@ -16,7 +16,7 @@ from nas_agent.errors import DataError
 from nas_agent.records import Task
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.trans101 import OPERATIONS
-from nas_agent.tools.benchmarks.arrays import in_percent, one_number_a_row, read_needed, texts_of_indices
+from nas_agent.tools.benchmarks.arrays import in_ones, in_percent, one_number_a_row, read_needed, texts_of_indices
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.tables import BenchmarkTable
 
@@ -63,11 +63,10 @@ def needs(task: Task, epochs: int | None = None) -> tuple[str, ...]:
 
 
 def _read(path: Path, task: Task) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    needed, params = needs(task), f"params_M_{task.name}"
-    arrays = read_needed(path, needed, (params,), advice=_ADVICE)
+    needed, sizes = needs(task), {"params": f"params_M_{task.name}", "flops": f"flops_M_{task.name}"}
+    arrays = read_needed(path, needed, tuple(sizes.values()), advice=_ADVICE)
     numbers = {"val": arrays[needed[-1]]}
-    if params in arrays:
-        numbers["params"] = arrays[params]
+    numbers |= {name: in_ones(path, arrays, array, advice=_ADVICE) for name, array in sizes.items() if array in arrays}
     return arrays["arch"], numbers
 
 

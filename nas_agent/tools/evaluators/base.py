@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nas_agent.records import Architecture, Json, Outcome, Provenance, Task
+
+if TYPE_CHECKING:
+    from nas_agent.tools.costs import Costs
 
 
 class Evaluator(Protocol):
@@ -34,6 +37,16 @@ class Evaluator(Protocol):
     def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
         """Measure one architecture on the validation split."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageShape:
+    """What a network is built for: it decides what the network costs."""
+
+    classes: int = 10
+    channels: int = 3
+    side: int = 32  # pixels
+    width: int | None = None  # channels of the first stage; None: as published
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +79,4 @@ class Evaluation:
     test_split: TestSplit
     note: str  # one line for the user: which evaluator was picked and why, rows left out, ...
     optimum: float | None = None  # best validation value where a complete table knows it; for `bench` only
+    costs: Costs | None = None  # what architectures cost; None: as `tools/costs` finds out

@@ -19,6 +19,11 @@ class TableEvaluator:
         self._table = table
 
     @property
+    def table(self) -> BenchmarkTable:
+        """What it looks things up in."""
+        return self._table
+
+    @property
     def source(self) -> Path:
         """The file that the table was read from."""
         return self._table.source

@@ -17,7 +17,7 @@ import numpy as np
 
 from nas_agent.errors import DataError, StorageError
 from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome, Provenance
-from nas_agent.tools.evaluators.base import TestResult
+from nas_agent.tools.evaluators.base import ImageShape, TestResult
 from nas_agent.tools.evaluators.isolation import Worker
 from nas_agent.tools.images import Images, ImageTask
 
@@ -179,6 +179,13 @@ class TrainEvaluator:
     def fidelity(self) -> str:
         """How much is trained, where nothing else is asked."""
         return str(self.trainer.training.fidelity)
+
+    @property
+    def shape(self) -> ImageShape:
+        """What the trained networks are built for: it decides what they cost."""
+        images, fidelity = self.trainer.images, self.trainer.training.fidelity
+        side = fidelity.resolution or images.train.pixels.shape[1]
+        return ImageShape(len(images.classes), channels=images.channels, side=side, width=fidelity.width)
 
     def pool(self) -> None:
         """Return None: any architecture of the space can be trained."""
