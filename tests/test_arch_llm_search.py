@@ -355,7 +355,7 @@ def refused(tmp_path: Path, *words: str | Path) -> str:
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_what_cannot_be_used_is_one_line_before_a_run_is_made(tmp_path, folder, dry):
     assert "expected a space with trained sequences (nb201, nb101, darts), got 'trans101-micro'" in refused(
-        tmp_path, "--space", "trans101-micro", "--task", "trans101-jigsaw", "--generator", "vq", *dry
+        tmp_path, "--space", "trans101-micro", "--task", "jigsaw", "--generator", "vq", *dry
     )
     assert "there is no trained sequence model" in refused(tmp_path, *VQ, "--generator-model", tmp_path / "none", *dry)
     assert "--generator-model is of --generator vq, got --generator evolve" in refused(
