@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
@@ -26,7 +26,13 @@ from nas_agent.agents.generators import Brief
 from nas_agent.agents.generators.arch_llm import proposing
 from nas_agent.agents.generators.arch_llm.cells import SPACES
 from nas_agent.agents.generators.arch_llm.generator import shipped
-from nas_agent.agents.generators.arch_llm.proposing import SearchSettings, SequenceGenerator, trained_model
+from nas_agent.agents.generators.arch_llm.proposing import (
+    LISTED,
+    UNLISTED,
+    SearchSettings,
+    SequenceGenerator,
+    trained_model,
+)
 from nas_agent.bench.agent import Agent
 from nas_agent.bench.compare import METHODS, Comparison, Setting, compare
 from nas_agent.bench.methods import Method, Problem, Trace
@@ -45,11 +51,12 @@ class Variant:
 
     def run(self, problem: Problem, seed: int, budget: int) -> Trace:
         """Search once."""
-        before, proposing.USUAL = proposing.USUAL, self.settings
+        before = proposing.LISTED, proposing.UNLISTED
+        proposing.LISTED = proposing.UNLISTED = self.settings
         try:
             return Agent((("generator", "vq"),)).run(problem, seed, budget)
         finally:
-            proposing.USUAL = before
+            proposing.LISTED, proposing.UNLISTED = before
 
 
 def variant(text: str) -> Callable[[], Method]:
@@ -100,19 +107,24 @@ def _ends(found: Comparison, name: str) -> list[str]:
 def cost(space_name: str) -> None:
     """Print the CPU time of one asking on one thread, fine-tuning included: the median of nine, after a first one."""
     space = load_space(space_name)
-    drawn = list({one.id: one for one in (space.sample(Random(seed)) for seed in range(60))}.values())
+    drawn = list({one.id: one for one in (space.sample(Random(seed)) for seed in range(90))}.values())
     base, spent = trained_model(space_name, None), {}
-    for steps in (SearchSettings().steps, 0):
-        generator, times = SequenceGenerator(base, SearchSettings(steps=steps), seed=0), []
-        for count in range(5, 55, 5):
+    pool = space.enumerate()
+    usual = UNLISTED if pool is None else LISTED
+    for steps in (usual.steps, 0):
+        generator, times = SequenceGenerator(base, replace(usual, steps=steps), seed=0), []
+        for count in range(5 * usual.every, 15 * usual.every, usual.every):
             ids = tuple(one.id for one in drawn[:count])
-            brief = Brief(space, [(one, 0.0) for one in drawn[:count]], ids, None, None, order=ids)
+            brief = Brief(space, [(one, 0.0) for one in drawn[:count]], ids, pool, None, order=ids)
             begun = time.process_time()
             found = generator.propose(brief, Random(0))
             times.append(1000.0 * (time.process_time() - begun))
         spent[steps] = statistics.median(times[1:])
     whole, asking = spent.values()
-    print(f"{space_name}: {whole:.0f} ms an asking, {whole - asking:.0f} of them fine-tuning; {len(found)} proposals")
+    print(
+        f"{space_name}: {whole:.0f} ms an asking, {whole - asking:.0f} of them fine-tuning, every {usual.every} "
+        f"evaluations; {len(found)} proposals of {usual.draws} draws"
+    )
 
 
 def main() -> None:

@@ -153,8 +153,8 @@ def test_darts_codebook_learns_from_cells_that_are_never_sampled_and_the_languag
     space = codec_of("darts").space
     odd = spelled(space, 200, Random(0))
     assert odd == [space.canonical(one) for one in odd]
-    assert all("none(0)" in text for text in [one.text for one in odd][:5])
-    assert any("sep_conv_3x3(1)+skip_connect(1)" in one.text for one in spelled(space, 2_000, Random(1)))
+    assert sum("none(0)" in one.text for one in odd) > 150
+    assert any("skip_connect(1)+sep_conv_3x3(1)" in one.text for one in spelled(space, 2_000, Random(1)))
     assert "none" not in "".join(space.sample(Random(seed)).text for seed in range(50))
 
 

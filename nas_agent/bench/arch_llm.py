@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -27,7 +27,7 @@ class ArchLLMSearch(Baseline):
     is a fresh draw, as an agent's is.
     """
 
-    settings: SearchSettings = field(default_factory=SearchSettings)
+    settings: SearchSettings | None = None  # None: the generator's own
     screened: bool = True
     model: Path | None = None  # the folder of a trained generator; None: the one that comes with the package
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from nas_agent.agents.generators.arch_llm.metrics import METRICS
 from nas_agent.bench.generator_report import TITLES, spread
-from nas_agent.bench.plot import COLOURS, STYLES
+from nas_agent.bench.plot import COLOURS
 from nas_agent.errors import StorageError
 from nas_agent.records import Json
 
 MARKS = 16  # most numbers on an axis of codes
+WIDEST = 5.5  # points, of a line
 
 
 def plot_metrics(doc: Json, path: Path) -> None:
@@ -26,9 +27,10 @@ def plot_metrics(doc: Json, path: Path) -> None:
         for place, metric in enumerate(METRICS):
             mean = np.array([100 * one[metric]["mean"] for one in method["temperatures"]])
             width = np.array([100 * (one[metric]["deviation"] or 0.0) for one in method["temperatures"]])
-            style = {"color": COLOURS[place], "linestyle": STYLES[place % len(STYLES)], "label": TITLES[metric]}
+            # Often two are the same: the later ones are thinner, and the earlier ones are seen behind them.
+            style = {"color": COLOURS[place], "linewidth": WIDEST - place, "label": TITLES[metric]}
             axes.fill_between(at, mean - width, mean + width, color=COLOURS[place], alpha=0.15, linewidth=0)
-            axes.plot(at, mean, marker="o", markersize=3.5, **style)
+            axes.plot(at, mean, marker="o" if len(at) == 1 else None, solid_capstyle="butt", **style)
             if doc["ceiling"] is not None and metric in doc["ceiling"]:
                 axes.axhline(100 * doc["ceiling"][metric], color=COLOURS[place], linewidth=1.0, linestyle=(0, (2, 3)))
         axes.set_xlabel("temperature")
@@ -55,10 +57,7 @@ def plot_codes(doc: Json, path: Path) -> None:
     shares = shares[used]
     figure = _figure(max(5.0, 0.35 * shares.shape[1] + 2.5), 5.2)
     axes = figure.add_subplot()
-    shown = np.where(shares > 0, shares, np.nan)  # a code that never stands there stays white
-    image = axes.imshow(
-        shown, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest", vmin=0.0, vmax=shares.max()
-    )
+    image = axes.imshow(shares, aspect="auto", origin="lower", cmap="YlGnBu", interpolation="nearest", vmin=0.0)
     axes.set_xlabel("position in the sequence")
     axes.set_ylabel(f"code ({len(used)} of {doc['codes']['codes']} in use)")
     axes.set_xticks(range(shares.shape[1]))

@@ -81,12 +81,12 @@ def rich_report(doc: Json) -> Group:
 
     parts: list[Text | Table] = [Text("\n".join(heading(doc)))]
     for sheet in sheets(doc):
-        table = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table = Table(box=None, padding=(0, 2, 0, 0))
         for place, name in enumerate(sheet.header):
             table.add_column(Text(name), justify="left" if place == 0 else "right", no_wrap=place == 0)
         for row in sheet.rows:
             table.add_row(*map(Text, row))
-        parts += [Text(), table]
+        parts += [Text(), Text(sheet.title, style="bold"), table]  # a table's own title is broken to its width
     return Group(*parts)
 
 

@@ -35,8 +35,8 @@ FEW = 8  # proposals: where the model finds fewer, uniform draws join them
 class SearchSettings:
     """How the model is asked. The shares are measured, see the module."""
 
-    every: int = 5  # evaluations after which it is fine-tuned and asked anew
-    draws: int = 400  # sequences that are drawn then
+    every: int = 2  # evaluations after which it is fine-tuned and asked anew
+    draws: int = 1000  # sequences that are drawn then
     fill_share: float = 0.5  # of the draws: completions of the best ones; 0: `generate` alone
     elites: int = 16  # the best ones: what it is fine-tuned on and what is completed
     steps: int = 10  # of fine-tuning; 0: the unconditional model stays
@@ -52,7 +52,9 @@ class SearchSettings:
             raise ConfigError(f"expected a share from 0 to 1 and a learning rate above 0, got {self}")
 
 
-USUAL = SearchSettings()
+LISTED = SearchSettings()
+# Where candidates cannot be listed, the surrogate has to describe each one anew: as many as `evolve` proposes there.
+UNLISTED = SearchSettings(every=5, draws=400)
 
 
 @lru_cache(maxsize=4)
@@ -73,7 +75,7 @@ class SequenceGenerator:
     """Proposes what a fine-tuned sequence model writes."""
 
     def __init__(self, base: ArchLLM, settings: SearchSettings | None = None, *, seed: int) -> None:
-        self._base, self._settings, self._seed = base, settings or USUAL, seed
+        self._base, self._given, self._seed = base, settings, seed
         self.name = f"vq {base.fingerprint}"
         # Caches, not state: both follow from the order of evaluations.
         self._model: tuple[int, ArchLLM] | None = None
@@ -82,47 +84,48 @@ class SequenceGenerator:
 
     def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
         """Return what the model drew and is not known yet, completions first; where that is little, uniform draws."""
-        start = len(brief.order) // self._settings.every * self._settings.every
+        settings = self._given or (UNLISTED if brief.pool is None else LISTED)
+        start = len(brief.order) // settings.every * settings.every
         principles = () if brief.refinement is None else tuple(one.reference for one in brief.refinement.principles)
         side = (brief.outside, *principles)
         if self._asked[0] != start:
             self._asked = (start, {})
         if side not in self._asked[1]:
-            self._asked[1][side] = self._ask(brief, start)
+            self._asked[1][side] = self._ask(brief, settings, start)
         found = [proposal for proposal in self._asked[1][side] if proposal.architecture.id not in brief.known]
         if len(found) < FEW:
             taken = {proposal.architecture.id for proposal in found}
             found += [one for one in RandomDraws().propose(brief, rng) if one.architecture.id not in taken]
         return found
 
-    def _ask(self, brief: Brief, start: int) -> list[Proposal]:
+    def _ask(self, brief: Brief, settings: SearchSettings, start: int) -> list[Proposal]:
         """Return all distinct architectures that the model draws, on the side of the principles that is asked for."""
         first = set(brief.order[:start])
         elites = [architecture for architecture, _ in brief.ranked if architecture.id in first]
-        elites = elites[: self._settings.elites]
-        model, chance = self._tuned(elites, start), np.random.default_rng(self._number(start, "draws"))
+        elites = elites[: settings.elites]
+        model, chance = self._tuned(settings, elites, start), np.random.default_rng(self._number(start, "draws"))
         found: dict[str, Proposal] = {}
         with one_thread():
             allowed = self._admitted(brief)
-            completed = round(self._settings.draws * self._settings.fill_share) if elites else 0
+            completed = round(settings.draws * settings.fill_share) if elites else 0
             if completed:
                 parents = chance.choice(len(elites), size=completed, p=by_rank(len(elites)))
                 known = self._hidden(model.sequencer.encode(elites)[parents], allowed, chance)
-                drawn = self._draw(model, completed, start, allowed, known)
+                drawn = self._draw(model, settings, completed, start, allowed, known)
                 self._keep(brief, found, drawn, "fill", [elites[parent].id for parent in parents])
-            if completed < self._settings.draws:
-                drawn = self._draw(model, self._settings.draws - completed, start, allowed, None)
+            if completed < settings.draws:
+                drawn = self._draw(model, settings, settings.draws - completed, start, allowed, None)
                 self._keep(brief, found, drawn, "generate", None)
         return list(found.values())
 
-    def _tuned(self, elites: Sequence[Architecture], start: int) -> ArchLLM:
+    def _tuned(self, settings: SearchSettings, elites: Sequence[Architecture], start: int) -> ArchLLM:
         """Return the model of this asking; one beginning serves all sides of the principles."""
-        if not elites or not self._settings.steps:
+        if not elites or not settings.steps:
             return self._base
         if self._model is None or self._model[0] != start:
             language = fine_tuned(
-                self._base.language, self._base.sequencer.encode(elites), steps=self._settings.steps,
-                batch=self._settings.batch, learning_rate=self._settings.learning_rate,
+                self._base.language, self._base.sequencer.encode(elites), steps=settings.steps,
+                batch=settings.batch, learning_rate=settings.learning_rate,
                 seed=self._number(start, "steps"),
             )  # fmt: skip
             self._model = (start, replace(self._base, language=language))
@@ -150,9 +153,17 @@ class SequenceGenerator:
             hidden |= ~allowed[np.arange(sequences.shape[1]), sequences]
         return np.where(hidden, OPEN, sequences)
 
-    def _draw(self, model: ArchLLM, count: int, start: int, allowed: Bools | None, fill: Indices | None) -> Draws:
+    def _draw(
+        self,
+        model: ArchLLM,
+        settings: SearchSettings,
+        count: int,
+        start: int,
+        allowed: Bools | None,
+        fill: Indices | None,
+    ) -> Draws:
         seed = self._number(start, "generate" if fill is None else "fill")
-        return model.sample(count, temperature=self._settings.temperature, seed=seed, fill=fill, allowed=allowed)
+        return model.sample(count, temperature=settings.temperature, seed=seed, fill=fill, allowed=allowed)
 
     def _keep(
         self, brief: Brief, found: dict[str, Proposal], drawn: Draws, author: str, parents: Sequence[str] | None
