@@ -231,8 +231,10 @@ class TestBananas(MethodContract):
 
 
 def test_a_method_is_given_no_test_split_and_no_optimum():
-    # `related` gives Problems again: what a method with memory may search beforehand.
-    assert {field.name for field in fields(Problem)} == {"space", "task", "evaluator", "stop_at", "related"}
+    # `related` gives Problems again: what a method with memory may search beforehand. Costs and what is wanted of them
+    # say nothing of accuracies.
+    given = {"space", "task", "evaluator", "stop_at", "related", "costs", "objective"}
+    assert {field.name for field in fields(Problem)} == given
 
 
 def test_every_method_in_the_registry_can_be_made_without_arguments():

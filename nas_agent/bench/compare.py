@@ -30,7 +30,7 @@ USUAL = tuple(name for name in METHODS if name != "agent-vq" and name not in ARC
 
 # Those that search for the front of two objectives.
 FRONT_METHODS: dict[str, Callable[..., Method]] = {
-    **{name: make for name, make in AGENTS.items() if name != "agent-memory"},
+    **{name: make for name, make in AGENTS.items() if name not in {"agent-memory", "agent-vq"}},
     "random": RandomSearch,
     "evolution": FrontEvolution,
     "local-search": FrontLocalSearch,
