@@ -101,7 +101,8 @@ def _ends(found: Comparison, name: str) -> list[str]:
         return [shown, "-", "-"]
     needed = [evaluations_to(found.evaluation.task, run, optimum) for run in found.traces[name]]
     reached = sum(count <= found.budget for count in needed)
-    return [shown, f"{reached}/{len(needed)}", f"{estimate(needed, median_of).value:g}"]
+    middle = estimate(needed, median_of).value
+    return [shown, f"{reached}/{len(needed)}", f"{middle:g}" if middle <= found.budget else f">{found.budget}"]
 
 
 def cost(space_name: str) -> None:
