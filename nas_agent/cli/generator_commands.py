@@ -169,7 +169,7 @@ def evaluate(
         if file is not None:
             check_target(flag, file)
     with output.quiet_stdout(), _progress() as told:
-        made, *more = [_load(space, folder) for folder in model or [None]]
+        made, *more = [_load(space, folder) for folder in model] if model else [_load(space, None)]
         others = {name: None if name == GRAMMAR else _load(space, Path(name)) for name in against or ()}
         found = bench.evaluate(
             made, load_space(space), drawn=count, temperatures=wanted, seeds=seeds, others=others, more=more,
