@@ -36,10 +36,11 @@ python benchmarks/overhead.py | tee docs/results/overhead.txt
 for seed in 0 1 2; do
     python scripts/train_generators.py --space nb101 --seed $seed --out runs/nb101-$seed
 done
-nas-agent generator eval --space nb201 -n 1000 --against grammar --plot docs/images/generator-nb201.png
-nas-agent generator eval --space nb101 --seeds 1 --model runs/nb101-0 --model runs/nb101-1 --model runs/nb101-2 \
+nas-agent generator eval --space nb201 -n 1000 --against grammar
+nas-agent generator eval --space nb101 --seeds 1 --temperatures 0.4,0.6,0.8,1.0,1.2,1.5,1.8 \
+    --against grammar --model runs/nb101-0 --model runs/nb101-1 --model runs/nb101-2 \
     --plot docs/images/generator-nb101.png --heat-map docs/images/generator-codes-nb101.png
-nas-agent generator eval --space darts --temperatures 0.6,0.7,0.8,0.9,1.0,1.2,1.5 --plot docs/images/generator-darts.png
+nas-agent generator eval --space darts --temperatures 0.6,0.7,0.8,0.9,1.0,1.2,1.5
 for space in nb201 nb101 darts; do
     OMP_NUM_THREADS=2 python benchmarks/generator.py --space $space
 done
