@@ -57,7 +57,7 @@ class TrainSettings:
         few = len(images.train) < SMALL
         epochs = self.epochs or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
         recipe: Json = {"shift": max(1, side // SHIFTED)}
-        if images.flip and side >= 32:  # smaller ones are as good without (docs/log.md)
+        if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
         return Training(
             space=reference,
