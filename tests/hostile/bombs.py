@@ -99,9 +99,11 @@ _BOMBS = {
             return "computed"
         """,
     "a regular expression without end": """
-        import re
+        import re, time
         def main(target, blob):
-            re.match("(a+)+$", "a" * 23 + "b")
+            end = time.time() + 0.7
+            while time.time() < end:
+                re.match("(a+)+$", "a" * 20 + "b")
             return "matched"
         """,
     "a finaliser that hangs": """

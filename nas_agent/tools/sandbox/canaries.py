@@ -18,12 +18,12 @@ from nas_agent.records import Json
 from nas_agent.tools.sandbox.base import MIB, Completed, Job, JobOutcome, Limits, Sandbox
 
 _LIMITS = Limits(seconds=0.5, memory=64 * MIB, threads=16, disk=MIB, reply=MIB)
-# Variables that say nothing about the user; nas-agent sets the last one itself when it is imported.
+# Variables that say nothing about the user; nas-agent and torch set those of the last line when they are imported.
 _PLAIN = frozenset(
     (
         "PATH", "LANG", "LC_CTYPE", "HOME", "PWD", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH",
         "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES",
-        "LANGGRAPH_STRICT_MSGPACK",
+        "LANGGRAPH_STRICT_MSGPACK", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",
     )
 )  # fmt: skip
 
