@@ -344,7 +344,7 @@ def test_auto_takes_the_cells_and_both_spaces_are_known_to_have_the_tasks() -> N
         ),
         ("jigsaw", "trans101-macro", "table", None, rf"--evaluator table: no {MACRO_FILE} in"),
         ("jigsaw", "trans101-macro", "embedded", None, "--evaluator embedded: none was fitted for TransNAS"),
-        ("jigsaw", "trans101-micro", "train", None, "--evaluator train: jigsaw has no images"),
+        ("jigsaw", "trans101-micro", "train", None, "--task jigsaw: there are no images of it"),
         ("Jigsaws", "trans101-micro", "auto", None, "unknown task 'Jigsaws'; choose from .*jigsaw"),
     ],
 )

@@ -65,7 +65,7 @@ _BOMBS = {
         import threading, time
         def main(target, blob):
             for _ in range(64):
-                threading.Thread(target=time.sleep, args=(0.6,), daemon=True).start()
+                threading.Thread(target=time.sleep, args=(5.0,), daemon=True).start()
             time.sleep(0.3)
             return threading.active_count() > 60
         """,

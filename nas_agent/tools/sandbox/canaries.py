@@ -79,17 +79,13 @@ def main(target, blob):
 _FORK = """
 import os, time
 def main(target, blob):
-    started = 0
-    for _ in range(32):
-        try:
-            if os.fork() == 0:
-                time.sleep(0.3)
-                os._exit(0)
-            started += 1
-        except OSError:
-            break
-    if started:
-        return f"{started} processes were started"
+    try:
+        if os.fork() == 0:
+            time.sleep(0.3)
+            os._exit(0)
+    except OSError:
+        return None
+    return "a process was started"
 """
 _ALLOCATE = """
 def main(target, blob):
