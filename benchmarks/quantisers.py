@@ -118,10 +118,11 @@ def defaults(space: str, seed: int, found: TrainingSet) -> None:
     quantiser = train_quantiser(space, [*found.train, *found.codebook], seed=seed, held_out=found.held_out)
     print(f"{space}: {time.process_time() - began:.0f} CPU seconds, {time.perf_counter() - clock:.0f} on the clock")
     print(f"  {quantiser.codes} codes, {quantiser.length} indices; {quantiser.about}")
-    anything = spelled(quantiser.codec.space, UNSAMPLED, Random(f"held out, {seed}"))
-    print(
-        f"  of what the space's own sampler may never draw, {100 * quantiser.reconstruction(anything):.2f} % come back"
-    )
+    if found.codebook:
+        odd = spelled(quantiser.codec.space, UNSAMPLED, Random(f"odd, {seed}"))
+        print(
+            f"  of {len(odd):,} with decisions drawn uniformly, {100 * quantiser.reconstruction(odd):.2f} % come back"
+        )
     sequences = quantiser.encode(found.held_out)
     quantiser.codec = codec_of(space)  # nothing remembered
     began = time.process_time()
