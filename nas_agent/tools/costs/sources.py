@@ -29,6 +29,9 @@ PUBLISHED = "counted: the published network for CIFAR-10"
 
 
 @runtime_checkable
+DESCRIBED = {"params": "parameters", "flops": "flops"}  # by their names in `Descriptors`
+
+
 class Trains(Protocol):
     """An evaluator that trains networks, and knows of what kind."""
 
@@ -125,6 +128,11 @@ class Costs:
 
     def _counted(self, kind: str) -> Counted | None:
         space, images = self._space, self._networks.images
+        if isinstance(space, Varies):  # a network of somebody's code is not built in this process
+            return Counted(
+                lambda architecture: getattr(space.descriptors(architecture), DESCRIBED[kind]),
+                "counted in the sandbox, where the network is built",
+            )
         if self._trained and isinstance(space, NasBench201) and images.width is not None:
             weights = partial(space.parameters, classes=images.classes, width=images.width, channels=images.channels)
             products = partial(
