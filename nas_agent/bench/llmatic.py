@@ -1,35 +1,35 @@
-"""LLMatic (Nasir et al., GECCO 2024, arXiv 2306.01102) as a bench method, with programmatic operators, and its controls.
+"""LLMatic (Nasir et al., GECCO 2024, arXiv 2306.01102) as a bench method, with programmatic operators; and its control.
 
-As in the paper: 100 niches each for networks and prompts, 100 networks a generation, the first ten fill the archives, the
-search begins with one 1x1 convolution. Corrected: selection by validation (the release selects by the test split).
+As in the paper: 100 niches each for networks and prompts, 100 networks a generation, the first ten fill the archives,
+the search begins with one 1x1 convolution. Corrected: selection by validation (the release selects by the test split).
 No surrogate and no language model. `--generator code` is the same inside an agent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
-from nas_agent.agents.generators.quality_diversity.breeding import breed, first_of
+from nas_agent.agents.generators.quality_diversity.breeding import breed
 from nas_agent.agents.generators.quality_diversity.illumination import Illumination, Settings
 from nas_agent.agents.generators.quality_diversity.niches import archives
-from nas_agent.agents.generators.quality_diversity.ranges import Ranged, axes_of, measures
+from nas_agent.agents.generators.quality_diversity.ranges import Programs, axes_of, measures
 from nas_agent.bench.baselines import Baseline, Candidates
 from nas_agent.bench.methods import Meter, Method, Problem
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture, Proposal, Trial
-from nas_agent.spaces.code import Varies
 
 GENERATION = 100  # networks
+PAPER = Settings(generation=GENERATION)
 
 
 @dataclass(frozen=True)
 class Llmatic(Baseline):
     """Wish, vary, measure, reward."""
 
-    settings: Settings = Settings(generation=GENERATION)
+    settings: Settings = PAPER
 
     def __post_init__(self) -> None:
         archives()  # a missing package is told now
@@ -37,16 +37,17 @@ class Llmatic(Baseline):
     def search(self, problem: Problem, meter: Meter, rng: Random) -> None:
         """Go on until nothing is left to spend or to find."""
         space, candidates = problem.space, Candidates(problem, meter)
-        if not isinstance(space, Varies) or not isinstance(space, Ranged):
-            raise ConfigError(f"llmatic: expected a space that can vary its programs, e.g. nb201, got '{space.name}'")
-        varies: Varies = space
+        if not isinstance(space, Programs):
+            raise ConfigError(f"llmatic: expected a space that varies its programs, e.g. nb201, got '{space.name}'")
+        programs: Programs = space
 
         def describe(architecture: Architecture) -> tuple[float, float]:
-            return measures(varies, architecture)
+            return measures(programs, architecture)
 
-        state = Illumination(problem.task, axes_of(space), describe, space.start(), self.settings)
+        state = Illumination(problem.task, axes_of(programs), describe, programs.start(), self.settings)
         known: set[str] = set()
-        batch = list(first_of(state, known))
+        first = candidates.admit(state.start)
+        batch = [Proposal(state.start if first is None else first, "start")]
         while batch:
             trials = []
             for proposal in batch:
@@ -55,7 +56,8 @@ class Llmatic(Baseline):
                 trials.append(Trial(proposal, meter.outcomes()[-1]))
             state.follow(trials)
             left = self.settings.first - state.trials
-            brood = breed(state, varies, left if left > 0 else GENERATION, rng, known, candidates.admit)
+            wanted, number = left if left > 0 else GENERATION, rng.getrandbits(64)
+            brood = breed(state, programs, wanted, number, known, candidates.admit)
             state.follow(brood.misses)
             batch = brood.proposals
             if not batch and (fresh := candidates.fresh(rng)) is not None:
@@ -64,5 +66,5 @@ class Llmatic(Baseline):
 
 LLMATIC: dict[str, Callable[[], Method]] = {
     "llmatic": Llmatic,
-    "map-elites": partial(Llmatic, Settings(generation=GENERATION, curiosity=False)),
+    "map-elites": partial(Llmatic, replace(PAPER, curiosity=False)),
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Protocol
 
 from nas_agent.agents.generators.quality_diversity.illumination import Illumination, Wish
 from nas_agent.errors import InvalidArchitecture
@@ -18,6 +19,23 @@ KNOWN = "the network was measured or proposed before"
 Admit = Callable[[Architecture], Architecture | None]  # the member that stands for it, None where it is not wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a language model made of one wish."""
+
+    child: Architecture | None
+    author: str
+    why: str = ""  # why there is no child
+
+
+class Operators(Protocol):
+    """Carries wishes out by a language model."""
+
+    def carry_out(self, wish: Wish, known: Container[str]) -> Answer | None:
+        """Return a child or the reason why there is none; None where the model gives no answer at all."""
+        ...
+
+
 @dataclass(slots=True)
 class Brood:
     """What came of a number of wishes."""
@@ -26,15 +44,16 @@ class Brood:
     misses: list[Miss] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
 
-    def take(self, wish: Wish, child: Architecture | str, by: str, known: Container[str], admit: Admit) -> None:
+    def take(self, wish: Wish, answer: Answer, known: Container[str], admit: Admit) -> None:
         """Add a child, or the reason why there is none."""
-        variation, parents = replace(wish.variation, by=by), tuple(parent.id for parent in wish.parents)
-        if isinstance(child, str):
-            self.misses.append(Miss(variation, parents, child))
+        variation, parents = replace(wish.variation, by=answer.author), tuple(parent.id for parent in wish.parents)
+        child = answer.child
+        if child is None:
+            self.misses.append(Miss(variation, parents, answer.why))
             return
-        member = None if child.id in known or child.id in self._taken else admit(child)
+        again = child.id in known or child.id in self._taken
+        member = None if again else admit(child)
         if member is None:
-            again = child.id in known or child.id in self._taken
             why = KNOWN if again else "it cannot be measured here, or a principle shuts it out"
             self.misses.append(Miss(variation, parents, why, known=True))
             return
@@ -43,32 +62,40 @@ class Brood:
         self.proposals.append(Proposal(member, author, parents, variation=variation))
 
 
-def carried_out(space: Varies, wish: Wish, rng: Random) -> Architecture | str:
+def carried_out(space: Varies, wish: Wish, rng: Random) -> Answer:
     """Return a child by the space's own operators, or the reason why there is none."""
     try:
-        return space.vary(wish.variation.intent, wish.parents, rng)
+        return Answer(space.vary(wish.variation.intent, wish.parents, rng), PROGRAM)
     except InvalidArchitecture as error:
-        return str(error)
+        return Answer(None, PROGRAM, str(error))
+
+
+def wished(state: Illumination, base: int, place: int) -> Wish:
+    """Return one wish of an asking: a function of the state, the asking's number and the place.
+
+    A language model is asked before the others are bred; both must mean the same wish.
+    """
+    return state.wish(Random(f"{base}/wish/{place}"), place)
 
 
 def breed(
-    state: Illumination, space: Varies, wanted: int, rng: Random, known: Container[str], admit: Admit
+    state: Illumination,
+    space: Varies,
+    wanted: int,
+    base: int,
+    known: Container[str],
+    admit: Admit,
+    answers: Mapping[int, Answer] | None = None,
 ) -> Brood:
-    """Wish until there are enough new children; fewer where hardly any wish leads to one."""
-    brood = Brood()
+    """Wish until there are enough new children; fewer where hardly any wish leads to one.
+
+    `answers` are those of a language model, by the place of their wish; the space carries the others out.
+    """
+    brood, given = Brood(), answers or {}
     for place in range(wanted * PATIENCE):
         if len(brood.proposals) >= wanted:
             break
-        wish = state.wish(rng, place)
-        brood.take(wish, carried_out(space, wish, rng), PROGRAM, known, admit)
+        wish = wished(state, base, place)
+        answer = given.get(place) or carried_out(space, wish, Random(f"{base}/vary/{place}"))
+        brood.take(wish, answer, known, admit)
     return brood
-
-
-def admit_all(architecture: Architecture) -> Architecture | None:
-    """Take any architecture as it is."""
-    return architecture
-
-
-def first_of(state: Illumination, known: Container[str]) -> Sequence[Proposal]:
-    """Return the network that everything starts from, unless it was measured."""
-    return [] if state.start.id in known else [Proposal(state.start, "start")]

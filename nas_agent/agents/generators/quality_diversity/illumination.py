@@ -1,7 +1,7 @@
 """LLMatic's loop (Nasir et al., GECCO 2024, arXiv 2306.01102, section 3): two archives that bring each other forward.
 
-Networks are varied by prompts: an intent and a temperature. A network enters its niche where it is better; the prompt is
-rewarded for that (curiosity) and for beating the previous generation (fitness). All that is here follows from the
+Networks are varied by prompts: an intent and a temperature. A network enters its niche where it is better; the prompt
+is rewarded for that (curiosity) and for beating the previous generation (fitness). All that is here follows from the
 trials it was told, in their order, and from the random stream of each wish: a resumed run tells them again.
 
 Ours, where the paper leaves it open: curiosity and fitness belong to the prompt's niche; the temperature of a curious
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from nas_agent.agents.generators.quality_diversity.niches import Axis, Kind, Niches
+from nas_agent.agents.generators.quality_diversity.niches import Axis, Kind, Niches, side_of
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture, Measured, Miss, Task, Trial, Variation
 from nas_agent.spaces.code import INTENTS
@@ -57,6 +57,11 @@ class Settings:
             raise ConfigError(f"quality diversity: expected counts of at least 1, got {self}")
         if not 0.0 < self.low <= self.temperature <= self.high:
             raise ConfigError(f"quality diversity: expected {self.low} <= temperature <= {self.high}, got {self}")
+
+    def check_archive(self) -> None:
+        """Raise ConfigError where there is no archive of this kind with so many niches."""
+        if self.archive != "cvt":
+            side_of(self.archive, self.niches, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +184,18 @@ class Illumination:
         chosen = rng.choice(list(elites)) if begun else None
         near = [] if chosen is None or not crossed else self.islands[island].nearest(chosen, rng.choice((1, 2)))
         keys = [elites[niche].key for niche in ([] if chosen is None else [chosen, *near])]
-        parents = tuple(self.members[key] for key in keys) or (self.start,)
+        parents = tuple(self.members[key] for key in keys) or (self._first(rng),)
         curious = begun and self.settings.curiosity and rng.random() >= self.settings.by_chance
         intent, temperature, curious = self._prompt(CROSSOVERS if crossed else MUTATIONS, curious, rng)
         if rng.random() < self.settings.jittered:
             temperature += rng.uniform(-self.settings.jitter, self.settings.jitter)
         temperature = round(min(self.settings.high, max(self.settings.low, temperature)), 2)
         return Wish(Variation(intent, temperature, "", curious, island), parents)
+
+    def _first(self, rng: Random) -> Architecture:
+        """Return what the first networks are made from; where the search began with others, one of them."""
+        others = list(self.networks.elites.values()) if self.start.id not in self.members else []
+        return self.members[rng.choice(others).key] if others else self.start
 
     def _prompt(self, intents: Sequence[str], curious: bool, rng: Random) -> tuple[str, float, bool]:
         known = [niche for niche, elite in self.prompts.elites.items() if elite.key in intents] if curious else []

@@ -1,11 +1,12 @@
 """An archive of niches: the best of each kind, by pyribs behind an interface of our own.
 
-What pyribs does silently is refused or counted here: measures outside the ranges land in the niches at the border and are
-counted (`outside`), numbers that are not finite are an error of the caller.
+What pyribs does silently is refused or counted here: measures outside the ranges land in the niches at the border and
+are counted (`outside`), numbers that are not finite are an error of the caller.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,12 +40,14 @@ class Axis:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ConfigError(f"axis '{self.name}': expected finite ends in rising order, got {self.low} to {self.high}")
+            raise ConfigError(
+                f"axis '{self.name}': expected finite ends in rising order, got {self.low} to {self.high}"
+            )
         if self.log and self.low <= 0.0:
             raise ConfigError(f"axis '{self.name}': a logarithmic range begins above 0, got {self.low}")
 
     def place(self, value: float) -> float:
-        """Return where a value stands in the range: 0 at its low end, 1 at its high end; outside it below 0 or above 1."""
+        """Return where a value stands: 0 at the low end of the range, 1 at its high end, beyond them outside it."""
         if not math.isfinite(value):
             raise ValueError(f"axis '{self.name}': expected a finite measure, got {value}")
         if not self.log:
@@ -111,6 +114,12 @@ class Niches:
         return entered
 
     @property
+    def name(self) -> str:
+        """What the niches are told by: two archives of one name have the same ones to begin with."""
+        where = self.centres().round(6).tobytes()
+        return f"{self.kind} {self.cells} {hashlib.sha256(where).hexdigest()[:8]}"
+
+    @property
     def elites(self) -> dict[int, Elite]:
         """The holders, by niche; in the order in which niches were first filled, so that chance can be repeated."""
         return self._elites
@@ -175,17 +184,25 @@ def _make(kind: Kind, axes: int, cells: int) -> Any:
     shape: dict[str, Any] = {"solution_dim": (), "solution_dtype": np.int64, "ranges": ranges}
     if kind == "cvt":
         return ribs.CVTArchive(centroids=_centroids(cells, axes), **shape)
-    side = round(cells ** (1.0 / axes))
-    if side**axes != cells:
-        raise ConfigError(f"an archive of {kind} has the same number of niches along each axis; {cells} is no square")
+    side = side_of(kind, cells, axes)
     if kind == "grid":
         return ribs.GridArchive(dims=[side] * axes, **shape)
     return ribs.SlidingBoundariesArchive(dims=[side] * axes, remap_frequency=REMAP, **shape)
 
 
+def side_of(kind: Kind, cells: int, axes: int) -> int:
+    """Return the niches along an axis; ConfigError where not as many fit along each."""
+    side: int = round(cells ** (1.0 / axes))
+    if side**axes != cells:
+        raise ConfigError(
+            f"an archive of kind {kind} has as many niches along each axis: expected a square, got {cells}"
+        )
+    return side
+
+
 @lru_cache(maxsize=8)
 def _centroids(cells: int, axes: int) -> Floats:
-    """Return the centroids of a centroidal Voronoi tessellation of the unit cube; once a process, for they take a second."""
+    """Return the centroids of a Voronoi tessellation of the unit cube; once a process, for they take a second."""
     ranges = [(0.0, 1.0)] * axes
     made = archives().CVTArchive(solution_dim=(), centroids=cells, ranges=ranges, seed=SEED, samples=SAMPLES)
     return np.asarray(made.centroids, dtype=np.float64)
