@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from nas_agent.wording import plural
@@ -167,6 +167,26 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Variation:
+    """How a child was made by an intent: what quality diversity learns from (LLMatic, arXiv 2306.01102)."""
+
+    intent: str  # one of the sixteen of `spaces/code.py`
+    temperature: float  # of the language model; programmatic operators have none and ignore it
+    by: str  # "program", or the language model and its prompt
+    curious: bool = False  # True: intent and temperature were the most curious ones, False: drawn by chance
+    island: int = 0  # the archive that its parents are from
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Variation:
+        """The inverse of `to_dict`."""
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """An architecture that somebody thinks is worth a measurement, and why."""
 
@@ -175,15 +195,17 @@ class Proposal:
     parents: tuple[str, ...] = ()  # ids of the architectures it was made from
     principles: tuple[str, ...] = ()  # "id@version" of each active principle that it obeys
     outside: bool = False  # True: breaks an active principle on purpose, so that a wrong one shows
+    variation: Variation | None = None  # by which intent it was made, where it was
 
     def to_dict(self) -> Json:
-        """As plain JSON types."""
+        """As plain JSON types; `variation` only where there is one."""
         return {
             "architecture": self.architecture.to_dict(),
             "author": self.author,
             "parents": list(self.parents),
             "principles": list(self.principles),
             "outside": self.outside,
+            **({} if self.variation is None else {"variation": self.variation.to_dict()}),
         }
 
     @classmethod
@@ -195,4 +217,35 @@ class Proposal:
             parents=tuple(data["parents"]),
             principles=tuple(data["principles"]),
             outside=bool(data["outside"]),
+            variation=None if data.get("variation") is None else Variation.from_dict(data["variation"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """An attempt at a child of which no new network came, so that nothing was measured."""
+
+    variation: Variation
+    parents: tuple[str, ...]  # ids
+    why: str
+    known: bool = False  # True: a network came of it that had been proposed or measured before
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {
+            "variation": self.variation.to_dict(), "parents": list(self.parents), "why": self.why, "known": self.known,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Miss:
+        """The inverse of `to_dict`."""
+        variation = Variation.from_dict(data["variation"])
+        return cls(variation, tuple(data["parents"]), str(data["why"]), bool(data["known"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A proposal that was measured, and what came of it."""
+
+    proposal: Proposal
+    outcome: Outcome
