@@ -110,6 +110,9 @@ class Config(BaseModel):
     # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
     train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
 
+    # Whether code that a model wrote may run unconfined: on a machine where no sandbox holds, and at one's own risk.
+    unsafe: bool = False
+
     # Whether principles are learned and constrain proposals; not by default where `objectives` are given: principles
     # speak of the metric alone, and shut out the cheap end of a front (docs/results/objectives.md).
     principles: bool = True
