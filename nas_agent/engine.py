@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nas_agent.agents.generators import make_generator
+from nas_agent.agents.generators import Generator, make_generator
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection, Services
@@ -132,7 +132,7 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model),
+            generator=_generator(config, space, evaluation.task),
             pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
             wishes=wishes,
             memory=memory,
@@ -182,7 +182,7 @@ class Engine:
             "budget": self.config.budget,
             "seed": self.config.seed,
             # What it proposes follows from the outcomes and its weights.
-            **({"generator": self.services.generator.name} if self.config.generator == "vq" else {}),
+            **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
         }
 
     def run(self) -> Result:
@@ -286,6 +286,14 @@ class Engine:
             self.services.model_learner = LanguageModelLearner(models.learner, space, lens=lens)
         if models.generator is not None:
             self.services.model_generator = LanguageModelGenerator(models.generator, lens)
+
+
+def _generator(config: Config, space: Space, task: Task) -> Generator:
+    if config.generator != "code":
+        return make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model)
+    from nas_agent.agents.generators.quality_diversity import CodeGenerator, settings_of
+
+    return CodeGenerator(space, task, settings_of(config))
 
 
 def _weighed(surrogate: Surrogate | None, use: Services) -> Surrogate | None:

@@ -284,7 +284,7 @@ def test_a_loaded_quantiser_is_the_one_that_was_saved(
     assert (loaded.settings, loaded.about, loaded.space) == (quantiser.settings, quantiser.about, "nb201")
     assert sorted(path.name for path in folder.iterdir()) == [CARD, WEIGHTS]
     card = json.loads((folder / CARD).read_text())
-    assert (card["codes"], card["length"]) == (16, 6)
+    assert (card["about"]["codes"], card["about"]["length"]) == (16, 6)
     assert card["about"]["codes used"] >= 5
 
 

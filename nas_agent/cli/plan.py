@@ -36,6 +36,7 @@ def make(config: Config) -> Json:
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.costs.wishes import make_wishes
+    from nas_agent.tools.inspection import equipped
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.source_story import read_of
     from nas_agent.tools.sources import MEMORY
@@ -48,6 +49,7 @@ def make(config: Config) -> Json:
     roles.check_space(config, space)
     check_generator(config, space)
     found = evaluation_of(config, space)
+    space = equipped(space, found)
     config = roles.settled(config)
     read = [item for item in check_source(config, found.task, space) if item["kind"] == "source"]
     imported = None

@@ -62,7 +62,7 @@ def run(
         bool, typer.Option("--offline", help="hf: models come from the Hugging Face cache, never from the network.")
     ] = False,
     generator: Annotated[
-        str | None, typer.Option(help="evolve (the default), random, vq, or llm (with --llm).")
+        str | None, typer.Option(help="evolve (the default), random, vq, code, or llm (with --llm).")
     ] = None,
     generator_model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="vq: a trained generator (default: the one that is shipped).")

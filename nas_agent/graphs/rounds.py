@@ -19,7 +19,7 @@ from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Measured, Proposal
+from nas_agent.records import Architecture, Json, Measured, Miss, Proposal, Trial
 from nas_agent.tools.costs.bounds import DRAWS
 from nas_agent.tools.fronts import by_fronts, front_in
 from nas_agent.tools.surrogates.gate import Choice
@@ -27,6 +27,7 @@ from nas_agent.tools.surrogates.gate import Choice
 # Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
 # listed space `evolve` proposes everything, and a model's proposals joined with it would change nothing.
 MODEL_SHARE = 0.5
+SCREENED = 4  # proposals for each evaluation, of a generator that asks how many are wanted, where a surrogate chooses
 
 
 def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
@@ -99,6 +100,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     if breaks:
         tested = [principle for principle in library.active if principle.reference == breaks]
         refinement = Refinement(use.space.decisions, tested)
+    misses: list[Miss] = []
     brief = Brief(
         space=use.space,
         ranked=elites(use),
@@ -107,6 +109,9 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
+        history=told_before(use, number),
+        wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
+        note=misses.append,
     )
     name = stream_name(use.config.seed, "propose", number)
     found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
@@ -117,8 +122,13 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         found = use.generator.propose(brief, stream(use.config.seed, "wider", number))
     taken = {proposal.architecture.id for proposal in waiting}
     found = [proposal for proposal in found if proposal.architecture.id not in taken] if taken else found
-    use.drawn = Drawn(number, found, name, wider, waiting)
+    use.drawn = Drawn(number, found, name, wider, waiting, misses)
     return use.drawn
+
+
+def told_before(use: Services, number: int) -> list[Trial | Miss]:
+    """Return what was tried before a round: a process that takes it again may have logged a part of it already."""
+    return [tried for round_, tried in use.journal.tried if round_ < number]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
+from nas_agent.agents.generators.base import Begins
 from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
@@ -109,6 +110,8 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     recalled = guarded(use, lambda: first_of_sources(use)) if use.journal.sources else recalled_elites(use)
     wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
     seeds = recalled[:wanted]
+    if not seeds and isinstance(use.generator, Begins):
+        seeds.append(Proposal(use.generator.start, "start"))
     taken = {proposal.architecture.id for proposal in seeds}
     rng = stream(use.config.seed, "seed", 0)
     for architecture in draw(use, rng, wanted):
@@ -156,6 +159,7 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     if is_models_round(use, number, breaks):
         consult_generator(use)
     drawn = generate(use, number, breaks)
+    vain: Json = {"misses": [miss.to_dict() for miss in drawn.misses]} if drawn.misses else {}
     use.journal.emit(
         "proposed",
         round=number,
@@ -166,6 +170,7 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
         wider=drawn.wider,
         principles=[principle.reference for principle in active],
         stream=drawn.stream,
+        **vain,
     )
     return {"round": number, "breaks": breaks, "events": len(use.journal.log.events)}
 

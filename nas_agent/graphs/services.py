@@ -11,7 +11,7 @@ from nas_agent.agents.generators.language_model import LanguageModelGenerator
 from nas_agent.agents.learner import LanguageModelLearner
 from nas_agent.config import Config
 from nas_agent.principles.statistics import StatisticalLearner
-from nas_agent.records import Architecture, Json, Proposal, Task
+from nas_agent.records import Architecture, Json, Miss, Proposal, Task
 from nas_agent.spaces.base import Space
 from nas_agent.tools.costs.wishes import Wishes
 from nas_agent.tools.embeddings.base import Embedder
@@ -41,6 +41,7 @@ class Drawn:
     stream: str  # the random stream that makes them again
     wider: bool  # nothing was left on the wanted side of the principles, so both sides were taken
     offered: Sequence[Proposal] = ()  # by a language model: they go first
+    misses: Sequence[Miss] = ()  # what was tried in vain
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, Self
 from nas_agent.records import Json
 
 MIB = 2**20
-Kind = Literal["raised", "wall clock", "cpu", "memory", "threads", "disk", "reply", "crashed"]
+Kind = Literal["raised", "wall clock", "cpu", "memory", "threads", "disk", "reply", "crashed", "lost"]
 _ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
