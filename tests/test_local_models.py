@@ -311,8 +311,22 @@ def test_by_a_grammar_even_a_model_of_random_weights_answers_with_a_class(local:
     assert reply.text.startswith("```python\nimport torch\nfrom torch import nn\n")
     assert reply.text.count("\n\nclass Network(nn.Module):\n    def __init__(self):\n        super().__init__()\n") == 1
     assert "\n    def forward(self, x):\n" in reply.text.partition("class Network")[2]
-    assert reply.text.splitlines()[-2].lstrip().startswith("return ")
-    assert reply.text.splitlines()[-1] == "```"
+    assert reply.text.split("\n")[-2].lstrip().startswith("return ")
+    assert reply.text.split("\n")[-1] == "```"
+
+
+def test_the_grammar_takes_programs_as_good_models_write_them(tiny_model: Path) -> None:
+    import llguidance.hf
+    from transformers import AutoTokenizer
+
+    from benchmarks.constrained_decoding import PROGRAM
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    for program, whole in ((PROGRAM, True), (PROGRAM.replace("class Network", "class Other"), False)):
+        grammar = llguidance.grammar_from("lark", class_grammar("Network"))
+        matcher = llguidance.LLMatcher(llguidance.hf.from_tokenizer(tokenizer), grammar)
+        tokens = tokenizer.encode(program, add_special_tokens=False)
+        assert (matcher.validate_tokens(tokens) == len(tokens)) is whole
 
 
 def test_draws_of_one_question_differ_and_each_is_the_same_again(local: PreparedModel) -> None:

@@ -104,6 +104,7 @@ def program(text: str, parent: str = CODE, cut: bool = False) -> str:
         f"```python\n{WIDER}\n\nif __name__ == '__main__':\n    net = Network()\n    print(net)\n```",
         f"```python\n{WIDER}\n\nnet = Network()\nprint(net(torch.zeros(1, 1, 8, 8)).shape)\n```",
         f"```bash\npip install torch\n```\n\n```python\n{WIDER}```",
+        WIDER.replace("\n", "\r\n"),
         EDITS,
         f"I change two lines.\n\nnet.py\n```python\n{EDITS.strip()}\n```\nDone.",
         EDITS.replace("        self", "    self"),  # all of it with too little indentation
@@ -121,6 +122,13 @@ def test_what_an_answer_forgot_to_import_is_added() -> None:
     assert "from torch.nn import functional as F" in program(WIDER.replace("torch.relu", "F.relu"))
     given = WIDER.replace("from torch import nn", "import torch.nn as nn")
     assert program(given).strip() == given.strip()
+
+
+def test_odd_line_separators_inside_strings_do_not_shift_what_is_left_out() -> None:
+    odd = WIDER.replace("class Network", "NAME = '\u2028\x0b\x85'\nprint(NAME)\n\n\nclass Network")
+    assert program(f"```python\n{odd}```").strip() == odd.replace("print(NAME)\n", "").strip()
+    edit = "<<<<<<< SEARCH\nNAME = '\u2028\x0b\x85'\n=======\nNAME = 'x'\n>>>>>>> REPLACE"
+    assert "NAME = 'x'\n" in program(edit, odd)
 
 
 def test_helper_classes_of_other_blocks_stay_with_the_network_and_classes_it_does_not_use_do_not() -> None:
@@ -178,7 +186,8 @@ def test_edits_are_carried_out_in_order_on_what_the_earlier_ones_left() -> None:
 
 
 def test_an_answer_that_was_cut_off_is_told_so_unless_its_program_is_whole() -> None:
-    for reply in (f"```python\n{WIDER[:-6]}", "Let me think about it. First", EDITS[:60]):
+    half = WIDER.partition("\n    def forward")[0]  # Python, and no network
+    for reply in (f"```python\n{WIDER[:-6]}", f"```python\n{half}", half, "Let me think about it. First", EDITS[:60]):
         with pytest.raises(InvalidArchitecture, match="cut off at the length limit; write a shorter program"):
             program(reply, cut=True)
     assert program(f"{FENCED} And furthermo", cut=True).strip() == WIDER.strip()

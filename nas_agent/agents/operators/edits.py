@@ -33,7 +33,7 @@ class Edit:
 
 def has_edits(text: str) -> bool:
     """Tell whether a reply holds the beginning of a block."""
-    return any(_SEARCH.match(line) for line in text.splitlines())
+    return any(_SEARCH.match(line) for line in text.split("\n"))
 
 
 def find_edits(text: str) -> list[Edit]:
@@ -42,7 +42,7 @@ def find_edits(text: str) -> list[Edit]:
     search: list[str] = []
     replace: list[str] = []
     part: list[str] | None = None  # the one that is being read; None between blocks
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if _SEARCH.match(line):
             if part is not None:
                 raise InvalidArchitecture(f"edit {len(edits) + 1} has no line '>>>>>>> REPLACE' before the next one")
@@ -64,7 +64,7 @@ def find_edits(text: str) -> list[Edit]:
 
 def apply_edits(program: str, edits: Sequence[Edit]) -> str:
     """Carry edits out, one after another; InvalidArchitecture where one does not say what it replaces."""
-    lines = program.splitlines()
+    lines = program.rstrip("\n").split("\n")
     if len(edits) == 1 and not edits[0].search:  # the form by which a whole file is written
         return "\n".join(edits[0].replace) + "\n"
     for number, edit in enumerate(edits, start=1):

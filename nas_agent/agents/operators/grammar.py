@@ -17,6 +17,6 @@ network: "\\n\\nclass {class_name}(nn.Module):\\n    def __init__(self):\\n" met
 methods: "        super().__init__()\\n" LINE{{1,{lines}}} "\\n    def forward(self, x):\\n" LINE{{0,{lines}}} RETURN
 HELPER: /[A-Z][a-z]{{2,12}}(Block|Layer|Unit)/
 PARAMETERS: /(, [a-z][a-z_]{{0,14}}(=[0-9]{{1,4}})?){{0,4}}/
-LINE: / {{8}}( {{4}}){{0,3}}[^ `\\n\\r\\t][^`\\n\\r\\t]{{0,140}}\\n/
-RETURN: / {{8}}return [^ `\\n\\r\\t][^`\\n\\r\\t]{{0,140}}\\n/
+LINE: / {{8}}( {{4}}){{0,3}}[^ `\\x00-\\x1f\\x7f-\\x9f][^`\\x00-\\x1f\\x7f-\\x9f]{{0,140}}\\n/
+RETURN: / {{8}}return [^ `\\x00-\\x1f\\x7f-\\x9f][^`\\x00-\\x1f\\x7f-\\x9f]{{0,140}}\\n/
 """

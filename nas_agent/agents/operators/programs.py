@@ -52,11 +52,14 @@ def read_program(reply: Reply, parent: str, class_name: str) -> Program:
         raise InvalidArchitecture(f"the answer has more than {LONGEST:,} characters; answer with one program alone")
     if text.startswith("(refused)"):
         raise InvalidArchitecture(f"the model refused: {text.removeprefix('(refused)').strip()[:200]}")
-    text = text.rpartition("</think>")[2].replace("\t", "    ").replace("\r\n", "\n")
+    text = text.rpartition("</think>")[2].replace("\t", "    ").replace("\r\n", "\n").replace("\r", "\n")
     try:
         if has_edits(text):
             return Program(tidy(apply_edits(parent, find_edits(text))), "blocks")
-        return Program(tidy(_written(text, class_name)), "whole")
+        blocks, closed = _blocks(text)
+        if reply.cut and not (blocks and closed):  # what is there may be Python, and half of a network
+            raise InvalidArchitecture(CUT_CODE)
+        return Program(tidy(_written(text, blocks, class_name)), "whole")
     except InvalidArchitecture as error:
         if reply.cut:
             raise InvalidArchitecture(CUT_CODE) from error
@@ -71,7 +74,7 @@ def tidy(text: str) -> str:
     tree = _tree(text)
     if not any(isinstance(node, ast.ClassDef) for node in tree.body):
         raise InvalidArchitecture(NO_CLASS)
-    lines = text.splitlines()
+    lines = text.split("\n")
     for node in reversed(tree.body):
         constant = isinstance(node, ast.Assign | ast.AnnAssign) and not _calls(node)
         if not constant and not isinstance(node, _KEPT):
@@ -115,9 +118,9 @@ def _unbound(tree: ast.Module) -> set[str]:
     return read - bound
 
 
-def _written(text: str, class_name: str) -> str:
+def _written(text: str, blocks: Sequence[str], class_name: str) -> str:
     """Return the text of the program that a reply writes out."""
-    blocks = [textwrap.dedent(block) for block in _blocks(text) if _CLASS.search(block)]
+    blocks = [textwrap.dedent(block) for block in blocks if _CLASS.search(block)]
     if not blocks:
         return _unfenced(text)
     # Of several, the last: models quote what they were given first, and mend what they wrote later.
@@ -127,8 +130,8 @@ def _written(text: str, class_name: str) -> str:
     return "\n\n".join([*helpers, chosen])
 
 
-def _blocks(text: str) -> list[str]:
-    """Return what stands in fences; of one that is never closed, all the rest."""
+def _blocks(text: str) -> tuple[list[str], bool]:
+    """Return what stands in fences, all the rest of one that is never closed, and whether all are."""
     blocks: list[list[str]] = []
     fence = ""
     for line in text.split("\n"):
@@ -140,7 +143,7 @@ def _blocks(text: str) -> list[str]:
             fence = ""
         elif fence:
             blocks[-1].append(line)
-    return ["\n".join(block) for block in blocks]
+    return ["\n".join(block) for block in blocks], not fence
 
 
 def _serves(block: str, chosen: str) -> bool:
