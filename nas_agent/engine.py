@@ -20,6 +20,9 @@ from nas_agent.spaces import Space
 from nas_agent.tools.costs.wishes import make_wishes
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.executors import Executor
+from nas_agent.tools.executors.arrivals import Arrivals
+from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.fronts import told_front, told_limits
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
@@ -111,6 +114,7 @@ class Engine:
         listeners: Sequence[Listener] = (),
         imported: Imported | None = None,
         ask: Reviewer | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.started = time.perf_counter()
         self.config, self.folder, self.evaluation, self.imported = config, folder, evaluation, imported
@@ -133,6 +137,8 @@ class Engine:
             test_split=evaluation.test_split,
             journal=journal,
             generator=_generator(config, space, evaluation.task),
+            executor=executor or InlineExecutor(evaluation.evaluator),
+            arrivals=Arrivals(None if folder is None else folder.arrivals),
             pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
             wishes=wishes,
             memory=memory,
@@ -150,6 +156,7 @@ class Engine:
         """Measure by something else; before anything has begun."""
         self.evaluation = evaluation
         self.services.evaluator, self.services.test_split = evaluation.evaluator, evaluation.test_split
+        self.services.executor = InlineExecutor(evaluation.evaluator)
 
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
@@ -181,6 +188,7 @@ class Engine:
             "objectives": list(self.config.objectives),
             "budget": self.config.budget,
             "seed": self.config.seed,
+            **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
             **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
         }
@@ -190,6 +198,7 @@ class Engine:
         from nas_agent.graphs.checkpoints import THREAD, graph_in
         from nas_agent.graphs.search import build
 
+        self.services.executor.begin(self.services.arrivals.add)
         if self.folder is None:
             self.begin()
             build().invoke(first_state(), context=self.services)

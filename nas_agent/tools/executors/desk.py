@@ -1,0 +1,91 @@
+"""The desk between a search and its workers: what waits, what is under way, and what has arrived but was not taken."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from nas_agent.errors import NasAgentError
+from nas_agent.records import Outcome
+from nas_agent.tools.executors.base import Arrived, Work
+
+LOOK = 0.5  # seconds between two looks of a waiting thread: where a signal does not wake it, Ctrl-C is heard then
+
+
+class Desk:
+    """Used by the search's thread (`submit`, `take`, `close`) and by workers' threads (`next`, `arrive`, `break_down`).
+
+    What goes wrong with the machine is raised by `take` for the work it happened to; what makes all further work
+    pointless, by every `take`.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._changed = threading.Condition()
+        self._waiting: deque[Work] = deque()
+        self._known: set[Work] = set()  # waiting, under way, or arrived
+        self._results: dict[Work, Outcome | BaseException] = {}
+        self._broken: BaseException | None = None
+        self._arrived: Arrived = lambda work, outcome, worker: None
+
+    def begin(self, arrived: Arrived) -> None:
+        """Name who hears of outcomes as they arrive."""
+        self._arrived = arrived
+
+    def submit(self, work: Work) -> bool:
+        """Add work to be done; return whether it is new."""
+        with self._changed:
+            if work in self._known:
+                return False
+            self._known.add(work)
+            self._waiting.append(work)
+            self._changed.notify_all()
+            return True
+
+    def next(self) -> Work | None:
+        """Wait for work, oldest first; None once the desk is closed."""
+        with self._changed:
+            while not self._waiting and not self.closed:
+                self._changed.wait()
+            return None if self.closed else self._waiting.popleft()
+
+    def arrive(self, work: Work, result: Outcome | BaseException, worker: str) -> None:
+        """Hand in an outcome, or what kept a worker from having one; it is told on before it can be taken."""
+        broken: NasAgentError | None = None
+        if not isinstance(result, BaseException):
+            try:
+                self._arrived(work, result, worker)
+            except NasAgentError as error:  # a full disk: told to the search, whose thread this is not
+                broken = error
+        with self._changed:
+            self._results[work] = result
+            self._broken = self._broken or broken
+            self._changed.notify_all()
+
+    def break_down(self, error: BaseException) -> None:
+        """Say that nothing will arrive any more; what has arrived can still be taken."""
+        with self._changed:
+            self._broken = self._broken or error
+            self._changed.notify_all()
+
+    def take(self, work: Work) -> Outcome:
+        """Wait for the outcome of submitted work and hand it over."""
+        with self._changed:
+            if work not in self._known:
+                raise KeyError(f"{work.architecture.text} was not submitted")
+            while work not in self._results:
+                if self._broken is not None:
+                    raise self._broken
+                self._changed.wait(LOOK)
+            self._known.discard(work)
+            result = self._results.pop(work)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Send the workers home."""
+        with self._changed:
+            self.closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
