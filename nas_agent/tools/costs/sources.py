@@ -15,6 +15,7 @@ from nas_agent.errors import ConfigError
 from nas_agent.objectives import Quantity
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Space
+from nas_agent.spaces.code import Varies
 from nas_agent.spaces.darts import Darts
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
@@ -28,10 +29,10 @@ MEGABYTES = 4e-6  # of one weight of 32 bits
 PUBLISHED = "counted: the published network for CIFAR-10"
 
 
-@runtime_checkable
 DESCRIBED = {"params": "parameters", "flops": "flops"}  # by their names in `Descriptors`
 
 
+@runtime_checkable
 class Trains(Protocol):
     """An evaluator that trains networks, and knows of what kind."""
 
