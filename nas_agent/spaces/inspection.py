@@ -90,6 +90,7 @@ class Inspector(Protocol):
 class Inspected(Protocol):
     """A space whose texts are looked at before they are architectures."""
 
+    shape: NetworkShape
     inspector: Inspector | None  # None: nothing is looked at yet
 
     def equipped(self, shape: NetworkShape | None, inspector: Inspector) -> Space:
