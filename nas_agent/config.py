@@ -72,6 +72,8 @@ class Config(BaseModel):
     migration: int = Field(default=5, ge=1)
     # code: whether half of the wishes take the prompt that was worth most, or all are drawn.
     curiosity: bool = True
+    # code: how a language model answers: whole programs, SEARCH/REPLACE blocks, or auto, which is by the model.
+    edits: Literal["auto", "whole", "blocks"] = "auto"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
     # What reads code for `joint`: all-minilm, hf:REPO_OR_PATH, openai:MODEL, or random:SPEC as a control.

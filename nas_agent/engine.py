@@ -17,6 +17,7 @@ from nas_agent.graphs.state import first_state
 from nas_agent.principles.review import Answer
 from nas_agent.records import Json, Measured, Outcome, Task
 from nas_agent.spaces import Space
+from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.costs.wishes import make_wishes
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog
@@ -293,7 +294,13 @@ class Engine:
         lens = Disguise(space, config.seed) if config.anonymise else Lens(space)
         if models.learner is not None:
             self.services.model_learner = LanguageModelLearner(models.learner, space, lens=lens)
-        if models.generator is not None:
+        if models.generator is not None and isinstance(space, Inspected) and config.generator == "code":
+            from nas_agent.agents.operators import LanguageModelOperators, Rules
+
+            self.services.model_operators = LanguageModelOperators(
+                models.generator, self.services.task, Rules.of(space.shape), space.parse, edits=config.edits
+            )
+        elif models.generator is not None:
             self.services.model_generator = LanguageModelGenerator(models.generator, lens)
 
 
@@ -332,6 +339,12 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         place = next(i for i, o in enumerate(outcomes, 1) if o.architecture.id == best.architecture.id)
     test = finished.get("test")
     waiting = () if journal.result is not None else tuple(change.to_dict() for change in journal.pending.values())
+    llm = journal.model_use.to_dict()
+    if journal.varied:
+        from nas_agent.agents.operators import tally
+
+        told = tally(answer for answers in journal.varied.values() for answer in answers)
+        llm["operators"] = {intent: counts.to_dict() for intent, counts in told.items()}
     statuses = [principle.status for principle in journal.library.principles]
     return Result(
         run=run,
@@ -345,7 +358,7 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         outcomes=outcomes,
         active_principles=statuses.count("active"),
         retired_principles=statuses.count("retired"),
-        llm=journal.model_use.to_dict(),
+        llm=llm,
         why=str(finished.get("why", WAITING if waiting else "")),
         seconds=seconds,
         sources=tuple(told_sources(journal.log.events)),

@@ -17,9 +17,10 @@ from nas_agent.graphs.consult import offered
 from nas_agent.graphs.experience import inform
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
+from nas_agent.graphs.variations import answers_of, told_before
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Measured, Miss, Proposal, Trial
+from nas_agent.records import Architecture, Json, Measured, Miss, Proposal
 from nas_agent.tools.costs.bounds import DRAWS
 from nas_agent.tools.fronts import by_fronts, front_in
 from nas_agent.tools.surrogates.gate import Choice
@@ -121,6 +122,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
         history=told_before(use, number),
+        answers=answers_of(use, number),
         wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
         note=misses.append,
     )
@@ -129,17 +131,12 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     wider = not found and refinement is not None
     if wider:  # this side of the principles is used up: take both
         name = stream_name(use.config.seed, "wider", number)
-        brief = replace(brief, refinement=None, outside=False)
+        brief = replace(brief, refinement=None, outside=False, answers=None)  # they are of other wishes
         found = use.generator.propose(brief, stream(use.config.seed, "wider", number))
     taken = {proposal.architecture.id for proposal in waiting}
     found = [proposal for proposal in found if proposal.architecture.id not in taken] if taken else found
     use.drawn = Drawn(number, found, name, wider, waiting, misses)
     return use.drawn
-
-
-def told_before(use: Services, number: int) -> list[Trial | Miss]:
-    """Return what was tried before a round: a process that takes it again may have logged a part of it already."""
-    return [tried for round_, tried in use.journal.tried if round_ < number]
 
 
 @dataclass(frozen=True, slots=True)

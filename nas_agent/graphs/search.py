@@ -37,6 +37,7 @@ from nas_agent.graphs.rounds import (
 )
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream
+from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
@@ -162,6 +163,8 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     breaks = least_tested(use).reference if active and has_turn(number, use.config.outside_share) else ""
     if is_models_round(use, number, breaks):
         consult_generator(use)
+    if use.model_operators is not None and not breaks:
+        consult_operators(use, number, room_left(use))
     drawn = generate(use, number, breaks)
     vain: Json = {"misses": [miss.to_dict() for miss in drawn.misses]} if drawn.misses else {}
     use.journal.emit(

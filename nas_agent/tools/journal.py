@@ -87,6 +87,7 @@ class Journal:
     imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
     agreement: dict[str, float] | None = None  # of each source that is used, as last logged; None: not yet
     offers: list[Json] = field(default_factory=list)  # what a language model proposed, one item for each question
+    varied: dict[int, list[Json]] = field(default_factory=dict)  # round -> what a language model made of its wishes
     model_use: ModelUse = field(default_factory=ModelUse)
     embedder_failure: Json | None = None  # since then the surrogate knows structure alone
     truncated: bool = False  # whether the log says that texts are too long for the embedder
@@ -188,6 +189,8 @@ class Journal:
                 self.truncated = True
             case "offered":
                 self.offers.append({key: value for key, value in event.items() if key not in {"type", "wall"}})
+            case "varied":
+                self.varied[event["round"]] = event["answers"]
             case "model_call":
                 self.model_use.add(event)
             case "finished":

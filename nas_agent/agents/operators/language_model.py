@@ -19,6 +19,7 @@ from nas_agent.principles.principle import one_line
 from nas_agent.prompts import Rendered, render
 from nas_agent.records import Architecture, Json, Task
 from nas_agent.spaces.code import Intent
+from nas_agent.spaces.inspection import NetworkShape
 
 Edits = Literal["auto", "whole", "blocks"]
 
@@ -39,9 +40,19 @@ class Rules:
 
     shape: tuple[int, int, int]  # of an image: channels, height, width
     classes: int
-    imports: tuple[str, ...] = ("torch", "math")
+    imports: tuple[str, ...] = ("torch", "torch.nn", "torch.nn.functional", "math")
     limits: tuple[str, ...] = ()  # a sentence each, e.g. "It has at most 1,000,000 parameters."
     class_name: str = "Network"
+
+    @classmethod
+    def of(cls, shape: NetworkShape) -> Rules:
+        """Say what the space `pytorch` asks of networks of this shape."""
+        limits = (
+            f"It has at most {shape.parameters:,.0f} parameters.",
+            f"It takes at most {shape.flops:,.0f} multiply-adds for one image.",
+            "It has no `try`, `with` and `while`, and no names with two underscores in front but `__init__`.",
+        )
+        return cls((shape.channels, shape.side, shape.side), shape.classes, limits=limits)
 
 
 @dataclass(frozen=True, slots=True)
