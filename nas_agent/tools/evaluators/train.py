@@ -73,6 +73,10 @@ class ImageTrainer:
         other.__dict__["_files"] = self._files  # written once for all
         return other
 
+    def __reduce__(self) -> tuple[Callable[..., ImageTrainer], tuple[Training, ImageTask]]:
+        """Pickle it with its images, without those of the test part: for workers on other machines."""
+        return _with_images, (self.training, replace(self.images, open_test=None))
+
     def stop(self) -> None:
         """End the process, and what it does for another thread."""
         if "worker" in self.__dict__:
@@ -165,6 +169,10 @@ class ImageTrainer:
                 "free some space, or set TMPDIR to another folder"
             ) from error
         return {what: str(folder / f"{name}-{what}.npy") for what in files}
+
+
+def _with_images(training: Training, images: ImageTask) -> ImageTrainer:
+    return ImageTrainer(training, lambda: images)
 
 
 def _machine_memory() -> float | None:
