@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nas_agent.errors import ConfigError
 
-
 AHEAD = 8  # evaluations under way where several workers make them: fixed, so that results depend on no machine
 
 

@@ -95,6 +95,10 @@ class ImageTrainer:
             other.__dict__[name] = getattr(self, name)
         return other
 
+    def __reduce__(self) -> tuple[Callable[..., ImageTrainer], tuple[Training, ImageTask, Source | None]]:
+        """Pickle it with its images, without those of the test part: for workers on other machines."""
+        return _with_images, (self.training, replace(self.images, open_test=None), self._source)
+
     def stop(self) -> None:
         """End the process, and what it does for another thread."""
         if "worker" in self.__dict__:
@@ -210,6 +214,10 @@ class ImageTrainer:
                 "free some space, or set TMPDIR to another folder"
             ) from error
         return str(file)
+
+
+def _with_images(training: Training, images: ImageTask, source: Source | None) -> ImageTrainer:
+    return ImageTrainer(training, lambda: images, source=source)
 
 
 @dataclass(frozen=True, slots=True)

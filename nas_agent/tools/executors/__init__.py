@@ -28,6 +28,18 @@ def make_executor(config: Config, evaluator: Evaluator) -> Executor:
         from nas_agent.tools.executors.inline import InlineExecutor
 
         return InlineExecutor(evaluator)
-    from nas_agent.tools.executors.pool import PoolExecutor, places, slots
+    from nas_agent.tools.executors.pool import PoolExecutor, cores, places, slots
 
+    if config.executor_kind == "ray":
+        from nas_agent.tools.executors.ray_cluster import RayExecutor
+
+        return RayExecutor(
+            evaluator,
+            config.ray_address or "auto",
+            config.workers if isinstance(config.workers, int) else None,
+            most=max(config.most_under_way, config.batch),
+            threads=config.train_threads,
+            gpu=config.device.startswith("cuda"),
+            local_cpus=cores(),
+        )
     return PoolExecutor(slots(evaluator, places(config)))

@@ -21,26 +21,33 @@ class Desk:
 
     def __init__(self) -> None:
         self.closed = False
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # reentrant: a Condition's lock is an RLock
         self._waiting: deque[Work] = deque()
         self._known: set[Work] = set()  # waiting, under way, or arrived
         self._results: dict[Work, Outcome | BaseException] = {}
-        self._broken: BaseException | None = None
+        self._broken: BaseException | None = None  # why nothing will arrive any more
+        self._untold: NasAgentError | None = None  # why what arrives cannot be told on
         self._arrived: Arrived = lambda work, outcome, worker: None
 
     def begin(self, arrived: Arrived) -> None:
         """Name who hears of outcomes as they arrive."""
         self._arrived = arrived
 
-    def submit(self, work: Work) -> bool:
-        """Add work to be done; return whether it is new."""
+    def expect(self, work: Work) -> bool:
+        """Take note of work that is done elsewhere; return whether it is new."""
         with self._changed:
-            if work in self._known:
-                return False
+            new = work not in self._known
             self._known.add(work)
-            self._waiting.append(work)
-            self._changed.notify_all()
-            return True
+            return new
+
+    def submit(self, work: Work) -> bool:
+        """Add work that waits for `next`; return whether it is new."""
+        with self._changed:
+            new = self.expect(work)
+            if new:
+                self._waiting.append(work)
+                self._changed.notify_all()
+            return new
 
     def next(self) -> Work | None:
         """Wait for work, oldest first; None once the desk is closed."""
@@ -51,15 +58,15 @@ class Desk:
 
     def arrive(self, work: Work, result: Outcome | BaseException, worker: str) -> None:
         """Hand in an outcome, or what kept a worker from having one; it is told on before it can be taken."""
-        broken: NasAgentError | None = None
+        untold: NasAgentError | None = None
         if not isinstance(result, BaseException):
             try:
                 self._arrived(work, result, worker)
             except NasAgentError as error:  # a full disk: told to the search, whose thread this is not
-                broken = error
+                untold = error
         with self._changed:
             self._results[work] = result
-            self._broken = self._broken or broken
+            self._untold = self._untold or untold
             self._changed.notify_all()
 
     def break_down(self, error: BaseException) -> None:
@@ -73,10 +80,12 @@ class Desk:
         with self._changed:
             if work not in self._known:
                 raise KeyError(f"{work.architecture.text} was not submitted")
-            while work not in self._results:
+            while work not in self._results and self._untold is None:
                 if self._broken is not None:
                     raise self._broken
                 self._changed.wait(LOOK)
+            if self._untold is not None:
+                raise self._untold
             self._known.discard(work)
             result = self._results.pop(work)
         if isinstance(result, BaseException):

@@ -145,7 +145,7 @@ class Gate:
         beyond = len(self._scores) + len(under_way) + room - UNDISTURBED
         if self.away or beyond <= 0:
             return 0
-        turns = self._turns + sum(map(_counts, under_way))
+        turns = self._turns + sum(_counts(event) for event in under_way)
         given = len(self._rejected) + sum(event.get("choice") == "rejected" for event in under_way)
         due = math.floor(share * (turns + min(room, beyond))) - given
         return max(0, min(due, room))
@@ -172,7 +172,8 @@ class Gate:
 
 def _counts(proposal: Json) -> bool:
     """Tell whether the surrogate had a turn of which rejected proposals have a share."""
-    return proposal.get("choice") in {"surrogate", "rejected"} and proposal["evaluation"] > UNDISTURBED
+    turns = proposal.get("choice") in {"surrogate", "rejected"}
+    return turns and int(proposal["evaluation"]) > UNDISTURBED
 
 
 def normal_score(score: float, known: list[float]) -> float:
