@@ -9,6 +9,7 @@ experience.py (what other tasks found), rounds.py (proposals), embedding.py (an 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
@@ -16,6 +17,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
 from nas_agent.errors import MemoryStoreError, StorageError
+from nas_agent.graphs.confirm import confirmed
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
@@ -219,7 +221,7 @@ def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
         if found is not None:
             outcome = outcome_from_dict(found)
         else:
-            outcome = use.evaluator.evaluate(architecture, seed=use.config.seed)
+            outcome = confirmed(journal, partial(use.evaluator.evaluate, architecture), use.config.seed)
         journal.outcome(number, outcome)
     return {"events": len(journal.log.events)}
 
