@@ -266,6 +266,7 @@ def test_weights_and_onnx_of_a_network_come_out_of_the_sandbox(confined: ImageTr
     (tmp_path / "model.py").write_text(text() + LOADER)
     architecture, at = network(text()), confined.training.fidelity
     reply, _ = confined.run(architecture, "validation", 0, at, save=tmp_path)
+    assert reply["status"] == "measured", reply
     assert reply["value"] == confined.run(architecture, "validation", 0, at)[0]["value"]
     assert reply["same_logits"] is True
     assert reply["onnx"]["written"]

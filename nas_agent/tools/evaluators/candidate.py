@@ -63,6 +63,7 @@ def job(request: Json, model: bytes) -> tuple[Json, bytes]:
     from nas_agent.tools.evaluators.artefacts import ONNX, SOURCE, WEIGHTS
 
     if request.get("save"):
+        request["save"] = "."
         Path(SOURCE).write_bytes(model)
     *_, last = answers(request)
     data = last.pop("classes", b"")
