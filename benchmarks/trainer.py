@@ -8,8 +8,8 @@ The plain loop is what a tutorial has: a DataLoader that shifts, mirrors and bla
 candidate at a time with all cores. The trainer runs as in a search: each candidate in a child process, one thread
 each, `--slots` of them side by side (as many as there are cores). Both train the same networks with the same recipe,
 epochs and images, in turns: a round of the one, a round of the other, the first of them alternating, so that what else
-the machine does meets both. On a machine that others use, `--slots 1 --threads 1` is the fair comparison: threads of one
-training wait for each other, and for their turn, much longer than processes do.
+the machine does meets both. On a machine that others use, `--slots 1 --threads 1` is the fair comparison: threads of
+one training wait for each other, and for their turn, much longer than processes do.
 """
 
 from __future__ import annotations
