@@ -79,7 +79,8 @@ def trained(images: ImageTask, row: int, text: str, asked: argparse.Namespace, f
     except NonFiniteLoss:
         value = 100.0 / len(images.classes)  # as good as a guess
     return {
-        "row": row, "fidelity": fidelity.to_dict(), "seed": asked.seed, "images": kept, "batch": recipe.batch, "value": value,
+        "row": row, "fidelity": fidelity.to_dict(), "seed": asked.seed,
+        "images": kept, "batch": recipe.batch, "value": value,
         "seconds": time.perf_counter() - clock, "cpu": time.process_time() - cpu,
         "place": f"{place.device}, {place.precision}", "torch": torch.__version__,
     }  # fmt: skip

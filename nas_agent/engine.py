@@ -21,6 +21,9 @@ from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.costs.wishes import make_wishes
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.executors import Executor
+from nas_agent.tools.executors.arrivals import Arrivals
+from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.fronts import told_front, told_limits
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
@@ -112,6 +115,7 @@ class Engine:
         listeners: Sequence[Listener] = (),
         imported: Imported | None = None,
         ask: Reviewer | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.started = time.perf_counter()
         self.config, self.folder, self.evaluation, self.imported = config, folder, evaluation, imported
@@ -134,6 +138,8 @@ class Engine:
             test_split=evaluation.test_split,
             journal=journal,
             generator=_generator(config, space, evaluation.task),
+            executor=executor or InlineExecutor(evaluation.evaluator),
+            arrivals=Arrivals(None if folder is None else folder.arrivals),
             pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
             wishes=wishes,
             memory=memory,
@@ -151,6 +157,7 @@ class Engine:
         """Measure by something else; before anything has begun."""
         self.evaluation = evaluation
         self.services.evaluator, self.services.test_split = evaluation.evaluator, evaluation.test_split
+        self.services.executor = InlineExecutor(evaluation.evaluator)
 
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
@@ -182,6 +189,7 @@ class Engine:
             "objectives": list(self.config.objectives),
             "budget": self.config.budget,
             "seed": self.config.seed,
+            **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
             **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
         }
@@ -191,6 +199,7 @@ class Engine:
         from nas_agent.graphs.checkpoints import THREAD, graph_in
         from nas_agent.graphs.search import build
 
+        self.services.executor.begin(self.services.arrivals.add)
         if self.folder is None:
             self.begin()
             build().invoke(first_state(), context=self.services)

@@ -81,7 +81,7 @@ def plot_codes(doc: Json, path: Path) -> None:
 
 def _floor(methods: Json) -> float:
     """Return where the axis begins: ten percent or a multiple below what is shown, so that lines do not touch it."""
-    lowest = min(
+    lowest: float = min(
         one[metric]["mean"] - (one[metric]["deviation"] or 0.0)
         for method in methods.values() for one in method["temperatures"] for metric in METRICS
     )  # fmt: skip

@@ -26,7 +26,9 @@ Settings = Annotated[
 
 
 def evaluate(
-    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="In the notation of its space; FILE.py for space pytorch.")],
+    architecture: Annotated[
+        str, typer.Argument(metavar="ARCH", help="In the notation of its space; FILE.py for space pytorch.")
+    ],
     task: Annotated[
         str, typer.Option(help="digits, cifar10, cifar100, ImageNet16-120, folder:PATH, npz:PATH or hf:REPO.")
     ],

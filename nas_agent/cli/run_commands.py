@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 INTERRUPTED = 130
+ExecutorOption = Annotated[
+    str | None, typer.Option("--executor", help="inline (the default), pool (with --workers) or ray.")
+]
+Workers = Annotated[
+    str | None, typer.Option(metavar="N|auto", help="Evaluations made side by side; no result depends on it.")
+]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Of ray: auto, local, HOST:PORT or ray://HOST:PORT.")
+]
 
 
 def run(
@@ -118,6 +127,12 @@ def run(
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Neither recall from memory nor write to it.")] = False,
     batch: Annotated[int | None, typer.Option(help="Architectures measured in one round (default 1).")] = None,
     initial: Annotated[int | None, typer.Option(help="Measured before the surrogate is asked.")] = None,
+    executor: ExecutorOption = None,
+    workers: Workers = None,
+    ahead: Annotated[
+        int | None, typer.Option(metavar="K", help="Evaluations under way at once (default 1, with workers 8).")
+    ] = None,
+    ray_address: RayAddress = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where run folders are made (default runs/).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags override them.")] = None,
@@ -141,6 +156,7 @@ def run(
         "width": width, "resolution": resolution, "device": device,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
+        "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
@@ -162,15 +178,20 @@ def run(
 
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, its name, the end of its name, or last.")],
+    executor: ExecutorOption = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that was stopped; of a finished one, print the result."""
+    """Go on with a run that was stopped, by other workers where they are named; of a finished one, print the result."""
     from nas_agent.run import resume as go_on
     from nas_agent.tools.home import home
     from nas_agent.tools.run_folder import find
 
     folder = find(home(), run)
-    search(lambda watch: go_on(folder, [watch], ask=watch.ask), folder, as_json=as_json)
+    given = {"executor": executor, "workers": workers, "ray_address": ray_address}
+    by = {name: value for name, value in given.items() if value is not None}
+    search(lambda watch: go_on(folder, [watch], ask=watch.ask, by=by), folder, as_json=as_json)
 
 
 def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_json: bool) -> None:

@@ -80,7 +80,18 @@ def is_models_round(use: Services, number: int, breaks: str) -> bool:
 
 def room_left(use: Services) -> int:
     """Return how many architectures may be measured in a round."""
-    return min(use.config.batch, use.config.budget - len(use.journal.archive))
+    return min(use.config.batch, use.config.budget - use.journal.begun)
+
+
+def may_stay(use: Services, chosen: int) -> int:
+    """Return how many evaluations may be under way while the next round proposes: a term of the search.
+
+    A round that found nothing new waits for one outcome, which may change that; the end of the budget for all.
+    """
+    if use.journal.begun >= use.config.budget:
+        return 0
+    room = max(use.config.most_under_way - use.config.batch, 0)
+    return room if chosen else min(room, len(use.journal.under_way) - 1)
 
 
 def generate(use: Services, number: int, breaks: str) -> Drawn:
@@ -105,7 +116,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     brief = Brief(
         space=use.space,
         ranked=elites(use),
-        known=use.journal.archive.ids | use.journal.refused.keys() if limited(use) else use.journal.archive.ids,
+        known=use.journal.refused.keys() | use.journal.known if limited(use) else use.journal.known,
         pool=use.pool,
         refinement=refinement,
         outside=bool(breaks),
@@ -196,7 +207,7 @@ def refused(use: Services, architecture: Architecture, why: str) -> Json:
 def within_limits(use: Services, state: SearchState, keep: int) -> list[Chosen]:
     """Return uniform draws that keep the limits: all that was proposed breaks one."""
     drawn = draw(use, stream(use.config.seed, "within", state["round"]), keep)
-    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.archive]
+    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.known]
     return [Chosen(Proposal(architecture, "sample"), "chance") for architecture in fresh]
 
 

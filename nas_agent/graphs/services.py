@@ -17,6 +17,8 @@ from nas_agent.spaces.base import Space
 from nas_agent.tools.costs.wishes import Wishes
 from nas_agent.tools.embeddings.base import Embedder
 from nas_agent.tools.evaluators.base import Evaluator, TestSplit
+from nas_agent.tools.executors.arrivals import Arrivals
+from nas_agent.tools.executors.base import Executor
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.surrogates.base import Surrogate
 
@@ -57,6 +59,8 @@ class Services:
     journal: Journal
     generator: Generator
     pool: Sequence[Architecture] | None  # all candidates where they can be listed
+    executor: Executor  # has the evaluator measure
+    arrivals: Arrivals  # outcomes that came before their turn
     wishes: Wishes | None = None  # limits, and a second objective
     surrogate: Surrogate | None = None
     embedder: Embedder | None = None  # what the surrogate reads code by

@@ -92,6 +92,7 @@ class Inspected(Protocol):
 
     shape: NetworkShape
     inspector: Inspector | None  # None: nothing is looked at yet
+    proposals: int  # how many a generator may make in a round: each of them is looked at
 
     def equipped(self, shape: NetworkShape | None, inspector: Inspector) -> Space:
         """Return the space for images of this shape, None for its own, with somebody who looks."""

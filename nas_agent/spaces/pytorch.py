@@ -48,6 +48,7 @@ class Pytorch:
     name: ClassVar[str] = "pytorch"
     decisions: ClassVar[tuple[Decision, ...]] = DECISIONS
     operations: ClassVar[tuple[Operation, ...]] = ()
+    proposals: int = 12
     untrusted: ClassVar[bool] = True  # its networks are trained in the sandbox
 
     def __init__(self, shape: NetworkShape | None = None, inspector: Inspector | None = None) -> None:
@@ -117,7 +118,9 @@ class Pytorch:
         """Describe an architecture for archives."""
         known = self._look(architecture.text)
         found = known.profile
-        return Descriptors(found.width / max(found.layers, 1), float(known.inspection.flops), float(known.inspection.parameters))
+        return Descriptors(
+            found.width / max(found.layers, 1), float(known.inspection.flops), float(known.inspection.parameters)
+        )
 
     def parse(self, text: str) -> Architecture:
         """Read a text, see in the sandbox that it can be trained; InvalidArchitecture says what to change."""
@@ -176,7 +179,14 @@ class Pytorch:
         found, inspection = known.profile, known.inspection
         count = [found.counts[kind] for kind in (*KINDS, "skip")]
         count += [found.kernels[side] for side in (1, 3, 5)] + [found.grouped]
-        depth = [found.depth, found.layers, found.width, found.places, found.operators, found.width / max(found.layers, 1)]
+        depth = [
+            found.depth,
+            found.layers,
+            found.width,
+            found.places,
+            found.operators,
+            found.width / max(found.layers, 1),
+        ]
         return {
             "count": np.log1p(np.array(count, dtype=np.float64)),
             "depth": np.log1p(np.array(depth, dtype=np.float64)),

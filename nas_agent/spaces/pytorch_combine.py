@@ -128,7 +128,9 @@ def _add_classes(tree: ast.Module, other: ast.Module) -> None:
     lines = {ast.unparse(part) for part in tree.body}
     new: list[ast.stmt] = []
     for part in other.body:
-        if isinstance(part, ast.ClassDef | ast.FunctionDef) and taken.get(part.name, ast.unparse(part)) != ast.unparse(part):
+        if isinstance(part, ast.ClassDef | ast.FunctionDef) and taken.get(part.name, ast.unparse(part)) != ast.unparse(
+            part
+        ):
             if part.name != NETWORK:
                 _rename(other, part.name, _free(part.name, set(taken)))
         if not _is_network(part) and ast.unparse(part) not in lines:

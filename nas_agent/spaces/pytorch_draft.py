@@ -294,9 +294,7 @@ def _wrap(owner: cst.ClassDef, use: cst.BaseExpression) -> Callable[[Draft, str]
         attribute = draft.free_name(base_name(layer))
         new = cst.parse_expression(f"self.{attribute}({code(use)})")
         return draft.changed(
-            Changes(
-                replaced={use: new}, made={owner: [f"self.{attribute} = {layer}"]}, classes=needed(draft, layer)
-            )
+            Changes(replaced={use: new}, made={owner: [f"self.{attribute} = {layer}"]}, classes=needed(draft, layer))
         )
 
     return put

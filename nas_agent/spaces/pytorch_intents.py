@@ -154,8 +154,10 @@ def _acting(call: cst.Call, new: str) -> cst.BaseExpression:
         return cst.parse_expression(f"nn.{new}()")
     function = next(name for name, kind in _FUNCTIONS.items() if kind == new)
     owner = call.func.value if isinstance(call.func, cst.Attribute) else None
-    module = isinstance(owner, cst.Name) and owner.value in ("F", "torch", "functional") or (
-        owner is not None and code(owner) == "nn.functional"
+    module = (
+        isinstance(owner, cst.Name)
+        and owner.value in ("F", "torch", "functional")
+        or (owner is not None and code(owner) == "nn.functional")
     )
     argument = code(call.args[0].value) if module and call.args else None if owner is None else code(owner)
     if argument is None:
@@ -214,9 +216,7 @@ def _dropped_in_sequence(draft: Draft, call: cst.Call) -> Draft:
 
 
 def _dropped_attribute(draft: Draft, owner: cst.ClassDef, attribute: str) -> Draft:
-    replaced: dict[cst.CSTNode, cst.BaseExpression] = {
-        use: use.args[0].value for use in draft.uses(owner, attribute)
-    }
+    replaced: dict[cst.CSTNode, cst.BaseExpression] = {use: use.args[0].value for use in draft.uses(owner, attribute)}
     return without_idle(draft.changed(Changes(replaced=replaced)))
 
 
@@ -372,9 +372,7 @@ def _shortcut(draft: Draft, owner: cst.ClassDef, first: cst.CSTNode, last: cst.C
     kept = draft.free_name("skip")
     made = {} if not way else {owner: [f"self.{draft.free_name('project')} = {way}"]}
     value = name if not way else f"self.{draft.free_name('project')}({name})"
-    return draft.changed(
-        Changes(before={first: [f"{kept} = {value}"], last: [f"{name} = {name} + {kept}"]}, made=made)
-    )
+    return draft.changed(Changes(before={first: [f"{kept} = {value}"], last: [f"{name} = {name} + {kept}"]}, made=made))
 
 
 def _around_layers(draft: Draft) -> list[Callable[[], Draft]]:

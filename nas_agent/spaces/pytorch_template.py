@@ -170,7 +170,9 @@ def _planned(choices: Mapping[str, str], rng: Random) -> dict[str, int]:
         elif decision.name == "kernel":
             plan["kernel"] = {0: 0, 1: 1, 2: 3, 4: 5}[least]
         elif decision.name != "depth":
-            plan[decision.name] = rng.randint(least, min(most, least + (2 if most == MANY and least > 1 else most - least if most < MANY else 0)))
+            plan[decision.name] = rng.randint(
+                least, min(most, least + (2 if most == MANY and least > 1 else most - least if most < MANY else 0))
+            )
     if plan["linear"] == 0:
         raise InvalidArchitecture("expected at least one linear layer, the last one, got 0; choose linear=1")
     if (plan["convolutions"] == 0) != (plan["kernel"] == 0):

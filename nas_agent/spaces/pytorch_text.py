@@ -84,7 +84,9 @@ def _spaced(body: str) -> str:
 
 def _parsed(text: str) -> ast.Module:
     if len(text) > LONGEST:
-        raise InvalidArchitecture(f"expected at most {LONGEST} characters of code, got {len(text)}; write a shorter class")
+        raise InvalidArchitecture(
+            f"expected at most {LONGEST} characters of code, got {len(text)}; write a shorter class"
+        )
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -15,7 +15,7 @@ from typing import Any
 from nas_agent.errors import ConfigError, StorageError
 from nas_agent.records import Json
 from nas_agent.tools.evaluators.artefacts import ONNX, SOURCE, WEIGHTS
-from nas_agent.tools.evaluators.isolation import STARTING, BrokenWorker, machine_memory
+from nas_agent.tools.evaluators.isolation import STARTING, BrokenWorker, Interrupted, machine_memory
 from nas_agent.tools.sandbox import Completed, Job, JobOutcome, Limits, Policy, Sandbox, Stopped
 from nas_agent.tools.sandbox.base import MIB, Kind
 from nas_agent.tools.sandbox.policy import gpus
@@ -52,6 +52,7 @@ class Confined:
         self._lock = threading.Lock()
         self._sandbox: Sandbox | None = None
         self._ready: Json = {}
+        self._stopped = False
 
     def probe(self, request: Json) -> Json:
         """Tell where jobs train; the sandbox is opened for it."""
@@ -63,6 +64,7 @@ class Confined:
         start = time.perf_counter()
         sandbox, job = self._opened(request), self._job(request)
         outcome = sandbox.run(job)
+        self._check()
         if isinstance(outcome, Stopped) and outcome.kind == "lost":
             outcome = sandbox.run(job)
         reply = _judged(outcome, request)
@@ -74,6 +76,17 @@ class Confined:
             if self._sandbox is not None:
                 self._sandbox.close()
                 self._sandbox = None
+
+    def stop(self) -> None:
+        """End the sandbox, also while another thread waits for a job in it, which then gets Interrupted."""
+        self._stopped = True
+        if (sandbox := self._sandbox) is not None:
+            sandbox.interrupt()
+        self.close()
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise Interrupted("the sandbox was ended")
 
     def _opened(self, request: Json) -> Sandbox:
         with self._lock:

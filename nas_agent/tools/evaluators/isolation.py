@@ -36,6 +36,10 @@ class BrokenWorker(RuntimeError):
     """The training process cannot work here at all, whatever the architecture: a broken machine."""
 
 
+class Interrupted(RuntimeError):
+    """The training process was ended by who owns it, while it trained."""
+
+
 class Trains(Protocol):
     """Who trains: `Worker` code that is trusted, `Confined` code that is not. Both run `candidate.answers`."""
 
@@ -54,6 +58,10 @@ class Trains(Protocol):
         """End what was started."""
         ...
 
+    def stop(self) -> None:
+        """End it also while another thread waits for a reply; that thread gets Interrupted."""
+        ...
+
 
 class Worker:
     """Trains one architecture at a time in children of a process of its own; several workers train side by side."""
@@ -61,6 +69,8 @@ class Worker:
     def __init__(self, command: Sequence[str] = WORKER, *, threads: int = 1) -> None:
         self._command, self._threads = tuple(command), threads
         self._running: _Running | None = None
+        self._asked: _Running | None = None  # while a thread waits for its reply
+        self._stopped = False
         self._lock = threading.Lock()
 
     def probe(self, request: Json) -> Json:
@@ -87,22 +97,41 @@ class Worker:
             self._running.end()
             self._running = None
 
+    def stop(self) -> None:
+        """End the process, also while another thread waits for its reply, which then gets Interrupted."""
+        self._stopped = True
+        if (asked := self._asked) is not None:
+            asked.end()
+        with self._lock:
+            self.close()
+            self._stopped = False
+
     def _ask(self, request: Json) -> list[Json]:
         with self._lock:
             running = self._running
             if running is None or running.child.poll() is not None:
                 running = _Running(self._command, self._threads)
             self._running = None  # until all is well: also Ctrl-C leaves no half-read reply behind
+            self._asked = running
             try:
+                self._check()
                 replies = running.ask(request)
+                self._check()
             except BaseException:
                 running.end()
+                self._check()
                 raise
+            finally:
+                self._asked = None
             if _ended(replies) and not replies[-1].get("stuck") and hasattr(os, "fork"):
                 self._running = running
             else:
                 running.end()
             return replies
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise Interrupted("the training process was ended")
 
 
 class _Running:

@@ -87,6 +87,23 @@ class ImageTrainer:
         start = partial(open_sandbox, unsafe=self.training.unsafe)
         return Confined(self._folder, threads=self.training.threads, start=start)
 
+    def beside(self, device: str | None) -> ImageTrainer:
+        """Return a trainer with a process of its own on this device (None: the same), for the same images and files."""
+        training = self.training if device is None else replace(self.training, device=device)
+        other = ImageTrainer(training, lambda: self.images, worker=self._worker, source=self._source)
+        for name in ("_folder", "_train_files", "_validation"):  # written once for all
+            other.__dict__[name] = getattr(self, name)
+        return other
+
+    def __reduce__(self) -> tuple[Callable[..., ImageTrainer], tuple[Training, ImageTask, Source | None]]:
+        """Pickle it with its images, without those of the test part: for workers on other machines."""
+        return _with_images, (self.training, replace(self.images, open_test=None), self._source)
+
+    def stop(self) -> None:
+        """End the process, and what it does for another thread."""
+        if "worker" in self.__dict__:
+            self.worker.stop()
+
     def settle(self) -> Training:
         """Find out where and in which number format is trained, and keep to it; ConfigError for an absent device.
 
@@ -199,6 +216,10 @@ class ImageTrainer:
         return str(file)
 
 
+def _with_images(training: Training, images: ImageTask, source: Source | None) -> ImageTrainer:
+    return ImageTrainer(training, lambda: images, source=source)
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """Images that are to be classified."""
@@ -242,6 +263,14 @@ class TrainEvaluator:
     def pool(self) -> None:
         """Return None: any architecture of the space can be trained."""
         return None
+
+    def beside(self, device: str | None) -> TrainEvaluator:
+        """Return one with a process of its own, on this device (None: the same)."""
+        return TrainEvaluator(self.trainer.beside(device))
+
+    def stop(self) -> None:
+        """End the process, and what it does for another thread."""
+        self.trainer.stop()
 
     def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
         """Train with this seed and score on the validation part; the same seed gives the same value on one device."""

@@ -45,37 +45,30 @@ def _inspected(payload: Any, watch: Watch) -> tuple[Any, Any]:
     text, shape = payload["text"], payload["shape"]
     linecache.cache[FILE] = (len(text), None, text.splitlines(True), FILE)
     scope: dict[str, Any] = {"__name__": "candidate"}
-    _step("run", payload, lambda: exec(compile(text, FILE, "exec"), scope))
-    maker, arguments = scope["Network"], payload["arguments"]
-    try:
-        traced = _traced(maker, arguments, shape, watch, payload, "meta")
-    except Refused as refused:
-        if watch.wishes or refused.step == "limits":
-            raise
-        watch.points.clear()
-        watch.made.clear()
-        watch.passed.clear()
-        traced = _traced(maker, arguments, shape, watch, payload, "cpu")  # it may look at numbers, which meta has not
-    _trained(maker, arguments, shape, payload)
-    return traced
+    _step("run", lambda: exec(compile(text, FILE, "exec"), scope))
+    torch.manual_seed(0)
+    network, numbers, lists = _traced(scope["Network"], payload["arguments"], shape, watch)
+    _trained(network, shape)
+    _evaluated(network, shape)
+    return numbers, lists
 
 
-def _traced(maker: Any, arguments: Any, shape: Any, watch: Watch, payload: Any, device: str) -> tuple[Any, Any]:
+def _traced(maker: Any, arguments: Any, shape: Any, watch: Watch) -> tuple[nn.Module, Any, Any]:
     """Build and run once, with what it computes and where its layers are."""
 
     def build() -> nn.Module:
-        with torch.device(device), watch.making():
-            return _module(maker(**arguments))
+        with watch.making():
+            made = maker(**arguments)
+        if not isinstance(made, nn.Module):
+            raise TypeError("class Network is not derived from nn.Module")
+        return made
 
-    torch.manual_seed(0)
-    network = _step("build", payload, build)
+    network = _step("build", build)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if parameters > shape["parameters"]:
-        raise Refused(
-            "limits", f"expected at most {shape['parameters']:,.0f} parameters, got {parameters:,}; make layers narrower"
-        )
-    images = torch.zeros(2, shape["channels"], shape["side"], shape["side"], device=device)
-    tracer = Tracer()
+        most = f"{shape['parameters']:,.0f}"
+        raise Refused("limits", f"expected at most {most} parameters, got {parameters:,}; make layers narrower")
+    images, tracer = _noise(2, shape), Tracer()
     tracer.leaf(images, "images")
     for parameter in network.parameters():
         tracer.leaf(parameter, "parameter")
@@ -83,60 +76,58 @@ def _traced(maker: Any, arguments: Any, shape: Any, watch: Watch, payload: Any, 
         tracer.leaf(buffer, "buffer")
 
     def run() -> Any:
-        with torch.device(device), torch.no_grad(), watch.using(), tracer, Whole(tracer):
+        with torch.no_grad(), watch.using(), tracer, Whole(tracer):
             return network(images)
 
-    logits = _step("forward", payload, run)
+    logits = _step("forward", run)
     _check_logits(logits, 2, shape, watch)
     if watch.wishes:
         raise Refused("forward", _misfit(watch.wishes[0]))
     flops = tracer.flops // 2  # of one image of the two
     if flops > shape["flops"]:
-        raise Refused(
-            "limits", f"expected at most {shape['flops']:,.0f} multiply-adds an image, got {flops:,}; make layers "
-            "narrower, or pool earlier",
-        )  # fmt: skip
+        told = f"expected at most {shape['flops']:,.0f} multiply-adds an image, got {flops:,}"
+        raise Refused("limits", f"{told}; make layers narrower, or pool earlier")
     lists = {
         "nodes": [*tracer.nodes, {"op": "logits", "attrs": [], "inputs": [tracer.node_of(logits)], "shape": []}],
         "layers": watch.layers(network),
         "points": {str(line): found for line, found in watch.points.items()},
     }
-    return {"parameters": parameters, "flops": flops}, lists
+    return network, {"parameters": parameters, "flops": flops}, lists
 
 
-def _trained(maker: Any, arguments: Any, shape: Any, payload: Any) -> None:
-    """Take one step's gradients on noise, and see that an image's logits are its own."""
-    torch.manual_seed(0)
-    network = _step("build", payload, lambda: _module(maker(**arguments)))
-    images = torch.randn(4, shape["channels"], shape["side"], shape["side"])
-    logits = _step("forward", payload, lambda: network(images))
+def _trained(network: nn.Module, shape: Any) -> None:
+    """Take the gradients of one step on noise."""
+    images = _noise(4, shape)
+    logits = _step("forward", lambda: network(images))
     _check_logits(logits, 4, shape, None)
     loss = functional.cross_entropy(logits, torch.arange(4) % shape["classes"])
     if not torch.isfinite(loss):
         raise Refused("finite", "its logits are not finite on the first batch; normalise, or scale sums down")
-    _step("gradients", payload, loss.backward)
+    _step("gradients", loss.backward)
     _check_gradients(network)
+
+
+def _evaluated(network: nn.Module, shape: Any) -> None:
+    """See that an image's logits are its own, and always the same, in evaluation mode."""
     network.eval()
+    images = _noise(2, shape)
     with torch.no_grad():
-        two, again, one = (_step("forward", payload, lambda part=part: network(part)) for part in (2, 2, 1) for part in [images[:part]])  # type: ignore[misc]
+        two, again = (_step("forward", lambda: network(images)) for _ in range(2))
+        one = _step("forward", lambda: network(images[:1]))
     _check_logits(one, 1, shape, None)
     if not _close(two, again):
         raise Refused("evaluation", "in evaluation mode it gives other logits each time; make dropout an nn.Dropout")
     if not _close(two[:1], one):
-        raise Refused(
-            "evaluation", "the logits of an image change with the other images of its batch; keep the first axis "
-            "apart: give recurrent layers batch_first=True, and take no mean or softmax over it",
-        )  # fmt: skip
+        told = "the logits of an image change with the other images of its batch; keep the first axis apart"
+        raise Refused("evaluation", f"{told}: give recurrent layers batch_first=True, take no mean or softmax over it")
+
+
+def _noise(count: int, shape: Any) -> Tensor:
+    return torch.randn(count, shape["channels"], shape["side"], shape["side"])
 
 
 def _close(first: Tensor, second: Tensor) -> bool:
     return bool(torch.allclose(first, second, rtol=1e-2, atol=1e-3, equal_nan=True))
-
-
-def _module(made: Any) -> nn.Module:
-    if not isinstance(made, nn.Module):
-        raise TypeError("class Network is not derived from nn.Module")
-    return made
 
 
 def _check_logits(logits: Any, count: int, shape: Any, watch: Watch | None) -> None:
@@ -149,11 +140,13 @@ def _check_logits(logits: Any, count: int, shape: Any, watch: Watch | None) -> N
         argument = LEAVING[type(watch.last)]
         if getattr(watch.last, argument) == logits.shape[1] and not hasattr(watch.last, "hidden_size"):
             watch.wish(watch.last, argument, shape["classes"])
+    got = _shape(logits, count)
+    images = f"(batch, {shape['channels']}, {shape['side']}, {shape['side']})"
     raise Refused(
-        "shape", f"expected logits of the shape (batch, {shape['classes']}), got {_shape(logits, count)} for images of "
-        f"(batch, {shape['channels']}, {shape['side']}, {shape['side']}); end in a linear layer of {shape['classes']} "
-        "outputs",
-    )  # fmt: skip
+        "shape",
+        f"expected logits of the shape (batch, {shape['classes']}), got {got} for images of {images}; end in a linear "
+        f"layer of {shape['classes']} outputs",
+    )
 
 
 def _shape(tensor: Tensor, count: int) -> str:
@@ -169,10 +162,8 @@ def _check_gradients(network: nn.Module) -> None:
     idle = [name for name, weight in weights if weight.grad is None]
     reached = sum(weight.numel() for _, weight in weights if weight.grad is not None)
     if reached < LEAST_TRAINED * total:
-        raise Refused(
-            "gradients", f"no gradient reaches {', '.join(idle[:4])}{' ...' if len(idle) > 4 else ''}; use these layers in "
-            "forward, or leave them out",
-        )  # fmt: skip
+        told = ", ".join(idle[:4]) + (" ..." if len(idle) > 4 else "")
+        raise Refused("gradients", f"no gradient reaches {told}; use these layers in forward, or leave them out")
     grads = [weight.grad for _, weight in weights if weight.grad is not None]
     if not all(bool(torch.isfinite(grad).all()) for grad in grads):
         raise Refused("finite", "a gradient is not finite on the first batch; normalise, or scale sums down")
@@ -188,7 +179,7 @@ def _misfit(wish: Any) -> str:
     )
 
 
-def _step(step: str, payload: Any, call: Any) -> Any:
+def _step(step: str, call: Any) -> Any:
     try:
         return call()
     except Refused:
@@ -231,14 +222,13 @@ class Network(nn.Module):
 
 
 def _warm() -> None:
-    """Let torch load what it loads on first use; no gradient, since its threads do not survive a fork."""
+    """Let torch load what it loads on first use; no gradient, since its engine does not survive a fork."""
     shape = {"classes": 10, "channels": 1, "side": 8, "parameters": 1e6, "flops": 1e6}
-    payload = {"text": _EXAMPLE, "arguments": {}, "shape": shape}
     scope: dict[str, Any] = {"__name__": "candidate"}
     exec(compile(_EXAMPLE, FILE, "exec"), scope)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _traced(scope["Network"], {}, shape, Watch(), payload, "meta")
+        _traced(scope["Network"], {}, shape, Watch())
 
 
 _warm()

@@ -93,7 +93,9 @@ def reading(result: Any, blob: bytes) -> Inspection | Refusal:
 def _layer(data: Any) -> Layer:
     entering, leaving = (None if data[key] is None else tuple(data[key]) for key in ("entering", "leaving"))
     given = {str(name): int(value) for name, value in data["given"].items()}
-    return Layer(str(data["kind"]), _span(data["span"]), str(data["path"]), given, int(data["calls"]), entering, leaving)
+    return Layer(
+        str(data["kind"]), _span(data["span"]), str(data["path"]), given, int(data["calls"]), entering, leaving
+    )
 
 
 def _span(data: Any) -> tuple[int, int, int, int]:

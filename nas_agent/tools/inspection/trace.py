@@ -1,7 +1,7 @@
-"""What a network computes, as a list of operators: recorded while it runs on torch's `meta` device, which has no numbers.
+"""What a network computes, as a list of operators: recorded while it runs.
 
-A node is {"op", "attrs", "inputs", "shape"}; `inputs` are places in the list, as often as they are used. Operators are those
-of ATen, below functions and modules, so that nn.ReLU, F.relu and x.relu() are one; recurrent layers stay whole. What
+A node is {"op", "attrs", "inputs", "shape"}; `inputs` are places in the list, as often as they are used. Operators are
+those of ATen, below functions and modules, so that nn.ReLU, F.relu and x.relu() are one; recurrent layers stay whole. What
 changes a tensor in place becomes its new value for all that look at the same memory. Runs in the sandbox only.
 """
 
@@ -17,7 +17,8 @@ from torch.utils.flop_counter import flop_registry
 
 MOST = 20_000  # nodes of a graph
 _RECURRENT = {
-    getattr(torch._VF, name): name for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")  # type: ignore[attr-defined]
+    getattr(torch._VF, name): name
+    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")  # type: ignore[attr-defined]
 }
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 _SAME = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.contiguous")  # the value that goes in
@@ -120,7 +121,7 @@ _UNTOLD = ("device", "pin_memory", "layout", "memory_format")  # where and how, 
 
 
 class Whole(TorchFunctionMode):
-    """Keeps recurrent layers in one piece: on `meta` they would be a chain of gates, step by step."""
+    """Keeps recurrent layers in one piece, which is not one operator everywhere."""
 
     def __init__(self, tracer: Tracer) -> None:
         super().__init__()

@@ -187,7 +187,7 @@ def _sizes(value: object) -> list[int] | None:
 def _become(module: nn.Module, argument: str, value: int, watch: Watch) -> None:
     """Make a layer as if it had been constructed with another size."""
     sizes = _given(module)
-    with torch.device("meta"):
+    if True:
         match module:
             case nn.Linear():
                 new: nn.Module = nn.Linear(value, module.out_features, bias=module.bias is not None)

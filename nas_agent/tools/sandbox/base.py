@@ -90,6 +90,10 @@ class Sandbox(Protocol):
         """End the warm parent and remove its folder."""
         ...
 
+    def interrupt(self) -> None:
+        """End the warm parent while another thread waits for a job, which is then Stopped as "lost"."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

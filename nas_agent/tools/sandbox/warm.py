@@ -97,6 +97,10 @@ class WarmSandbox:
         with self._lock:
             self._end()
 
+    def interrupt(self) -> None:
+        """End the warm parent while another thread waits for a job, which is then Stopped as "lost"."""
+        self._kill()
+
     def __enter__(self) -> Self:
         return self
 
