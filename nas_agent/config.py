@@ -57,10 +57,22 @@ class Config(BaseModel):
     anonymise: bool = False
 
     # How proposals are made: evolve (mutation and crossover inside the refined space), random, vq (a model of
-    # sequences, fine-tuned on the best), or llm (the language model has every second round, evolve the others).
-    generator: Literal["evolve", "random", "llm", "vq"] = "evolve"
+    # sequences, fine-tuned on the best), llm (the language model has every second round, evolve the others), or code
+    # (LLMatic's quality diversity on programs, in spaces that vary them: extra `code`).
+    generator: Literal["evolve", "random", "llm", "vq", "code"] = "evolve"
     # vq: the folder of the trained model, as `generator train` writes it; None: the one that comes with the package.
     generator_model: Path | None = None
+    # code: the archive of networks, niches of Voronoi cells, of a grid, or with boundaries that move with the entries.
+    archive: Literal["cvt", "grid", "sliding"] = "cvt"
+    # code: niches of an archive; for a grid and for sliding boundaries a square.
+    niches: int = Field(default=100, ge=2)
+    # code: archives of networks that evolve apart, and generations after which each sends its best to the next one.
+    islands: int = Field(default=1, ge=1)
+    migration: int = Field(default=5, ge=1)
+    # code: whether half of the wishes take the prompt that was worth most, or all are drawn.
+    curiosity: bool = True
+    # code: how a language model answers: whole programs, SEARCH/REPLACE blocks, or auto, which is by the model.
+    edits: Literal["auto", "whole", "blocks"] = "auto"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
     # What reads code for `joint`: all-minilm, hf:REPO_OR_PATH, openai:MODEL, or random:SPEC as a control.
@@ -101,6 +113,9 @@ class Config(BaseModel):
     train_seconds: float = Field(default=1800.0, gt=0.0, allow_inf_nan=False)
     # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
     train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+
+    # Whether code that a model wrote may run unconfined: on a machine where no sandbox holds, and at one's own risk.
+    unsafe: bool = False
 
     # Whether principles are learned and constrain proposals; not by default where `objectives` are given: principles
     # speak of the metric alone, and shut out the cheap end of a front (docs/results/objectives.md).

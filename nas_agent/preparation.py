@@ -97,6 +97,11 @@ def check_generator(config: Config, space: Space) -> None:
         )
     if config.generator == "vq":
         make_generator("vq", space.name, seed=config.seed, model=config.generator_model)
+    if config.generator == "code":
+        from nas_agent.agents.generators.quality_diversity import check_space, settings_of
+
+        check_space(space)
+        settings_of(config).check_archive()
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

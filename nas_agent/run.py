@@ -40,6 +40,7 @@ from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.executors import check_executor, make_executor
 from nas_agent.tools.home import home
+from nas_agent.tools.inspection import equipped
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder, create, register
@@ -117,6 +118,7 @@ class Search:
         check_generator(config, built)
         if evaluation is None and isinstance(task, str):
             evaluation = evaluation_of(config, built)
+        built = equipped(built, evaluation)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
         self._told = Told(pool)
         self._measures_itself = evaluation is not None
@@ -231,6 +233,7 @@ def start(
     check_generator(config, space)
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
+    space = equipped(space, evaluation)
     if given is None:
         config = frozen(config, evaluation)
     models = roles.models(config, prepared=True)
@@ -268,6 +271,7 @@ def resume(
             if finished is not None:
                 return finished
             evaluation = evaluation or evaluation_of(config, space)
+            space = equipped(space, evaluation)
             known = events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
             # Once begun, the log says what the file held; it may have gone or changed since.

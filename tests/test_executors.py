@@ -27,7 +27,7 @@ from nas_agent.run import Search, resume, start
 from nas_agent.spaces import CategoricalSpace, Decision
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.base import Evaluation
-from nas_agent.tools.evaluators.isolation import Stopped, Worker
+from nas_agent.tools.evaluators.isolation import Interrupted, Worker
 from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, Training
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.executors import make_executor
@@ -329,14 +329,14 @@ def test_a_broken_machine_is_raised_where_the_search_can_see_it(tmp_path: Path) 
 
 
 WORKER = """
-import json, os, sys, time
+import base64, json, os, sys, time
 for line in sys.stdin:
     request = json.loads(line)
     def reply(**what): print(request["nonce"] + json.dumps(what), flush=True)
     reply(status="ready", device="cpu", precision="float32")
     open(request["recipe"]["notes"] + "/" + str(os.getpid()), "w").write(request["architecture"])
     time.sleep(request["recipe"]["sleeps"])
-    reply(status="measured", value=len(request["architecture"]) % 90)
+    reply(status="predicted", classes=base64.b64encode(bytes(request["recipe"]["bytes"])).decode())
     reply(status="ended", code=0, error="", late=False)
 """
 
@@ -344,7 +344,7 @@ for line in sys.stdin:
 def trainer(notes: Path, sleeps: float) -> TrainEvaluator:
     """Train by a process that speaks as the real one does and only sleeps."""
     images = load_images("digits", data=None, resolution=None)
-    recipe = {"notes": str(notes), "sleeps": sleeps}
+    recipe = {"notes": str(notes), "sleeps": sleeps, "bytes": 4 * len(images.validation)}
     training = Training("nb201", Fidelity(1, 4), batch=64, recipe=recipe, device="cpu", precision="float32", limit=60.0)
     command = (sys.executable, "-c", WORKER)
     return TrainEvaluator(ImageTrainer(training, lambda: images, worker=lambda: Worker(command)))
@@ -394,7 +394,7 @@ def test_a_worker_that_was_stopped_can_be_used_again(tmp_path: Path) -> None:
     def train() -> None:
         try:
             evaluator.evaluate(architecture, seed=0)
-        except Stopped as error:
+        except Interrupted as error:
             raised.append(error)
 
     thread = threading.Thread(target=train)

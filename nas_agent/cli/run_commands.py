@@ -59,7 +59,7 @@ def run(
     ] = None,
     llm_learner: Annotated[str | None, typer.Option("--llm.learner", help="Another model for the principles.")] = None,
     llm_generator: Annotated[
-        str | None, typer.Option("--llm.generator", help="Another model for the proposals (--generator llm).")
+        str | None, typer.Option("--llm.generator", help="Another model for the proposals (--generator llm, code).")
     ] = None,
     max_calls: Annotated[
         int | None, typer.Option(help="Calls after which the search goes on without the model.")
@@ -71,7 +71,11 @@ def run(
         bool, typer.Option("--offline", help="hf: models come from the Hugging Face cache, never from the network.")
     ] = False,
     generator: Annotated[
-        str | None, typer.Option(help="evolve (the default), random, vq, or llm (with --llm).")
+        str | None, typer.Option(help="evolve (the default), random, vq, code, or llm (with --llm).")
+    ] = None,
+    edits: Annotated[
+        str | None,
+        typer.Option(help="code: programs of a model as whole, as SEARCH/REPLACE blocks, or auto (by the model)."),
     ] = None,
     generator_model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="vq: a trained generator (default: the one that is shipped).")
@@ -147,7 +151,7 @@ def run(
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
         "llm_learner": llm_learner, "llm_generator": llm_generator, "max_cost": max_cost,
         "offline": True if offline else None,
-        "generator": generator, "generator_model": generator_model,
+        "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,

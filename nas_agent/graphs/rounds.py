@@ -17,9 +17,10 @@ from nas_agent.graphs.consult import offered
 from nas_agent.graphs.experience import inform
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
+from nas_agent.graphs.variations import answers_of, told_before
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Measured, Proposal
+from nas_agent.records import Architecture, Json, Measured, Miss, Proposal
 from nas_agent.tools.costs.bounds import DRAWS
 from nas_agent.tools.fronts import by_fronts, front_in
 from nas_agent.tools.surrogates.gate import Choice
@@ -27,6 +28,7 @@ from nas_agent.tools.surrogates.gate import Choice
 # Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
 # listed space `evolve` proposes everything, and a model's proposals joined with it would change nothing.
 MODEL_SHARE = 0.5
+SCREENED = 4  # proposals for each evaluation, of a generator that asks how many are wanted, where a surrogate chooses
 
 
 def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
@@ -110,6 +112,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     if breaks:
         tested = [principle for principle in library.active if principle.reference == breaks]
         refinement = Refinement(use.space.decisions, tested)
+    misses: list[Miss] = []
     brief = Brief(
         space=use.space,
         ranked=elites(use),
@@ -118,17 +121,21 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
+        history=told_before(use, number),
+        answers=answers_of(use, number),
+        wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
+        note=misses.append,
     )
     name = stream_name(use.config.seed, "propose", number)
     found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
     wider = not found and refinement is not None
     if wider:  # this side of the principles is used up: take both
         name = stream_name(use.config.seed, "wider", number)
-        brief = replace(brief, refinement=None, outside=False)
+        brief = replace(brief, refinement=None, outside=False, answers=None)  # they are of other wishes
         found = use.generator.propose(brief, stream(use.config.seed, "wider", number))
     taken = {proposal.architecture.id for proposal in waiting}
     found = [proposal for proposal in found if proposal.architecture.id not in taken] if taken else found
-    use.drawn = Drawn(number, found, name, wider, waiting)
+    use.drawn = Drawn(number, found, name, wider, waiting, misses)
     return use.drawn
 
 

@@ -15,6 +15,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
+from nas_agent.agents.generators.base import Begins
 from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
@@ -36,6 +37,7 @@ from nas_agent.graphs.rounds import (
 )
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream
+from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
@@ -113,6 +115,8 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     blind = 1 if use.journal.sources else use.config.most_under_way
     wanted = min(max(use.config.initial, len(recalled), blind), use.config.budget)
     seeds = recalled[:wanted]
+    if not seeds and isinstance(use.generator, Begins):
+        seeds.append(Proposal(use.generator.start, "start"))
     taken = {proposal.architecture.id for proposal in seeds}
     rng = stream(use.config.seed, "seed", 0)
     for architecture in draw(use, rng, wanted):
@@ -159,7 +163,10 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     breaks = least_tested(use).reference if active and has_turn(number, use.config.outside_share) else ""
     if is_models_round(use, number, breaks):
         consult_generator(use)
+    if use.model_operators is not None and not breaks:
+        consult_operators(use, number, room_left(use))
     drawn = generate(use, number, breaks)
+    vain: Json = {"misses": [miss.to_dict() for miss in drawn.misses]} if drawn.misses else {}
     use.journal.emit(
         "proposed",
         round=number,
@@ -170,6 +177,7 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
         wider=drawn.wider,
         principles=[principle.reference for principle in active],
         stream=drawn.stream,
+        **vain,
     )
     return {"round": number, "breaks": breaks, "events": len(use.journal.log.events)}
 

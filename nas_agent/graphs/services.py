@@ -9,9 +9,10 @@ from typing import Protocol
 from nas_agent.agents.generators import Generator
 from nas_agent.agents.generators.language_model import LanguageModelGenerator
 from nas_agent.agents.learner import LanguageModelLearner
+from nas_agent.agents.operators import LanguageModelOperators
 from nas_agent.config import Config
 from nas_agent.principles.statistics import StatisticalLearner
-from nas_agent.records import Architecture, Json, Proposal, Task
+from nas_agent.records import Architecture, Json, Miss, Proposal, Task
 from nas_agent.spaces.base import Space
 from nas_agent.tools.costs.wishes import Wishes
 from nas_agent.tools.embeddings.base import Embedder
@@ -43,6 +44,7 @@ class Drawn:
     stream: str  # the random stream that makes them again
     wider: bool  # nothing was left on the wanted side of the principles, so both sides were taken
     offered: Sequence[Proposal] = ()  # by a language model: they go first
+    misses: Sequence[Miss] = ()  # what was tried in vain
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class Services:
     statistics: StatisticalLearner | None = None
     model_learner: LanguageModelLearner | None = None
     model_generator: LanguageModelGenerator | None = None  # beside `generator`, which fills its gaps
+    model_operators: LanguageModelOperators | None = None  # carries wishes of `--generator code` out
     memory: Recollection | None = None
     finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
     # Caches of what follows from the journal, for the process that runs the nodes:
