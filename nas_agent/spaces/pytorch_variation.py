@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
-from nas_agent.spaces.inspection import Refusal
+from nas_agent.spaces.inspection import Inspection
 from nas_agent.spaces.pytorch_combine import side_by_side, spliced
 from nas_agent.spaces.pytorch_draft import Draft, NotHere
 from nas_agent.spaces.pytorch_intents import SEVERAL, SINGLE, Change
@@ -80,7 +80,5 @@ def mended(space: Pytorch, text: str) -> Architecture:
             return space.parse(plain)
         if not refusal.wishes:
             raise InvalidArchitecture(f"{refusal.step}: {refusal.reason}")
-        from nas_agent.spaces.inspection import Inspection
-
         text = Draft(plain, Inspection((), 0, 0)).granted(refusal.wishes).text
     raise InvalidArchitecture("its sizes could not be made to fit together")
