@@ -9,13 +9,16 @@ experience.py (what other tasks found), rounds.py (proposals), embedding.py (an 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
+from nas_agent.agents.generators.base import Begins
 from nas_agent.errors import MemoryStoreError, StorageError
+from nas_agent.graphs.confirm import confirmed
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
@@ -29,15 +32,18 @@ from nas_agent.graphs.rounds import (
     is_models_round,
     judge_surrogate,
     least_tested,
+    may_stay,
     nothing_left,
     rank,
     room_left,
 )
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream
+from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
+from nas_agent.tools.executors.base import Work
 from nas_agent.tools.sources import MEMORY
 
 if TYPE_CHECKING:
@@ -107,8 +113,12 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Queue the first architectures: the best of sources, recalled elites, or uniform draws."""
     use = runtime.context
     recalled = guarded(use, lambda: first_of_sources(use)) if use.journal.sources else recalled_elites(use)
-    wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
+    # What is proposed before the first outcome is known knows nothing, unless sources have told the surrogate.
+    blind = 1 if use.journal.sources else use.config.most_under_way
+    wanted = min(max(use.config.initial, len(recalled), blind), use.config.budget)
     seeds = recalled[:wanted]
+    if not seeds and isinstance(use.generator, Begins):
+        seeds.append(Proposal(use.generator.start, "start"))
     taken = {proposal.architecture.id for proposal in seeds}
     rng = stream(use.config.seed, "seed", 0)
     for architecture in draw(use, rng, wanted):
@@ -155,7 +165,10 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     breaks = least_tested(use).reference if active and has_turn(number, use.config.outside_share) else ""
     if is_models_round(use, number, breaks):
         consult_generator(use)
+    if use.model_operators is not None and not breaks:
+        consult_operators(use, number, room_left(use))
     drawn = generate(use, number, breaks)
+    vain: Json = {"misses": [miss.to_dict() for miss in drawn.misses]} if drawn.misses else {}
     use.journal.emit(
         "proposed",
         round=number,
@@ -166,14 +179,15 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
         wider=drawn.wider,
         principles=[principle.reference for principle in active],
         stream=drawn.stream,
+        **vain,
     )
     return {"round": number, "breaks": breaks, "events": len(use.journal.log.events)}
 
 
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Keep the few that the surrogate would measure, while it deserves to choose; the rest cost no training."""
-    use, archive = runtime.context, runtime.context.journal.archive
-    room = room_left(use)
+    use = runtime.context
+    room, before = room_left(use), use.journal.begun
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
     judge_surrogate(use)
     chosen = [Chosen(first, "initial") for first in waiting[:room]]
@@ -188,7 +202,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
         data["outside"] = not waiting and not refinement.allows(choices)
         use.journal.emit(
             "proposal",
-            evaluation=len(archive) + offset + 1,
+            evaluation=before + offset + 1,
             round=state["round"],
             initial=bool(waiting),
             proposal=data,
@@ -201,27 +215,48 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     return {
         "shortlist": shortlist,
         "seeds": state["seeds"][len(shortlist) :] if waiting else [],
-        "stopped": "" if shortlist else nothing_left(use),
+        "stopped": "" if shortlist or use.journal.under_way else nothing_left(use),
         "events": len(use.journal.log.events),
     }
 
 
 def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Measure the shortlist. Each outcome is in the log before the next evaluation begins."""
+    """Hand on what was begun, and record outcomes in the order of proposing until there is room for a new round.
+
+    What another process had begun before it was killed, and what the retry policy tries again, is handed on here too.
+    """
     use, journal = runtime.context, runtime.context.journal
-    for data in state["shortlist"]:
-        architecture = Architecture.from_dict(data["architecture"])
-        if architecture.id in journal.archive:
-            continue  # measured before the step was cut off
-        number = len(journal.archive) + 1
-        found = journal.log.outcome_ahead(architecture.id)
-        outcome: Outcome
+    for architecture in journal.under_way.values():
+        if known_outcome(use, architecture) is None:
+            use.executor.submit(Work(architecture, use.config.seed))
+    room = may_stay(use, len(state["shortlist"]))
+    while len(journal.under_way) > room:
+        oldest = next(iter(journal.under_way.values()))
+        found = journal.log.outcome_ahead(oldest.id)
         if found is not None:
             outcome = outcome_from_dict(found)
         else:
-            outcome = use.evaluator.evaluate(architecture, seed=use.config.seed)
-        journal.outcome(number, outcome)
+            outcome = confirmed(journal, partial(taken, use, oldest), use.config.seed)
+        journal.outcome(len(journal.archive) + 1, outcome)
     return {"events": len(journal.log.events)}
+
+
+def known_outcome(use: Services, architecture: Architecture) -> Outcome | None:
+    """Return the outcome that a killed process has recorded, or that arrived there before its turn."""
+    found = use.journal.log.outcome_ahead(architecture.id)
+    if found is not None:
+        return outcome_from_dict(found)
+    return use.arrivals.left(Work(architecture, use.config.seed))
+
+
+def taken(use: Services, architecture: Architecture, *, seed: int) -> Outcome:
+    """Return the outcome of one measurement, once it has arrived."""
+    work = Work(architecture, seed)
+    left = use.arrivals.left(work)
+    if left is not None:
+        return left
+    use.executor.submit(work)
+    return use.executor.take(work)
 
 
 def record(state: SearchState, runtime: Runtime[Services]) -> Update:

@@ -90,6 +90,7 @@ class Inspector(Protocol):
 class Inspected(Protocol):
     """A space whose texts are looked at before they are architectures."""
 
+    shape: NetworkShape
     inspector: Inspector | None  # None: nothing is looked at yet
     proposals: int  # how many a generator may make in a round: each of them is looked at
 
