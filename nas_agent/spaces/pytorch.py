@@ -23,13 +23,14 @@ from nas_agent.spaces.code import INTENTS, Descriptors
 from nas_agent.spaces.features import Floats, size_block
 from nas_agent.spaces.inspection import Inspection, Inspector, NetworkShape, Refusal
 from nas_agent.spaces.pytorch_graph import KINDS, Profile, profile
-from nas_agent.spaces.pytorch_template import DECISIONS, choices_of, start_text, written
+from nas_agent.spaces.pytorch_template import DECISIONS, choices_of, drawn_choices, start_text, written
 from nas_agent.spaces.pytorch_text import Program, read, stand_alone
 
 if TYPE_CHECKING:
     from torch import nn
 
-DRAWS = 200  # of choices, until they are a network
+DRAWS = 500  # of choices, until they are a network
+DRAWN = 0.1  # of the multiply-adds that are allowed: a draw says little of how much is needed
 BUILT = 7  # tries to meet choices by the numbers within their options, before the last one
 NEIGHBOURS = 8
 REMEMBERED = 5_000
@@ -65,13 +66,14 @@ class Pytorch:
         return self.parse(start_text(self.shape))
 
     def sample(self, rng: Random) -> Architecture:
-        """Draw choices until they are a network of the template."""
+        """Draw choices, usual ones more often, until they are a network of the template that is not costly."""
         for _ in range(DRAWS):
-            choices = {decision.name: rng.choice(decision.options) for decision in self.decisions}
             try:
-                return self.parse(written(choices, self.shape, rng))
+                drawn = self.parse(written(drawn_choices(rng), self.shape, rng))
             except InvalidArchitecture:
                 continue
+            if self.inspection(drawn).flops <= DRAWN * self.shape.flops:
+                return drawn
         raise InvalidArchitecture(f"no network of {self.shape} was found in {DRAWS} draws; allow more parameters")
 
     def mutate(self, architecture: Architecture, rng: Random) -> Architecture:

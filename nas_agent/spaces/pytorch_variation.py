@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from nas_agent.spaces.pytorch import Pytorch
 
 TRIES = 12  # of one intent
+WHOLE = 6  # of them, until networks are combined side by side
 MENDED = 4  # rounds in which sizes are made to fit
 SIZED = ("smaller", "larger")
 
 
-def varied(space: Pytorch, intent: str, parents: Sequence[Architecture], rng: Random) -> Architecture:
+def varied(
+    space: Pytorch, intent: str, parents: Sequence[Architecture], rng: Random, *, tries: int = TRIES
+) -> Architecture:
     """Carry out an intent on canonical parents; InvalidArchitecture where no try gives anything new and trainable."""
     known = {parent.id for parent in parents}
     last = ""
-    for number in range(TRIES):
+    for number in range(tries):
         try:
             if intent == "combine":
-                child = _combined(space, parents, rng, whole=number >= TRIES // 2)
+                child = _combined(space, parents, rng, whole=number >= WHOLE)
             else:
                 change, times = SEVERAL.get(intent, (SINGLE.get(intent), 1))
                 assert change is not None
