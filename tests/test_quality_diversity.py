@@ -440,7 +440,7 @@ def test_archives_that_cannot_be_are_refused_before_a_run_folder_is_made(tmp_pat
 
 
 def test_the_methods_are_named_and_repeat_themselves() -> None:
-    for name in ("llmatic", "map-elites"):
+    for name in ("llmatic", "llmatic-10", "map-elites"):
         runs = [METHODS[name]().run(Problem(SPACE, TASK, Weigher()), seed, 150) for seed in (1, 1, 2)]
         assert runs[0] == runs[1]
         assert runs[0] != runs[2]

@@ -1,4 +1,4 @@
-"""LLMatic (Nasir et al., GECCO 2024, arXiv 2306.01102) as a bench method, with programmatic operators; and its control.
+"""LLMatic (Nasir et al., GECCO 2024, arXiv 2306.01102) as a bench method, with programmatic operators; its control.
 
 As in the paper: 100 niches each for networks and prompts, 100 networks a generation, the first ten fill the archives,
 the search begins with one 1x1 convolution. Corrected: selection by validation (the release selects by the test split).
@@ -56,7 +56,7 @@ class Llmatic(Baseline):
                 trials.append(Trial(proposal, meter.outcomes()[-1]))
             state.follow(trials)
             left = self.settings.first - state.trials
-            wanted, number = left if left > 0 else GENERATION, rng.getrandbits(64)
+            wanted, number = left if left > 0 else self.settings.generation, rng.getrandbits(64)
             brood = breed(state, programs, wanted, number, known, candidates.admit)
             state.follow(brood.misses)
             batch = brood.proposals
@@ -66,5 +66,6 @@ class Llmatic(Baseline):
 
 LLMATIC: dict[str, Callable[[], Method]] = {
     "llmatic": Llmatic,
+    "llmatic-10": partial(Llmatic, replace(PAPER, generation=10)),  # ours: it learns from ten networks at a time
     "map-elites": partial(Llmatic, replace(PAPER, curiosity=False)),
 }
