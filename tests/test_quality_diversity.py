@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,7 +13,14 @@ from random import Random
 import pytest
 
 from nas_agent.agents.generators.base import Brief
-from nas_agent.agents.generators.quality_diversity import CodeGenerator, Illumination, Settings, settings_of
+from nas_agent.agents.generators.quality_diversity import (
+    CodeGenerator,
+    Illumination,
+    Settings,
+    first_of,
+    read_archive,
+    settings_of,
+)
 from nas_agent.agents.generators.quality_diversity.breeding import Answer, wished
 from nas_agent.agents.generators.quality_diversity.illumination import CROSSOVERS, MUTATIONS
 from nas_agent.agents.generators.quality_diversity.ranges import axes_of, measures
@@ -20,7 +28,7 @@ from nas_agent.bench.compare import METHODS
 from nas_agent.bench.llmatic import Llmatic
 from nas_agent.bench.methods import Problem
 from nas_agent.config import Config, make_config
-from nas_agent.errors import ConfigError, InvalidArchitecture
+from nas_agent.errors import ConfigError, DataError, InvalidArchitecture, NasAgentError
 from nas_agent.graphs.state import stream
 from nas_agent.records import Architecture, Failed, Json, Measured, Miss, Outcome, Proposal, Task, Trial, Variation
 from nas_agent.run import resume, start
@@ -28,7 +36,7 @@ from nas_agent.spaces.code import INTENTS, Varies
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.base import TestResult as Opened
-from nas_agent.tools.event_log import deterministic, read_events
+from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import open_folder
 from tests.searching import Toy
@@ -61,14 +69,20 @@ class Weigher:
 
 
 def state(settings: Settings = Settings()) -> Illumination:  # noqa: B008 - frozen
-    return Illumination(TASK, axes_of(SPACE), lambda a: measures(SPACE, a), SPACE.start(), settings)
+    return Illumination(TASK, axes_of(SPACE), SPACE.start(), settings)
 
 
 def trial(architecture: Architecture, value: float | None, variation: Variation | None = None) -> Trial:
     outcome: Outcome = Failed(architecture, "does not train", 0.0, 0, "x")
     if value is not None:
         outcome = Measured(architecture, value, "made up", 0.0, 0, "x")
-    return Trial(Proposal(architecture, "mutation", variation=variation), outcome)
+    where = measures(SPACE, architecture)
+    return Trial(Proposal(architecture, "mutation", variation=variation, measures=where), outcome)
+
+
+def here(one: Trial) -> Trial:
+    """Move a trial to where all meet."""
+    return replace(one, proposal=replace(one.proposal, measures=(10.0, 1e8)))
 
 
 def draws(number: int, seed: int = 0) -> list[Architecture]:
@@ -95,7 +109,7 @@ def test_curiosity_gains_one_for_a_network_that_entered_and_loses_half_for_one_t
     niche = found.prompts.niche((2.0, 0.6))  # "improve" is the third intent
     found.follow([trial(one, 50.0, prompt())])
     assert found.curiosity == {niche: 1.0}
-    found.follow([trial(one, 49.0, prompt())])
+    found.follow([trial(one, 49.0, prompt())])  # its niche is held by a better one
     assert found.curiosity == {niche: 0.5}
     found.follow([Miss(prompt(), ("x",), "measured before", known=True)])
     assert found.curiosity == {niche: 0.0}
@@ -137,10 +151,9 @@ def test_the_temperature_follows_the_generations_and_stays_in_its_range() -> Non
 
 def test_a_minimised_task_prefers_the_smaller_value() -> None:
     error = Task("error", "", maximise=False)
-    found = Illumination(error, axes_of(SPACE), lambda a: (10.0, 1e8), SPACE.start(), Settings())
-    first, second, third = draws(3)
-    found.follow([trial(first, 5.0), trial(second, 7.0), trial(third, 4.0)])
-    assert [elite.key for elite in found.networks.elites.values()] == [third.id]
+    found = Illumination(error, axes_of(SPACE), SPACE.start(), Settings())
+    found.follow([here(trial(one, value)) for one, value in zip(draws(3), (5.0, 7.0, 4.0), strict=True)])
+    assert [elite.key for elite in found.networks.elites.values()] == [draws(3)[2].id]
 
 
 # -- wishes -------------------------------------------------------------------------------------------------------
@@ -403,12 +416,10 @@ def test_stopped_after_any_event_it_goes_on_as_if_never_stopped(
 def test_the_journal_read_back_has_the_same_trials(tmp_path: Path) -> None:
     folder = Path(start(configured(tmp_path / "runs"), evaluation=measured_by(Weigher())).run or "")
     log = open_folder(folder)
-    from nas_agent.tools.event_log import EventLog
-
     reread = Journal.begin(TASK, SPACE, EventLog.reopen(log.events, len(events(folder))))
-    found = generator().state([one for _, one in reread.tried])
+    found = generator().state(reread.tried.items)
     assert found.trials == 24
-    assert sum(isinstance(one, Trial) for _, one in reread.tried) == 24
+    assert sum(isinstance(one, Trial) for one in reread.tried.items) == 24
     assert found.networks.best is not None
     assert reread.archive.best is not None
     assert found.networks.best.key == reread.archive.best.architecture.id
@@ -418,13 +429,10 @@ def test_the_rounds_stream_is_the_one_that_wishes_are_asked_again_with(tmp_path:
     """A language model is asked before the round is bred: both must mean the same wishes."""
     start(configured(tmp_path / "runs", batch=1, budget=14), evaluation=measured_by(Weigher()))
     (folder,) = (tmp_path / "runs").iterdir()
-    from nas_agent.tools.event_log import EventLog
-
     journal = Journal.begin(TASK, SPACE, EventLog.reopen(folder / "events.jsonl", len(events(folder))))
-    last = max(round_ for round_, _ in journal.tried)
-    before = [one for round_, one in journal.tried if round_ < last]
-    wish = generator().wish(before, stream(3, "propose", last), 0)
-    first = next(one for round_, one in journal.tried if round_ == last)
+    last = max(journal.tried.rounds)
+    wish = generator().wish(journal.tried.before(last), stream(3, "propose", last), 0)
+    first = journal.tried.items[journal.tried.rounds.index(last)]
     made = first.variation if isinstance(first, Miss) else first.proposal.variation
     assert made == replace(wish.variation, by="program")
 
@@ -511,3 +519,84 @@ def test_all_cells_lie_within_the_ranges_of_the_archive() -> None:
 def test_wishes_asked_again_are_the_same() -> None:
     found = begun()
     assert [wished(found, 5, place) for place in range(20)] == [wished(found, 5, place) for place in range(20)]
+
+
+# -- saved archives -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished")
+    os.environ["NAS_AGENT_HOME"] = str(out / "home")
+    return Path(start(configured(out / "runs"), evaluation=measured_by(Weigher())).run or "")
+
+
+def test_a_finished_run_leaves_its_archive_and_it_can_be_read_back(finished: Path) -> None:
+    saved = read_archive(finished / "archive.json")
+    assert saved.space == "nb201"
+    journal = Journal.begin(TASK, SPACE, EventLog.reopen(finished / "events.jsonl", len(events(finished))))
+    live = generator().state(journal.tried.items).networks
+    assert saved.niches.elites == dict(sorted(live.elites.items()))
+    assert saved.niches.qd_score == pytest.approx(live.qd_score)
+    rows = (finished / "archive.csv").read_text().splitlines()
+    assert rows[0] == "niche,id,score,width to depth,FLOPs"
+    assert len(rows) == 1 + len(live.elites)
+
+
+def test_a_search_can_begin_with_the_networks_of_a_saved_archive(tmp_path: Path, finished: Path) -> None:
+    saved = read_archive(finished / "archive.json")
+    settings = configured(tmp_path / "runs", archive_file=finished / "archive.json")
+    result = start(settings, evaluation=measured_by(Weigher()))
+    best_first = sorted(saved.niches.elites.values(), key=lambda elite: -elite.score)
+    wanted = [elite.key for elite in best_first]
+    assert [one.architecture.id for one in result.outcomes[: len(wanted)]] == wanted
+    assert result.curve[0] == max(elite.score for elite in best_first)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected the JSON of an archive"),
+        ("{", "expected the JSON of an archive"),
+        ("[]", "expected 'nas-agent archive 1' under 'format', got 'list'"),
+        ('{"format": "other"}', "got 'other'"),
+        ('{"format": "nas-agent archive 1"}', "the archive is broken: KeyError"),
+        ('{"format": "nas-agent archive 1", "axes": 3}', "the archive is broken: TypeError"),
+    ],
+)
+def test_a_file_that_is_no_archive_is_refused_before_a_run_folder_is_made(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "archive.json"
+    file.write_text(text)
+    with pytest.raises(DataError, match=message):
+        start(configured(tmp_path / "runs", archive_file=file), evaluation=measured_by(Weigher()))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["elites"][0].update(score=float("nan")), "expected a finite score"),
+        (lambda data: data["elites"][0].update(measures=[1.0]), "expected 2 measures"),
+        (lambda data: data["elites"][0].update(text="|x~0|"), "what is no network of space 'nb201'"),
+        (
+            lambda data: data.update(space="darts"),
+            "expected an archive of networks of space 'nb201', got one of 'darts'",
+        ),
+        (lambda data: data["axes"][0].update(low=500.0), "rising order"),
+    ],
+)
+def test_a_damaged_archive_is_refused_with_what_is_wrong(
+    tmp_path: Path, finished: Path, change: Callable[[Json], None], message: str
+) -> None:
+    data = json.loads((finished / "archive.json").read_text())
+    change(data)
+    (tmp_path / "archive.json").write_text(json.dumps(data))
+    with pytest.raises(NasAgentError, match=message):
+        first_of(tmp_path / "archive.json", SPACE)
+
+
+def test_an_archive_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        first_of(tmp_path / "none.json", SPACE)

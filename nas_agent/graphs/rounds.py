@@ -19,7 +19,7 @@ from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Measured, Miss, Proposal, Trial
+from nas_agent.records import Architecture, Json, Measured, Miss, Proposal
 from nas_agent.tools.costs.bounds import DRAWS
 from nas_agent.tools.fronts import by_fronts, front_in
 from nas_agent.tools.surrogates.gate import Choice
@@ -109,7 +109,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
-        history=told_before(use, number),
+        history=use.journal.tried.before(number),
         wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
         note=misses.append,
     )
@@ -124,11 +124,6 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     found = [proposal for proposal in found if proposal.architecture.id not in taken] if taken else found
     use.drawn = Drawn(number, found, name, wider, waiting, misses)
     return use.drawn
-
-
-def told_before(use: Services, number: int) -> list[Trial | Miss]:
-    """Return what was tried before a round: a process that takes it again may have logged a part of it already."""
-    return [tried for round_, tried in use.journal.tried if round_ < number]
 
 
 @dataclass(frozen=True, slots=True)
