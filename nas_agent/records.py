@@ -111,6 +111,8 @@ class Measured:
     provenance: Provenance = "measured"  # "predicted" where a regressor stands in for training
     simulated: bool = False  # True where `seconds` is read from a table instead of a clock
     at: Fidelity | None = None  # the fidelity in numbers, where it was trained here
+    sandbox: str | None = None  # what confined it, where its code is trusted by nobody
+    repeats: tuple[float, ...] = ()  # all values, where it was measured under several seeds; `value` is the lowest
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -129,6 +131,8 @@ class Measured:
             "provenance": self.provenance,
             "simulated": self.simulated,
             **({} if self.at is None else {"at": self.at.to_dict()}),
+            **({} if self.sandbox is None else {"sandbox": self.sandbox}),
+            **({"repeats": list(self.repeats)} if self.repeats else {}),
         }
 
 
@@ -141,6 +145,7 @@ class Failed:
     seconds: float
     seed: int
     evaluator: str
+    sandbox: str | None = None  # what confined it, where its code is trusted by nobody
 
     def to_dict(self) -> Json:
         """As plain JSON types, with `kind` to tell it from a Measured."""
@@ -151,6 +156,7 @@ class Failed:
             "seconds": self.seconds,
             "seed": self.seed,
             "evaluator": self.evaluator,
+            **({} if self.sandbox is None else {"sandbox": self.sandbox}),
         }
 
 
@@ -163,6 +169,8 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
     fields["architecture"] = Architecture.from_dict(fields["architecture"])
     if fields.get("at") is not None:
         fields["at"] = Fidelity.from_dict(fields["at"])
+    if "repeats" in fields:
+        fields["repeats"] = tuple(fields["repeats"])
     return Measured(**fields) if data["kind"] == "measured" else Failed(**fields)
 
 

@@ -26,7 +26,9 @@ Settings = Annotated[
 
 
 def evaluate(
-    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="In the notation of its space.")],
+    architecture: Annotated[
+        str, typer.Argument(metavar="ARCH", help="In the notation of its space; FILE.py for space pytorch.")
+    ],
     task: Annotated[
         str, typer.Option(help="digits, cifar10, cifar100, ImageNet16-120, folder:PATH, npz:PATH or hf:REPO.")
     ],
@@ -50,6 +52,7 @@ def evaluate(
     from nas_agent.records import Failed
     from nas_agent.spaces import load_space
     from nas_agent.tools.evaluators.train import TrainEvaluator
+    from nas_agent.tools.inspection import equipped
 
     flags: Json = {
         "task": task, "space": space, "seed": seed, "epochs": epochs, "width": width, "resolution": resolution,
@@ -57,8 +60,9 @@ def evaluate(
     }  # fmt: skip
     config = from_anywhere(load_config(None, flags, tuple(settings or ())))
     found = load_space(config.space)
-    asked = found.parse(architecture)
     evaluation = evaluation_of(config, found)
+    found = equipped(found, evaluation)
+    asked = found.parse(_read(architecture))
     assert isinstance(evaluation.evaluator, TrainEvaluator)
     training = evaluation.evaluator.trainer.settle()
     rows: list[Json] = []
@@ -83,6 +87,18 @@ def evaluate(
         **{name: _summary([row[name] for row in rows if row.get(name) is not None]) for name in ("val", "test")},
     }
     output.document(document) if as_json else output.answer(*_lines(document))
+
+
+def _read(architecture: str) -> str:
+    """Return the text of FILE.py, or the notation that was given."""
+    from nas_agent.errors import ConfigError
+
+    if "\n" in architecture or not architecture.endswith(".py"):
+        return architecture
+    try:
+        return Path(architecture).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{architecture[:200]}: expected a file with a network's class, got {error}") from error
 
 
 def _summary(values: list[float]) -> Json | None:

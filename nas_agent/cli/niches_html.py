@@ -24,7 +24,7 @@ table{border-collapse:collapse}th,td{padding:.15rem .7rem;text-align:right;borde
 th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
 pre{background:#f6f6f4;padding:.7rem;overflow:auto;font-size:13px}
 .map{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}.codes{flex:1;min-width:22rem}
-.code{display:none}.code:target{display:block}.codes:has(.code:target) .hint{display:none}
+.code{display:none;scroll-margin-top:9rem}.code:target{display:block}.codes:has(.code:target) .hint{display:none}
 polygon{stroke:#fff;stroke-width:1}a:hover polygon,a:focus polygon{stroke:#c00;stroke-width:3}
 .add{color:#116611}.del{color:#aa1111}.at{color:#666}.best polygon{stroke:#c00;stroke-width:2.5}
 svg text{font-size:12px;fill:#333}.empty{fill:#eee}

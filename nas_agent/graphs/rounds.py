@@ -17,6 +17,7 @@ from nas_agent.graphs.consult import offered
 from nas_agent.graphs.experience import inform
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
+from nas_agent.graphs.variations import answers_of
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Miss, Proposal
@@ -79,7 +80,18 @@ def is_models_round(use: Services, number: int, breaks: str) -> bool:
 
 def room_left(use: Services) -> int:
     """Return how many architectures may be measured in a round."""
-    return min(use.config.batch, use.config.budget - len(use.journal.archive))
+    return min(use.config.batch, use.config.budget - use.journal.begun)
+
+
+def may_stay(use: Services, chosen: int) -> int:
+    """Return how many evaluations may be under way while the next round proposes: a term of the search.
+
+    A round that found nothing new waits for one outcome, which may change that; the end of the budget for all.
+    """
+    if use.journal.begun >= use.config.budget:
+        return 0
+    room = max(use.config.most_under_way - use.config.batch, 0)
+    return room if chosen else min(room, len(use.journal.under_way) - 1)
 
 
 def generate(use: Services, number: int, breaks: str) -> Drawn:
@@ -104,12 +116,13 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     brief = Brief(
         space=use.space,
         ranked=elites(use),
-        known=use.journal.archive.ids | use.journal.refused.keys() if limited(use) else use.journal.archive.ids,
+        known=use.journal.refused.keys() | use.journal.known if limited(use) else use.journal.known,
         pool=use.pool,
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
         history=use.journal.tried.before(number),
+        answers=answers_of(use, number),
         wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
         note=misses.append,
     )
@@ -118,7 +131,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     wider = not found and refinement is not None
     if wider:  # this side of the principles is used up: take both
         name = stream_name(use.config.seed, "wider", number)
-        brief = replace(brief, refinement=None, outside=False)
+        brief = replace(brief, refinement=None, outside=False, answers=None)  # they are of other wishes
         found = use.generator.propose(brief, stream(use.config.seed, "wider", number))
     taken = {proposal.architecture.id for proposal in waiting}
     found = [proposal for proposal in found if proposal.architecture.id not in taken] if taken else found
@@ -194,7 +207,7 @@ def refused(use: Services, architecture: Architecture, why: str) -> Json:
 def within_limits(use: Services, state: SearchState, keep: int) -> list[Chosen]:
     """Return uniform draws that keep the limits: all that was proposed breaks one."""
     drawn = draw(use, stream(use.config.seed, "within", state["round"]), keep)
-    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.archive]
+    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.known]
     return [Chosen(Proposal(architecture, "sample"), "chance") for architecture in fresh]
 
 

@@ -30,15 +30,18 @@ from nas_agent.graphs.rounds import (
     is_models_round,
     judge_surrogate,
     least_tested,
+    may_stay,
     nothing_left,
     rank,
     room_left,
 )
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream
+from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
+from nas_agent.tools.executors.base import Work
 from nas_agent.tools.sources import MEMORY
 
 if TYPE_CHECKING:
@@ -108,7 +111,9 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Queue the first architectures: the best of sources, recalled elites, or uniform draws."""
     use = runtime.context
     recalled = guarded(use, lambda: first_of_sources(use)) if use.journal.sources else recalled_elites(use)
-    wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
+    # What is proposed before the first outcome is known knows nothing, unless sources have told the surrogate.
+    blind = 1 if use.journal.sources else use.config.most_under_way
+    wanted = min(max(use.config.initial, len(recalled), blind), use.config.budget)
     seeds = recalled[:wanted]
     if not seeds and isinstance(use.generator, Illuminates):
         seeds = list(use.generator.begin())[: use.config.budget]
@@ -159,6 +164,8 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     breaks = least_tested(use).reference if active and has_turn(number, use.config.outside_share) else ""
     if is_models_round(use, number, breaks):
         consult_generator(use)
+    if use.model_operators is not None and not breaks:
+        consult_operators(use, number, room_left(use))
     drawn = generate(use, number, breaks)
     vain: Json = {"misses": [miss.to_dict() for miss in drawn.misses]} if drawn.misses else {}
     use.journal.emit(
@@ -178,8 +185,8 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
 
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Keep the few that the surrogate would measure, while it deserves to choose; the rest cost no training."""
-    use, archive = runtime.context, runtime.context.journal.archive
-    room = room_left(use)
+    use = runtime.context
+    room, before = room_left(use), use.journal.begun
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
     judge_surrogate(use)
     chosen = [Chosen(first, "initial") for first in waiting[:room]]
@@ -196,7 +203,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
             data["measures"] = list(use.generator.describe(item.proposal.architecture))
         use.journal.emit(
             "proposal",
-            evaluation=len(archive) + offset + 1,
+            evaluation=before + offset + 1,
             round=state["round"],
             initial=bool(waiting),
             proposal=data,
@@ -209,27 +216,34 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     return {
         "shortlist": shortlist,
         "seeds": state["seeds"][len(shortlist) :] if waiting else [],
-        "stopped": "" if shortlist else nothing_left(use),
+        "stopped": "" if shortlist or use.journal.under_way else nothing_left(use),
         "events": len(use.journal.log.events),
     }
 
 
 def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Measure the shortlist. Each outcome is in the log before the next evaluation begins."""
+    """Hand on what was begun, and record outcomes in the order of proposing until there is room for a new round.
+
+    What another process had begun before it was killed, and what the retry policy tries again, is handed on here too.
+    """
     use, journal = runtime.context, runtime.context.journal
-    for data in state["shortlist"]:
-        architecture = Architecture.from_dict(data["architecture"])
-        if architecture.id in journal.archive:
-            continue  # measured before the step was cut off
-        number = len(journal.archive) + 1
-        found = journal.log.outcome_ahead(architecture.id)
-        outcome: Outcome
-        if found is not None:
-            outcome = outcome_from_dict(found)
-        else:
-            outcome = use.evaluator.evaluate(architecture, seed=use.config.seed)
-        journal.outcome(number, outcome)
+    for architecture in journal.under_way.values():
+        if known_outcome(use, architecture) is None:
+            use.executor.submit(Work(architecture, use.config.seed))
+    room = may_stay(use, len(state["shortlist"]))
+    while len(journal.under_way) > room:
+        oldest = next(iter(journal.under_way.values()))
+        outcome = known_outcome(use, oldest) or use.executor.take(Work(oldest, use.config.seed))
+        journal.outcome(len(journal.archive) + 1, outcome)
     return {"events": len(journal.log.events)}
+
+
+def known_outcome(use: Services, architecture: Architecture) -> Outcome | None:
+    """Return the outcome that a killed process has recorded, or that arrived there before its turn."""
+    found = use.journal.log.outcome_ahead(architecture.id)
+    if found is not None:
+        return outcome_from_dict(found)
+    return use.arrivals.left(Work(architecture, use.config.seed))
 
 
 def record(state: SearchState, runtime: Runtime[Services]) -> Update:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nas_agent.records import Json, Miss, Proposal, Trial, outcome_from_dict
@@ -30,7 +31,11 @@ class Tried:
 
     def before(self, number: int) -> list[Trial | Miss]:
         """Return what was tried before a round: a process that takes it again may have logged a part of it already."""
-        return [item for round_, item in zip(self.rounds, self.items, strict=True) if round_ < number]
+        return [item for round_, item in self.by_round() if round_ < number]
+
+    def by_round(self) -> Iterator[tuple[int, Trial | Miss]]:
+        """Yield each item with its round."""
+        return zip(self.rounds, self.items, strict=True)
 
     def _add(self, number: int, item: Trial | Miss) -> None:
         self.rounds.append(number)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 WARM_UPS, RUNS = 3, 15  # of one timing
-BAD = (InvalidArchitecture, RuntimeError, ValueError, TypeError, NotImplementedError)  # a network of this space has it
+# What building a network, or running it without data, raises.
+UNBUILT = (InvalidArchitecture, RuntimeError, ValueError, TypeError, NotImplementedError)
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Networks:
         """Refuse a space that has no networks at all; ConfigError."""
         try:
             self.build(architecture, "cpu")
-        except BAD as error:
+        except UNBUILT as error:
             raise ConfigError(
                 f"{what} is not known: no table says it, and a network of space '{self.space.name}' cannot be built "
                 f"to count it ({' '.join(str(error).split())[:200]})"
@@ -78,10 +79,10 @@ class Networks:
         if architecture.id not in self._counted:
             try:
                 found = self._count_on(architecture, "meta")
-            except BAD:  # what looks at numbers while it is built has none to look at there
+            except UNBUILT:  # what looks at numbers while it is built has none to look at there
                 try:
                     found = self._count_on(architecture, "cpu")
-                except BAD:
+                except UNBUILT:
                     found = None
             self._counted[architecture.id] = found
         return self._counted[architecture.id]
@@ -123,7 +124,7 @@ class Timed:
         if architecture.id not in self.known:
             try:
                 runs = self._runs(architecture)
-            except BAD:
+            except UNBUILT:
                 self.known[architecture.id] = None
             else:
                 low, middle, high = np.quantile(runs, [0.25, 0.5, 0.75]).tolist()

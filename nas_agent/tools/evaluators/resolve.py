@@ -8,12 +8,12 @@ from typing import Literal
 
 from nas_agent.errors import ConfigError
 from nas_agent.records import Task
-from nas_agent.spaces import CategoricalSpace, Space
+from nas_agent.spaces import CategoricalSpace, Space, is_untrusted
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.benchmarks.registry import benchmark_of, measured_in, task_names, tasks_in
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
-from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, TrainTestSplit
+from nas_agent.tools.evaluators.train import ImageTrainer, Source, TrainEvaluator, TrainTestSplit
 from nas_agent.tools.evaluators.train_settings import TrainSettings
 from nas_agent.tools.images import image_task_names, load_images, means_images
 from nas_agent.tools.tables import BenchmarkTable, data_folders, find_table, load_user_table
@@ -34,6 +34,10 @@ def load_evaluation(
 ) -> Evaluation:
     """Find what measures the task; `reference` is the space as typed, e.g. FILE.py:CLASS (default: its name)."""
     settings = replace(training or TrainSettings(), epochs=epochs)
+    if settings.unsafe and not is_untrusted(space):
+        raise ConfigError(
+            f"--unsafe lets code that nobody vouches for run unconfined; space '{space.name}' has none, leave it out"
+        )
     if task.startswith(_TABLE_PREFIX):
         return _user_table(Path(task.removeprefix(_TABLE_PREFIX)).expanduser(), space, kind, epochs)
     if means_images(task):
@@ -126,9 +130,15 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
         )
     images = load_images(task, data=data, resolution=settings.resolution)
     training = settings.training(images, reference)
-    trainer = ImageTrainer(training, lambda: images)
+    source = _writer(space) if is_untrusted(space) else None
+    trainer = ImageTrainer(training, lambda: images, source=source)
+    where = "in a process of its own" if source is None else "in a sandbox" if not settings.unsafe else "UNCONFINED"
     note = (
-        f"evaluator train: each candidate is trained in a process of its own, {training.fidelity}, at most "
-        f"{training.limit:g} s; {images.split}"
+        f"evaluator train: each candidate is trained {where}, {training.fidelity}, at most {training.limit:g} s; "
+        f"{images.split}"
     )
     return Evaluation(images.task, TrainEvaluator(trainer), TrainTestSplit(trainer), note)
+
+
+def _writer(space: Space) -> Source:
+    return lambda architecture, classes: space.module_source(architecture, classes=classes)

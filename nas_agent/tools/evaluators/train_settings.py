@@ -34,6 +34,7 @@ class TrainSettings:
     threads: int = 1
     seconds: float = 1800.0
     memory: float | None = None
+    unsafe: bool = False
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -49,6 +50,7 @@ class TrainSettings:
             threads=config.train_threads,
             seconds=config.train_seconds,
             memory=config.train_memory,
+            unsafe=config.unsafe,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -69,6 +71,7 @@ class TrainSettings:
             threads=self.threads,
             limit=self.seconds,
             memory=self.memory,
+            unsafe=self.unsafe,
         )
 
     def refuse_without_training(self, task: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Protocol
 
 from nas_agent.agents.generators.quality_diversity.illumination import Illumination, Wish
 from nas_agent.errors import InvalidArchitecture
@@ -26,14 +25,6 @@ class Answer:
     child: Architecture | None
     author: str
     why: str = ""  # why there is no child
-
-
-class Operators(Protocol):
-    """Carries wishes out by a language model."""
-
-    def carry_out(self, wish: Wish, known: Container[str]) -> Answer | None:
-        """Return a child or the reason why there is none; None where the model gives no answer at all."""
-        ...
 
 
 @dataclass(slots=True)
