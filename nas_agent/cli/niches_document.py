@@ -122,9 +122,9 @@ def _diff(before: Trial, after: Trial, source: Source) -> str:
     """Compare two networks as code; where that is the same (what differs is dead), as the space writes them."""
     old, new = before.proposal.architecture, after.proposal.architecture
     for write in (source, lambda architecture: architecture.text):
-        texts = [write(one).splitlines() for one in (old, new)]
-        if texts[0] != texts[1]:
-            return "\n".join(difflib.unified_diff(*texts, old.id, new.id, n=2, lineterm=""))
+        first, second = write(old).splitlines(), write(new).splitlines()
+        if first != second:
+            return "\n".join(difflib.unified_diff(first, second, old.id, new.id, n=2, lineterm=""))
     return ""
 
 
