@@ -204,9 +204,10 @@ class Proposal:
     principles: tuple[str, ...] = ()  # "id@version" of each active principle that it obeys
     outside: bool = False  # True: breaks an active principle on purpose, so that a wrong one shows
     variation: Variation | None = None  # by which intent it was made, where it was
+    measures: tuple[float, ...] | None = None  # what an archive of niches bins it by, where there is one
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `variation` only where there is one."""
+        """As plain JSON types; `variation` and `measures` only where there are some."""
         return {
             "architecture": self.architecture.to_dict(),
             "author": self.author,
@@ -214,6 +215,7 @@ class Proposal:
             "principles": list(self.principles),
             "outside": self.outside,
             **({} if self.variation is None else {"variation": self.variation.to_dict()}),
+            **({} if self.measures is None else {"measures": list(self.measures)}),
         }
 
     @classmethod
@@ -226,6 +228,7 @@ class Proposal:
             principles=tuple(data["principles"]),
             outside=bool(data["outside"]),
             variation=None if data.get("variation") is None else Variation.from_dict(data["variation"]),
+            measures=None if data.get("measures") is None else tuple(map(float, data["measures"])),
         )
 
 

@@ -233,6 +233,7 @@ def _cost(story: Story) -> str:
 def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
+    known |= {"archive.json": "the best of each kind", "archive.csv": "the same as a table"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
     there = Table.grid(padding=(0, 2, 0, 0))
     there.add_column(no_wrap=True)
@@ -251,6 +252,8 @@ def _next(story: Story) -> Parts:
         commands.insert(0, f"nas-agent principles review {run}")
     if story.best is not None:
         commands.append(f"nas-agent show {run} best")
+        if story.config.generator == "code":
+            commands.append(f"nas-agent archive {run} --html archive.html")
     told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]
     told += [p.id for p in story.principles.values() if p.status == "active"] + list(story.principles)
     if told:

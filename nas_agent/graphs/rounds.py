@@ -17,7 +17,7 @@ from nas_agent.graphs.consult import offered
 from nas_agent.graphs.experience import inform
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
-from nas_agent.graphs.variations import answers_of, told_before
+from nas_agent.graphs.variations import answers_of
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Measured, Miss, Proposal
@@ -121,7 +121,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
-        history=told_before(use, number),
+        history=use.journal.tried.before(number),
         answers=answers_of(use, number),
         wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
         note=misses.append,
