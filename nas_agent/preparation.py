@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,29 @@ def carried_out(config: Config, by: Mapping[str, Any] | None = None) -> Config:
     if by.get("executor") == "inline":
         known["workers"] = None
     return make_config({**config.model_dump(), **known, **by})
+
+
+def packed(config: Config, evaluation: Evaluation, space: Space, *, settled: bool = False) -> tuple[Config, Evaluation]:
+    """Try how many trainings side by side are fastest here, where `workers = auto` asks for it, and write it down.
+
+    `settled`: the run has begun, so that the number of threads stays as it is.
+    """
+    from nas_agent.tools.evaluators.train import TrainEvaluator, TrainTestSplit
+
+    evaluator = evaluation.evaluator
+    if config.workers != "auto" or config.executor_kind != "pool" or not isinstance(evaluator, TrainEvaluator):
+        return config, evaluation
+    from nas_agent.tools.executors.packing import pack, told
+
+    tried = pack(config, evaluator, space, settled=settled)
+    if not tried:
+        return config, evaluation
+    best = tried[-1]
+    if best.threads != config.train_threads:
+        evaluator = evaluator.beside(None, threads=best.threads)
+    note = f"{evaluation.note}; {told(tried)}"
+    evaluation = replace(evaluation, evaluator=evaluator, test_split=TrainTestSplit(evaluator.trainer), note=note)
+    return config.model_copy(update={"workers": best.workers, "train_threads": best.threads}), evaluation
 
 
 def imported_principles(config: Config, space: Space) -> Imported | None:

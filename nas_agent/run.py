@@ -30,6 +30,7 @@ from nas_agent.preparation import (
     from_anywhere,
     frozen,
     imported_principles,
+    packed,
 )
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
@@ -235,7 +236,7 @@ def start(
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
     space = equipped(space, evaluation)
     if given is None:
-        config = frozen(config, evaluation)
+        config, evaluation = packed(frozen(config, evaluation), evaluation, space)
     models = roles.models(config, prepared=True)
     greet_embedder(config, space)
     check_source(config, evaluation.task, space)
@@ -281,6 +282,7 @@ def resume(
             engine = _with_folder(config, folder, space, evaluation, models, log, listeners, imported, ask)
             refuse_other_terms(folder, engine)
         if engine.journal.result is None:
+            config, evaluation = packed(config, evaluation, space, settled=True)
             with closing(make_executor(config, evaluation.evaluator)) as executor:
                 engine.services.executor = executor
                 return engine.run()

@@ -20,6 +20,9 @@ Width = Annotated[int | None, typer.Option(help="Channels of the first stage (de
 Resolution = Annotated[int | None, typer.Option(metavar="N", help="Scale images to NxN pixels.")]
 Device = Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1, ..., mps.")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with the images of published tasks.")]
+Unsafe = Annotated[
+    bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
 ]
@@ -44,6 +47,7 @@ def evaluate(
     test: Annotated[
         bool, typer.Option("--test", help="Open the test part, too: for the one that you have chosen.")
     ] = False,
+    unsafe: Unsafe = False,
     as_json: AsJson = False,
 ) -> None:
     """Train one architecture with several seeds and print its accuracies."""
@@ -56,7 +60,7 @@ def evaluate(
 
     flags: Json = {
         "task": task, "space": space, "seed": seed, "epochs": epochs, "width": width, "resolution": resolution,
-        "device": device, "data": data, "evaluator": "train",
+        "device": device, "data": data, "evaluator": "train", "unsafe": unsafe or None,
     }  # fmt: skip
     config = from_anywhere(load_config(None, flags, tuple(settings or ())))
     found = load_space(config.space)
@@ -66,10 +70,12 @@ def evaluate(
     assert isinstance(evaluation.evaluator, TrainEvaluator)
     training = evaluation.evaluator.trainer.settle()
     rows: list[Json] = []
+    levels: list[str] = []
     for number in range(seed, seed + seeds):
         outcome = evaluation.evaluator.evaluate(asked, seed=number)
         row: Json = {"seed": number, "seconds": outcome.seconds}
         row |= {"failed": outcome.reason} if isinstance(outcome, Failed) else {"val": outcome.value}
+        levels += [] if outcome.sandbox is None else [outcome.sandbox]
         if test and "val" in row:
             row["test"] = evaluation.test_split.open(asked, seed=number).value
         rows.append(row)
@@ -83,6 +89,7 @@ def evaluate(
         "device": training.device,
         "precision": training.precision,
         "split": evaluation.evaluator.trainer.images.split,
+        **({"sandbox": levels[-1]} if levels else {}),
         "seeds": rows,
         **{name: _summary([row[name] for row in rows if row.get(name) is not None]) for name in ("val", "test")},
     }
@@ -122,6 +129,8 @@ def _lines(document: Json) -> list[str]:
         f"{document['precision']}",
         document["split"],
     ]
+    if "sandbox" in document:
+        lines.append(f"its code ran in the sandbox {document['sandbox']}")
     for name, told in (("val", "validation"), ("test", "test")):
         found = document[name]
         if found is not None:

@@ -99,6 +99,9 @@ def run(
     device: Annotated[
         str | None, typer.Option(help="Of a training: auto (the default), cpu, cuda, cuda:1, ..., mps.")
     ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
+    ] = False,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -153,7 +156,7 @@ def run(
         "offline": True if offline else None,
         "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
-        "width": width, "resolution": resolution, "device": device,
+        "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,

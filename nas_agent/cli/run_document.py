@@ -56,6 +56,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         "seconds": story.active_seconds,
         "why": None if story.finished is None else story.finished["why"],
         **_wishes(story),
+        **({"sandboxes": story.sandboxes} if story.sandboxes else {}),
     }
 
 
@@ -112,6 +113,7 @@ def _best_document(story: Story, best: Measured) -> Json:
         "test": None if story.test is None else story.test["value"],
         "evaluation": story.places[best.architecture.id],
         "provenance": best.provenance,
+        **({"repeats": list(best.repeats)} if best.repeats else {}),
     }
 
 

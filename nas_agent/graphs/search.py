@@ -9,6 +9,7 @@ experience.py (what other tasks found), rounds.py (proposals), embedding.py (an 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
@@ -17,6 +18,7 @@ from langgraph.types import RetryPolicy
 
 from nas_agent.agents.generators.base import Begins
 from nas_agent.errors import MemoryStoreError, StorageError
+from nas_agent.graphs.confirm import confirmed
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
@@ -230,7 +232,11 @@ def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
     room = may_stay(use, len(state["shortlist"]))
     while len(journal.under_way) > room:
         oldest = next(iter(journal.under_way.values()))
-        outcome = known_outcome(use, oldest) or use.executor.take(Work(oldest, use.config.seed))
+        found = journal.log.outcome_ahead(oldest.id)
+        if found is not None:
+            outcome = outcome_from_dict(found)
+        else:
+            outcome = confirmed(journal, partial(taken, use, oldest), use.config.seed)
         journal.outcome(len(journal.archive) + 1, outcome)
     return {"events": len(journal.log.events)}
 
@@ -241,6 +247,16 @@ def known_outcome(use: Services, architecture: Architecture) -> Outcome | None:
     if found is not None:
         return outcome_from_dict(found)
     return use.arrivals.left(Work(architecture, use.config.seed))
+
+
+def taken(use: Services, architecture: Architecture, *, seed: int) -> Outcome:
+    """Return the outcome of one measurement, once it has arrived."""
+    work = Work(architecture, seed)
+    left = use.arrivals.left(work)
+    if left is not None:
+        return left
+    use.executor.submit(work)
+    return use.executor.take(work)
 
 
 def record(state: SearchState, runtime: Runtime[Services]) -> Update:

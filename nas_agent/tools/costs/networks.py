@@ -15,7 +15,7 @@ import numpy as np
 
 from nas_agent.errors import ConfigError, InvalidArchitecture
 from nas_agent.records import Architecture
-from nas_agent.spaces.base import Space
+from nas_agent.spaces.base import Space, is_untrusted
 from nas_agent.tools.costs.base import Effort
 from nas_agent.tools.evaluators.base import ImageShape
 
@@ -53,9 +53,11 @@ class Networks:
         return f"{images.classes} classes, images of {images.channels} x {images.side} x {images.side}{width}"
 
     def build(self, architecture: Architecture, device: str) -> nn.Module:
-        """Build the network on a device."""
+        """Build the network on a device; InvalidArchitecture where nobody vouches for its code."""
         import torch
 
+        if is_untrusted(self.space):
+            raise InvalidArchitecture("its code runs in the sandbox only")
         width = self.images.width
         if width is None:
             given = signature(self.space.network).parameters["width"].default

@@ -7,6 +7,7 @@ images that it is to classify: it returns a class for each, and who asked compar
 from __future__ import annotations
 
 import ast
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -62,10 +63,13 @@ def job(request: Json, model: bytes) -> tuple[Json, bytes]:
     from nas_agent.tools.evaluators.artefacts import ONNX, SOURCE, WEIGHTS
 
     if request.get("save"):
+        request["save"] = "."
         Path(SOURCE).write_bytes(model)
     *_, last = answers(request)
     data = last.pop("classes", b"")
     files = {name: Path(name).read_bytes() for name in (WEIGHTS, ONNX) if Path(name).exists()}
+    if "reason" in last:  # the scratch folder is called differently each time
+        last["reason"] = last["reason"].replace(os.getcwd(), ".")
     told = {**last, "files": {name: len(content) for name, content in files.items()}}
     return told, b"".join([data, *files.values()])
 

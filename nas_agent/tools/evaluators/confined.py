@@ -25,6 +25,7 @@ JOB = "nas_agent.tools.evaluators.candidate:job"
 PRELOAD = (*Policy().preload, "nas_agent.tools.evaluators.candidate", "nas_agent.tools.evaluators.trainer")
 PACKAGES = ("torch", "numpy", "safetensors", "onnx", "onnxruntime")  # the last three to leave a network
 THREADS = 32  # beside those that compute
+PREDICTIONS = 16 * MIB  # bytes of a reply at most: four million images
 KEPT = 2048 * MIB  # bytes of weights and ONNX at most
 NO_RESULT = "its process gave a reply that is no result; propose a network that computes logits and nothing else"
 # What ended a job, and so what to propose; {0} is what the sandbox says, {1:g} the seconds.
@@ -53,6 +54,11 @@ class Confined:
         self._sandbox: Sandbox | None = None
         self._ready: Json = {}
         self._stopped = False
+
+    @property
+    def level(self) -> str | None:
+        """What confines jobs; None before there was one."""
+        return None if self._sandbox is None else self._sandbox.level
 
     def probe(self, request: Json) -> Json:
         """Tell where jobs train; the sandbox is opened for it."""
@@ -128,7 +134,7 @@ class Confined:
                 seconds=request["limit"],
                 memory=2**50 if memory is None else int(memory * 2**30),
                 threads=THREADS + self._threads,
-                **({} if save is None else {"disk": KEPT, "reply": KEPT}),
+                **({"reply": PREDICTIONS} if save is None else {"disk": KEPT, "reply": KEPT}),
             ),
         )
 

@@ -123,14 +123,14 @@ def _from_table(table: BenchmarkTable, why: str) -> Evaluation:
 
 def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings, reference: str) -> Evaluation:
     """Train for real, on the images of the task."""
-    if isinstance(space, CategoricalSpace) and type(space).network is CategoricalSpace.network:
+    source = _writer(space) if is_untrusted(space) else None
+    if source is None and isinstance(space, CategoricalSpace) and type(space).network is CategoricalSpace.network:
         raise ConfigError(
             f"--task {task}: space '{space.name}' has no network to train; give its class a method 'network', "
             "or a table: --task table:FILE.npz|csv"
         )
     images = load_images(task, data=data, resolution=settings.resolution)
     training = settings.training(images, reference)
-    source = _writer(space) if is_untrusted(space) else None
     trainer = ImageTrainer(training, lambda: images, source=source)
     where = "in a process of its own" if source is None else "in a sandbox" if not settings.unsafe else "UNCONFINED"
     note = (

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_agent.errors import DataError, InvalidArchitecture, StorageError
+from nas_agent.errors import DataError, InvalidArchitecture
 from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import ImageShape, TestResult
 from nas_agent.tools.evaluators.confined import Confined
+from nas_agent.tools.evaluators.handed import Handed
 from nas_agent.tools.evaluators.isolation import Trains, Worker, machine_memory
-from nas_agent.tools.evaluators.scoring import NoPredictions, accuracy, shuffled
-from nas_agent.tools.images import Images, ImageTask
+from nas_agent.tools.evaluators.scoring import NoPredictions, accuracy
+from nas_agent.tools.images import ImageTask
 from nas_agent.tools.sandbox import open_sandbox
 
 
@@ -60,7 +57,7 @@ class ImageTrainer:
     ) -> None:
         self.training = training
         self._load = load
-        self._worker = worker or (self._trusting if source is None else self._confining)
+        self._worker = worker
         self._source = source
 
     @cached_property
@@ -78,21 +75,26 @@ class ImageTrainer:
     @cached_property
     def worker(self) -> Trains:
         """The process that trains, started on first use."""
-        return self._worker()
+        if self._worker is not None:
+            return self._worker()
+        return self._trusting() if self._source is None else self._confining()
 
     def _trusting(self) -> Worker:
         return Worker(threads=self.training.threads)
 
     def _confining(self) -> Confined:
         start = partial(open_sandbox, unsafe=self.training.unsafe)
-        return Confined(self._folder, threads=self.training.threads, start=start)
+        return Confined(self._files.folder, threads=self.training.threads, start=start)
 
-    def beside(self, device: str | None) -> ImageTrainer:
-        """Return a trainer with a process of its own on this device (None: the same), for the same images and files."""
-        training = self.training if device is None else replace(self.training, device=device)
+    def beside(self, device: str | None, threads: int | None = None) -> ImageTrainer:
+        """Return a trainer with a process of its own, for the same images and files.
+
+        On this device, by so many threads; None: as this one.
+        """
+        known = self.training
+        training = replace(known, device=device or known.device, threads=threads or known.threads)
         other = ImageTrainer(training, lambda: self.images, worker=self._worker, source=self._source)
-        for name in ("_folder", "_train_files", "_validation"):  # written once for all
-            other.__dict__[name] = getattr(self, name)
+        other.__dict__["_files"] = self._files  # written once for all
         return other
 
     def __reduce__(self) -> tuple[Callable[..., ImageTrainer], tuple[Training, ImageTask, Source | None]]:
@@ -129,7 +131,7 @@ class ImageTrainer:
         recipe: Json = {
             "epochs": fidelity.epochs, "batch": training.batch, "mirror": images.flip, **training.recipe,
         }  # fmt: skip
-        asked = self._validation if score == "validation" else self._test
+        asked = self._files.validation if score == "validation" else self._files.test
         try:
             network = self._network(architecture)
         except InvalidArchitecture as error:
@@ -145,7 +147,7 @@ class ImageTrainer:
             "seed": seed,
             "mean": images.mean,
             "spread": images.spread,
-            "train": self._train_files,
+            "train": self._files.train,
             "score": {"pixels": asked.file},
             "recipe": recipe,
             "save": None if save is None else str(save),
@@ -179,53 +181,13 @@ class ImageTrainer:
         }
 
     @cached_property
-    def _folder(self) -> Path:
-        folder = tempfile.mkdtemp(prefix="nas-agent-images-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
-
-    @cached_property
-    def _train_files(self) -> Json:
-        train = self.images.train
-        return {"pixels": self._written("train-pixels", train.pixels), "labels": self._written("labels", train.labels)}
-
-    @cached_property
-    def _validation(self) -> _Asked:
-        return self._to_classify("validation-pixels", self.images.validation)
-
-    @cached_property
-    def _test(self) -> _Asked:
-        assert self.images.open_test is not None
-        return self._to_classify("test-pixels", self.images.open_test())
-
-    def _to_classify(self, name: str, part: Images) -> _Asked:
-        """Write the images of a part; of its labels, nothing."""
-        part = part if self._source is None else shuffled(part)
-        return _Asked(self._written(name, part.pixels), part.labels)
-
-    def _written(self, name: str, array: NDArray[Any]) -> str:
-        """Leave an array where the process that trains finds it."""
-        try:
-            file = self._folder / f"{name}.npy"
-            np.save(file, array)
-        except OSError as error:
-            raise StorageError(
-                f"{tempfile.gettempdir()}: the images cannot be written for the training process ({error.strerror}); "
-                "free some space, or set TMPDIR to another folder"
-            ) from error
-        return str(file)
+    def _files(self) -> Handed:
+        """What the process that trains finds on disk."""
+        return Handed(self.images, shuffle=self._source is not None)
 
 
 def _with_images(training: Training, images: ImageTask, source: Source | None) -> ImageTrainer:
     return ImageTrainer(training, lambda: images, source=source)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Images that are to be classified."""
-
-    file: str
-    labels: NDArray[np.int64]  # known in this process alone
 
 
 def _scored(reply: Json, labels: NDArray[np.int64]) -> Json:
@@ -264,9 +226,9 @@ class TrainEvaluator:
         """Return None: any architecture of the space can be trained."""
         return None
 
-    def beside(self, device: str | None) -> TrainEvaluator:
-        """Return one with a process of its own, on this device (None: the same)."""
-        return TrainEvaluator(self.trainer.beside(device))
+    def beside(self, device: str | None, threads: int | None = None) -> TrainEvaluator:
+        """Return one with a process of its own, on this device, by so many threads (None: as this one)."""
+        return TrainEvaluator(self.trainer.beside(device, threads))
 
     def stop(self) -> None:
         """End the process, and what it does for another thread."""
