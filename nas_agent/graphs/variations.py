@@ -28,7 +28,7 @@ def consult_operators(use: Services, number: int, wanted: int) -> None:
     assert isinstance(use.generator, CodeGenerator)
     if any(number - REST <= round_ < number and _silent(use, round_) for round_ in use.journal.varied):
         return
-    history, known = told_before(use, number), {*use.journal.known, *use.journal.refused}
+    history, known = told_before(use, number), {*use.journal.archive.ids, *use.journal.refused}
     answers: list[Json] = []
     for place in range(wanted):
         wish = use.generator.wish(history, stream(use.config.seed, "propose", number), place)
