@@ -78,6 +78,10 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     if story.offered:
         counted = ", ".join(f"{count} {what}" for what, count in story.offered.items())
         last.append(("proposals", Text(f"by the language model: {counted}")))
+    if story.tallies:
+        every = story.tallies["all"]
+        counted = f"{every.asked} asked, {every.came_back} with a class, {every.valid} networks, "
+        last.append(("programs", Text(f"{counted}{every.valid_after_repair} after repair (by intent: --json)")))
     if story.model_failures:
         last.append(("model", _model_failures(story)))
     return [*parts, "", sections(last), *_files(story), *_next(story)]

@@ -73,7 +73,7 @@ def _request(use: Services, wish: Wish, number: int, known: set[str]) -> Request
         temperature=wish.variation.temperature,
         draw=sum((answer["intent"], answer["parents"]) == (wish.variation.intent, ids) for answer in before),
         lately=lately(use, number),
-        known=frozenset(known),
+        known=known | use.journal.under_way.keys(),
     )
 
 
