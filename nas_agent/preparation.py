@@ -97,4 +97,6 @@ def evaluation_of(config: Config, space: Space) -> Evaluation:
         epochs=config.epochs,
         reference=config.space,
         training=TrainSettings.of(config),
+        fidelities=config.fidelities,
+        factor=config.eta,
     )

@@ -19,6 +19,7 @@ from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
+from nas_agent.graphs.halving import at_level, due, measure, new_rounds, promotes, promotions
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
     Chosen,
@@ -31,13 +32,12 @@ from nas_agent.graphs.rounds import (
     least_tested,
     nothing_left,
     rank,
-    room_left,
 )
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
-from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
+from nas_agent.records import Json, Proposal, outcome_from_dict
 from nas_agent.tools.sources import MEMORY
 
 if TYPE_CHECKING:
@@ -149,10 +149,10 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Begin a round, inside the principles or in their outside share, and let the generator propose."""
     use = runtime.context
     number = state["round"] + 1
-    if state["seeds"]:
+    if state["seeds"] or promotes(use):
         return {"round": number, "breaks": "", "events": len(use.journal.log.events)}
-    active = use.journal.library.active
-    breaks = least_tested(use).reference if active and has_turn(number, use.config.outside_share) else ""
+    active, turn = use.journal.library.active, new_rounds(use, number)
+    breaks = least_tested(use).reference if active and has_turn(turn, use.config.outside_share) else ""
     if is_models_round(use, number, breaks):
         consult_generator(use)
     drawn = generate(use, number, breaks)
@@ -173,19 +173,24 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Keep the few that the surrogate would measure, while it deserves to choose; the rest cost no training."""
     use, archive = runtime.context, runtime.context.journal.archive
-    room = room_left(use)
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
+    step = due(use, first=bool(waiting))
+    room = 0 if step is None else step.room
     judge_surrogate(use)
     chosen = [Chosen(first, "initial") for first in waiting[:room]]
-    if not waiting:
+    if not waiting and room:
         chosen = guarded(use, lambda: rank(use, state, room))
+    if not chosen:
+        step = step if step is not None and step.promoted else due(use, exhausted=True)
+        chosen = [Chosen(proposal, "promoted") for proposal in promotions(use, step)]
     refinement = use.journal.library.refinement()
     note_agreement(use)
     shortlist = []
     for offset, item in enumerate(chosen):
-        data, choices = item.proposal.to_dict(), use.space.choices(item.proposal.architecture)
+        data = at_level(use, item.proposal, step).to_dict()
+        choices = use.space.choices(item.proposal.architecture)
         data["principles"] = list(refinement.obeyed(choices))
-        data["outside"] = not waiting and not refinement.allows(choices)
+        data["outside"] = not waiting and item.by != "promoted" and not refinement.allows(choices)
         use.journal.emit(
             "proposal",
             evaluation=len(archive) + offset + 1,
@@ -210,17 +215,13 @@ def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Measure the shortlist. Each outcome is in the log before the next evaluation begins."""
     use, journal = runtime.context, runtime.context.journal
     for data in state["shortlist"]:
-        architecture = Architecture.from_dict(data["architecture"])
-        if architecture.id in journal.archive:
+        proposal = Proposal.from_dict(data)
+        key = proposal.architecture.id
+        if journal.archive.holds(key, proposal.at):
             continue  # measured before the step was cut off
         number = len(journal.archive) + 1
-        found = journal.log.outcome_ahead(architecture.id)
-        outcome: Outcome
-        if found is not None:
-            outcome = outcome_from_dict(found)
-        else:
-            outcome = use.evaluator.evaluate(architecture, seed=use.config.seed)
-        journal.outcome(number, outcome)
+        found = journal.log.outcome_ahead(key, data.get("at"))
+        journal.outcome(number, outcome_from_dict(found) if found is not None else measure(use, proposal))
     return {"events": len(journal.log.events)}
 
 
@@ -229,7 +230,7 @@ def record(state: SearchState, runtime: Runtime[Services]) -> Update:
     use, journal = runtime.context, runtime.context.journal
     if use.config.principles:
         journal.changes(journal.library.review(journal.observations, len(journal.archive)))
-    spent = len(journal.archive) >= use.config.budget
+    spent = due(use) is None
     return {
         "shortlist": [],
         "stopped": "the budget is spent" if spent else "",

@@ -18,6 +18,7 @@ from nas_agent.tools.embeddings.base import Embedder
 from nas_agent.tools.evaluators.base import Evaluator, TestSplit
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.surrogates.base import Surrogate
+from nas_agent.tools.surrogates.levels import Levels
 
 
 class Recollection(Protocol):
@@ -66,5 +67,6 @@ class Services:
     finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
     # Caches of what follows from the journal, for the process that runs the nodes:
     observed: int = 0  # outcomes that the surrogate knows
+    levels: Levels | None = None  # them on one scale, of several fidelities
     drawn: Drawn | None = None  # the proposals of the present round
     informed: tuple[str, ...] | None = None  # names of the sources that the surrogate was told of; None: not yet

@@ -16,6 +16,7 @@ from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_fro
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.fidelities import Rungs
 from nas_agent.tools.surrogates.gate import Gate
 
 Listener = Callable[[Json], None]
@@ -87,6 +88,7 @@ class Journal:
     costs: dict[str, Json] = field(default_factory=dict)  # id -> costs by name, of what was to be measured
     refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
+    promotions: set[int] = field(default_factory=set)  # rounds that proposed nothing new, but promoted
 
     @classmethod
     def begin(cls, task: Task, space: Space, log: EventLog) -> Journal:
@@ -127,18 +129,24 @@ class Journal:
         self.gate.follow(event)
         match event["type"]:
             case "started":
+                if event.get("fidelities"):
+                    self.archive.rungs = Rungs.from_list(event["fidelities"])
                 self.imported = list(event.get("imported", {}).get("principles", []))
             case "outcome":
                 outcome = outcome_from_dict(event["outcome"])
-                worst = min(self.archive.scores, default=None)
+                worst = min(self.archive.levels[0].scores, default=None)
                 added = self.archive.add(outcome)
                 score = self.task.score(outcome.value) if isinstance(outcome, Measured) else worst
                 # A failure has no value. As evidence it is no better than the worst that was measured before it.
-                if added is not Added.KNOWN and score is not None:
+                # Of several rungs the cheapest is evidence: at the others stands only what was good there.
+                if added is not Added.KNOWN and score is not None and self.archive.is_first(outcome):
                     self.observations.append(self._observe(outcome, score))
             case "refused":
                 self.refused |= {item["id"]: item["why"] for item in event["architectures"]}
             case "proposal":
+                if event.get("choice") == "promoted":
+                    self.promotions.add(event["round"])
+                    return
                 self.costs[event["proposal"]["architecture"]["id"]] = event.get("costs", {})
                 self.rounds[event["proposal"]["architecture"]["id"]] = 0 if event["initial"] else event["round"]
             case "principle":

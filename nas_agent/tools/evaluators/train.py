@@ -196,9 +196,8 @@ class TrainEvaluator:
         at = fidelity or self.trainer.training.fidelity
         reply, note = self.trainer.run(architecture, "validation", seed, at)
         if reply["status"] == "failed":
-            return Failed(
-                architecture, reason=reply["reason"], seconds=reply["seconds"], seed=seed, evaluator=self.name
-            )
+            reason, seconds = reply["reason"], reply["seconds"]
+            return Failed(architecture, reason=reason, seconds=seconds, seed=seed, evaluator=self.name, at=at)
         return Measured(
             architecture,
             value=float(reply["value"]),

@@ -34,11 +34,11 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-class _Patterns(TorchDispatchMode):
+class _Patterns(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up, over all ReLUs, in how many units each two images agree (B, B)."""
 
     def __init__(self, size: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.agreeing = torch.zeros(size, size, dtype=torch.float64)
         self.size = size
 
@@ -130,7 +130,7 @@ def _loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(network(images).float(), labels)
 
 
-def _weights(network: nn.Module) -> list[nn.Parameter]:
+def _weights(network: nn.Module) -> list[Tensor]:
     layers = (layer for layer in network.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear))
     return [layer.weight for layer in layers]
 
