@@ -79,11 +79,12 @@ class Config(BaseModel):
     # for nothing.
     reference: str | None = None
     # Rungs of fidelities from the cheapest to the full one: each new architecture is measured at the first, the best
-    # 1/eta of a rung at the next (ASHA). Epochs such as 1,3,9, or what differs from the full one, "epochs=3 share=0.25",
+    # of a rung at the next (ASHA; `eta`). Epochs such as 1,3,9, or what differs from the full one, "epochs=3 share=0.25",
     # or auto. The budget then counts full trainings' worth. Empty: everything is measured at the full fidelity.
     fidelities: tuple[str, ...] = ()
-    # Of a rung, one in so many is promoted; and by so much `fidelities = auto` divides the epochs of a training.
-    eta: int = Field(default=3, ge=2)
+    # Of a rung, one in so many is promoted; None: as many times as the next rung costs, so that all rungs cost the same.
+    # By so much, or by 3, `fidelities = auto` divides the epochs of a training.
+    eta: int | None = Field(default=None, ge=2)
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.
     epochs: int | None = Field(default=None, ge=1)
 

@@ -126,6 +126,8 @@ class Engine:
         self._rungs = evaluation.rungs
         if config.fidelities and self._rungs is None:
             raise ConfigError(f"fidelities: the evaluator '{evaluation.evaluator.name}' has only one; leave them out")
+        if self._rungs is not None and config.objectives:
+            raise ConfigError("fidelities and objectives: promotion goes by the metric alone; leave out one of the two")
         wishes = make_wishes(config, space, evaluation)
         pool = evaluation.evaluator.pool()
         self._listed = space.enumerate() if pool is None else pool

@@ -77,7 +77,11 @@ class Fidelity:
     resolution: int | None = None  # pixels of a side; None: as the images are
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, 1 if self.width is None else self.width, 1 if self.resolution is None else self.resolution)
+        counts = (
+            self.epochs,
+            1 if self.width is None else self.width,
+            1 if self.resolution is None else self.resolution,
+        )
         if min(counts) < 1 or not 0.0 < self.share <= 1.0:
             raise ValueError(f"epochs, width and resolution are at least 1 and the share lies in (0, 1], got {self}")
 

@@ -17,6 +17,7 @@ from nas_agent.records import Fidelity, Json
 FLAG = "--fidelities"
 AUTO = "auto"
 AUTO_RUNGS = 3  # of a training
+FACTOR = 3  # between them, where nothing is said
 ADVICE = "write epochs from low to full, e.g. 1,3,9, or auto"
 KINDS = {"epochs": int, "share": float, "resolution": int, "width": int}
 

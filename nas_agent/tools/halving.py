@@ -1,9 +1,10 @@
 """Asynchronous successive halving (ASHA; Li et al., MLSys 2020, algorithm 2) with a budget, a view of the archive.
 
 A round promotes the best architectures of a rung that have not been promoted yet, if they are among the best
-1/factor of it, the highest rung first; else it measures new ones at the lowest rung. Two rules are ours: a budget in
-full trainings always leaves one full training to be paid, and once it pays no more than that, it goes to the best that
-got farthest. Nothing but outcomes decides, so a resumed search goes the same way.
+1/factor of it, the highest rung first; else it measures new ones at the lowest rung. Without a factor it is how many
+times the next rung costs, which is the paper's factor where rungs are its powers: all rungs cost the same in all. Two
+rules are ours: a budget in full trainings always leaves one full training to be paid, and once it pays no more than
+that, it goes to the best that got farthest. Nothing but outcomes decides, so a resumed search goes the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Step:
 
 
 def next_step(
-    archive: Archive, budget: float, *, batch: int, factor: int, first: bool = False, exhausted: bool = False
+    archive: Archive, budget: float, *, batch: int, factor: int | None, first: bool = False, exhausted: bool = False
 ) -> Step | None:
     """Return what to measure next, at most `batch` at once; None where the budget is spent.
 
@@ -51,13 +52,14 @@ def next_step(
     return None if exhausted else Step((), top, 1)
 
 
-def _due(archive: Archive, left: float, batch: int, factor: int) -> tuple[tuple[Architecture, int], ...]:
+def _due(archive: Archive, left: float, batch: int, factor: int | None) -> tuple[tuple[Architecture, int], ...]:
     """Return what deserves promotion and can be paid for, the highest rung first."""
     assert archive.rungs is not None
     costs, found = archive.rungs.costs, list[tuple[Architecture, int]]()
     for level in reversed(range(len(costs) - 1)):
         reserve = 0.0 if level + 2 == len(costs) else 1.0
-        for architecture in archive.waiting(level, 1.0 / factor):
+        share = costs[level] / costs[level + 1] if factor is None else 1.0 / factor
+        for architecture in archive.waiting(level, share):
             if len(found) < batch and costs[level + 1] + reserve <= left:
                 found.append((architecture, level + 1))
                 left -= costs[level + 1]

@@ -16,7 +16,7 @@ from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
 from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, TrainTestSplit
 from nas_agent.tools.evaluators.train_settings import TrainSettings
-from nas_agent.tools.fidelities import FLAG, rungs_of_columns
+from nas_agent.tools.fidelities import FACTOR, FLAG, rungs_of_columns
 from nas_agent.tools.images import image_task_names, load_images, means_images
 from nas_agent.tools.tables import BenchmarkTable, data_folders, find_table, load_user_table
 
@@ -34,7 +34,7 @@ def load_evaluation(
     reference: str | None = None,
     training: TrainSettings | None = None,
     fidelities: Sequence[str] = (),
-    factor: int = 3,
+    factor: int = FACTOR,
 ) -> Evaluation:
     """Find what measures the task; `reference` is the space as typed, e.g. FILE.py:CLASS (default: its name).
 
@@ -102,8 +102,7 @@ def _published(
         raise ConfigError(f"{asked}: {looked}; {_how_to_get(benchmark)}")
     if fidelities:
         raise ConfigError(
-            f"{FLAG}: the embedded benchmark predicts one fidelity only; leave {FLAG} out, or "
-            f"{_how_to_get(benchmark)}"
+            f"{FLAG}: the embedded benchmark predicts one fidelity only; leave {FLAG} out, or {_how_to_get(benchmark)}"
         )
     if epochs is not None and epochs not in benchmark.epochs[:1]:
         why = "" if kind == "embedded" else f" ({looked})"

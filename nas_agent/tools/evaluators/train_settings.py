@@ -58,7 +58,11 @@ class TrainSettings:
         """Fill in what suits the images; `reference` is the space as typed."""
         side = self.resolution or min(images.train.pixels.shape[1:3])
         few = len(images.train) < SMALL
-        epochs = self.epochs or full_epochs(self.fidelities) or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
+        epochs = (
+            self.epochs
+            or full_epochs(self.fidelities)
+            or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
+        )
         recipe: Json = {"shift": max(1, side // SHIFTED)}
         if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
