@@ -79,10 +79,10 @@ class Config(BaseModel):
     # for nothing.
     reference: str | None = None
     # Rungs of fidelities from the cheapest to the full one: each new architecture is measured at the first, the best
-    # of a rung at the next (ASHA; `eta`). Epochs such as 1,3,9, or what differs from the full one, "epochs=3 share=0.25",
-    # or auto. The budget then counts full trainings' worth. Empty: everything is measured at the full fidelity.
+    # of a rung at the next (ASHA; `eta`). Epochs such as 1,3,9, or what differs from the full one, such as
+    # "epochs=3 share=0.25", or auto. The budget then counts full trainings' worth. Empty: the full fidelity only.
     fidelities: tuple[str, ...] = ()
-    # Of a rung, one in so many is promoted; None: as many times as the next rung costs, so that all rungs cost the same.
+    # Of a rung, one in so many is promoted; None: as many times as the next rung costs, so that all rungs cost alike.
     # By so much, or by 3, `fidelities = auto` divides the epochs of a training.
     eta: int | None = Field(default=None, ge=2)
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.

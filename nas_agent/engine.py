@@ -66,7 +66,7 @@ class Result:
     spent: float = 0.0  # in full trainings: with one fidelity, the evaluations
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `sources`, `gate`, `pending`, `limits`, `fidelities`, the front's keys only where there are some."""
+        """As plain JSON types; keys such as `sources`, `gate`, `limits`, `fidelities` only where there are some."""
         best: Json | None = None
         if self.best is not None:
             best = {

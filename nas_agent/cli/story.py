@@ -89,9 +89,7 @@ class Story:
     task: Task
     archive: Archive
     proposals: list[Json] = field(default_factory=list)  # `proposal` events, oldest first
-    places: dict[str, int] = field(
-        default_factory=dict
-    )  # architecture id -> its evaluation, from 1; of several, the one that got farthest
+    places: dict[str, int] = field(default_factory=dict)  # architecture id -> its evaluation, from 1; the latest
     principles: dict[str, Principle] = field(default_factory=dict)  # the latest version of each
     changes: list[Change] = field(default_factory=list)
     recalled: list[Json] = field(default_factory=list)  # architectures and principles
