@@ -29,7 +29,8 @@ from nas_agent.spaces.base import Floats
 from nas_agent.spaces.einspace import EinSpace
 from nas_agent.spaces.einspace_flow import SIGNAL
 from nas_agent.tools.embeddings import make_embedder
-from nas_agent.tools.evaluators.candidate import outcome
+from nas_agent.tools.evaluators.candidate import built, outcome
+from nas_agent.tools.evaluators.scoring import accuracy
 from nas_agent.tools.evaluators.trainer import Place
 from nas_agent.tools.heads import CODE, make_head
 from nas_agent.tools.images import load_images
@@ -71,7 +72,11 @@ def trained(space: EinSpace, text: str, epochs: int, seed: int, rate: float = 0.
             "architecture": text, "classes": len(images.classes), "channels": 1, "width": WIDTH, "seed": seed,
             "share": 1.0, "resolution": None, "mean": images.mean, "spread": images.spread, "recipe": recipe, **files,
         }  # fmt: skip
-        return outcome(space, request, Place("cpu", "float32"))[1]
+        reply = outcome(lambda: built(space, space.parse(text), request), request, Place("cpu", "float32"))[1]
+    if reply["status"] == "failed":
+        return reply
+    value = accuracy(reply.pop("classes"), images.validation.labels)
+    return {**reply, "status": "measured", "value": value}
 
 
 def measured(space: EinSpace, count: int, seed: int, epochs: int, file: Path) -> tuple[list[str], Floats]:

@@ -3,7 +3,9 @@
     python benchmarks/gaussian.py --space nb101 --latent 32 --beta 0.1 --epochs 20
     python benchmarks/gaussian.py --space nb101 --latent 4 --by-vertex --beta 0.2 --epochs 12
 
-Its last line is another control: each edge and operation drawn by itself, as often as in the training set.
+Where exactly one edge of several is there (darts), the likeliest is taken; `by thresholds` shows what happens
+otherwise. A training that is in --folder already, such as those of generator_baselines.py, is not done again.
+The last line is another control: each edge and operation drawn by itself, as often as in the training set.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--free", type=float, default=0.0, help="nats of a latent number")
     parser.add_argument("--by-vertex", action="store_true", help="a latent vector for each vertex, not for the graph")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("-n", type=int, default=3_000)
     given = parser.parse_args()
     found = training_set(given.space, given.seed)
@@ -55,10 +59,17 @@ def main() -> None:
         whole=not given.by_vertex,
     )  # fmt: skip
     began = time.process_time()
-    made = train_gaussian(given.space, found.train, settings=settings, seed=given.seed, held_out=found.held_out)
+    made = train_gaussian(
+        given.space, found.train, settings=settings, seed=given.seed, held_out=found.held_out, folder=given.folder
+    )
     print(f"{settings}\n{time.process_time() - began:.0f} CPU s; {made.about}\n")
     print("| temperature | valid, % | abs. unique, % | abs. novel, % |\n| --- | --- | --- | --- |")
     drawn = {f"{at:g}": made.sample(given.n, temperature=at, seed=given.seed) for at in TEMPERATURES}
+    if made.codec.layout.choices:
+        drawn |= {
+            f"{at:g}, by thresholds": made.sample(given.n, temperature=at, seed=given.seed, likeliest=False)
+            for at in TEMPERATURES
+        }
     drawn["each part by itself"] = by_themselves(given.space, found.train, given.n, given.seed)
     for name, architectures in drawn.items():
         one = measure(architectures, known)

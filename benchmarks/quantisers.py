@@ -1,6 +1,6 @@
 """Which bottleneck makes graphs into indices best, and what the shipped one reaches.
 
-    python benchmarks/quantisers.py compare --space nb101 --steps 400
+    python benchmarks/quantisers.py compare --space nb101 --steps 400 --rounds 1
     python benchmarks/quantisers.py defaults
     python benchmarks/quantisers.py meaning --space nb101
 
@@ -53,6 +53,12 @@ class Learned(Bottleneck):
         quantised, indices, asked = self.quantiser(self.into(vectors))
         return self.out(quantised), indices.flatten(1), asked.sum()
 
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Return what goes on for these indices."""
+        each = indices if self.depth == 1 else indices.unflatten(1, (-1, self.depth))
+        vectors: Tensor = self.out(self.quantiser.get_output_from_indices(each))
+        return vectors
+
 
 class Levels(Bottleneck):
     """Finite scalar quantisation with any levels."""
@@ -68,6 +74,11 @@ class Levels(Bottleneck):
         quantised, indices = self.quantiser(self.into(vectors))
         return self.out(quantised), indices.long(), vectors.new_zeros(())
 
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Return what goes on for these indices."""
+        vectors: Tensor = self.out(self.quantiser.indices_to_codes(indices))
+        return vectors
+
 
 def variants(bits: int) -> Iterator[tuple[str, Callable[[], Bottleneck]]]:
     """Yield a name and the bottleneck."""
@@ -78,35 +89,24 @@ def variants(bits: int) -> Iterator[tuple[str, Callable[[], Bottleneck]]]:
     yield "scalars of 8 levels, 512 codes", lambda: Levels(8, 8, 8)
 
 
-def reconstruction(model: AutoEncoder, batch: Batch) -> tuple[float, Tensor]:
-    """Return the share of graphs that come back whole, and their sequences."""
-    whole, sequences = 0, []
-    with torch.inference_mode():
-        for first in range(0, len(batch), 4096):
-            part = batch[slice(first, first + 4096)]
-            vectors, indices, _ = model.bottleneck(model.encoder(part))
-            edges, operations = model.decoder(vectors)
-            same = ((edges > 0) == (part.edges > 0)).all(1) & (operations.argmax(-1) == part.operations).all(1)
-            whole += int(same.sum())
-            sequences.append(indices)
-    return whole / len(batch), torch.cat(sequences)
-
-
-def compare(space: str, steps: int, seed: int, found: TrainingSet) -> None:
+def compare(space: str, steps: int, rounds: int | None, seed: int, found: TrainingSet) -> None:
     """Print a row for each variant."""
     codec, settings = codec_of(space), DEFAULTS[space]
-    train, held_out = (Batch.of(codec.encode(part)) for part in (found.train, found.held_out))
+    train, held_out = Batch.of(codec.encode(found.train)), codec.encode(found.held_out)
     epochs = max(1, round(steps * settings.fit.batch / len(train)))
-    print(f"\n{space}: {len(train):,} graphs, {epochs} passes of batches of {settings.fit.batch}, seed {seed}\n")
+    rounds = settings.rounds if rounds is None else rounds
+    passes = f"{epochs} passes of batches of {settings.fit.batch}, seed {seed}"
+    print(f"\n{space}: {len(train):,} graphs, rounds of messages: {rounds}; {passes}\n")
     print("| bottleneck | held-out reconstruction, % | codes used | perplexity | indices | CPU seconds |")
     print("|---|---|---|---|---|---|")
     for name, make in variants(settings.bits):
         torch.manual_seed(seed)
-        model = AutoEncoder(codec.layout, make(), WIDTH, settings.rounds)
+        model = AutoEncoder(codec.layout, make(), WIDTH, rounds)
         began = time.process_time()
         fit(model, train, replace(settings.fit, epochs=epochs), seed=seed)
         seconds = time.process_time() - began
-        share, sequences = reconstruction(model, held_out)
+        sequences = model.indices(Batch.of(held_out))
+        share = held_out.same(model.graphs(sequences)).mean()
         use = CodeUse.of(sequences.numpy(), int(model.bottleneck.codes))  # type: ignore[arg-type]
         row = (name, f"{100 * share:.2f}", use.used, f"{use.perplexity:.1f}", sequences.shape[1], f"{seconds:.0f}")
         print("|", " | ".join(map(str, row)), "|", flush=True)
@@ -156,12 +156,13 @@ def main() -> None:
     parser.add_argument("mode", choices=("compare", "defaults", "meaning"))
     parser.add_argument("--space", choices=SPACES, action="append")
     parser.add_argument("--steps", type=int, default=400, help="of `compare`, for each bottleneck")
+    parser.add_argument("--rounds", type=int, help="of messages in the encoder, in `compare` (default: as shipped)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     for space in given.space or SPACES:
         found = training_set(space, given.seed)
         if given.mode == "compare":
-            compare(space, given.steps, given.seed, found)
+            compare(space, given.steps, given.rounds, given.seed, found)
         elif given.mode == "meaning":
             meaning(space, found)
         else:

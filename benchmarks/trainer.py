@@ -1,13 +1,14 @@
-"""The trainer against a plain loop, side by side on whatever device is there: candidates an hour, images a second.
+"""The trainer against a plain loop, side by side on whatever device is there: candidates an hour and accuracy.
 
-    NAS_AGENT_DATA=DIR python benchmarks/trainer.py                    # CIFAR-10 images; minutes on two cores
+    NAS_AGENT_DATA=DIR python benchmarks/trainer.py           # CIFAR-10 images at 32x32 pixels, 16 channels
+    python benchmarks/trainer.py --task digits --images 9999 --epochs 8      # what `run --task digits` trains
     NAS_AGENT_DATA=DIR python benchmarks/trainer.py --images 20000 --epochs 12 --slots 8    # on a GPU
-    python benchmarks/trainer.py --parts                               # what each part brings, on one network
 
 The plain loop is what a tutorial has: a DataLoader that shifts, mirrors and blanks image by image, float32, one
 candidate at a time with all cores. The trainer runs as in a search: each candidate in a child process, one thread
 each, `--slots` of them side by side (as many as there are cores). Both train the same networks with the same recipe,
-epochs and images. CPU seconds are those of all processes: they hardly depend on what else the machine does.
+epochs and images, in turns: a round of the one, a round of the other, the first of them alternating, so that what else
+the machine does meets both. CPU seconds are those of all processes, the start of the workers included.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
 from random import Random
 
 import numpy as np
@@ -27,16 +29,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import DataLoader, Dataset
 
-from nas_agent.records import Architecture, Measured
+from nas_agent.records import Architecture, Failed
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.candidate import built
 from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, Training
 from nas_agent.tools.evaluators.train_settings import TrainSettings
-from nas_agent.tools.evaluators.trainer import Place, Recipe, find_place, rate
+from nas_agent.tools.evaluators.trainer import Part, Place, Recipe, find_place, rate
 from nas_agent.tools.images import Images, ImageTask, load_images
+from nas_agent.wording import plural
 
 SPACE = NasBench201()
-CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
@@ -93,54 +95,94 @@ def plain(cell: Architecture, images: ImageTask, recipe: Recipe, width: int, dev
     return 100.0 * right / len(images.validation)
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of those that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+@dataclass(slots=True)
+class Side:
+    """One way to train, and what it took so far."""
 
+    name: str
+    train: Callable[[list[Architecture]], list[float]]  # validation accuracies, in the order of the cells
+    values: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of each round
+    cpu: float = 0.0  # seconds of this process; those of the workers are known when they have ended
 
-def timed(name: str, count: int, trained: int, work: Callable[[], list[float]]) -> float:
-    """Do the work, print its line, and return candidates an hour."""
-    start, cpu = time.perf_counter(), cpu_seconds()
-    values = work()
-    seconds, used = time.perf_counter() - start, cpu_seconds() - cpu
-    hourly = 3600 * count / seconds
-    print(
-        f"{name:<34} {hourly:8.1f} candidates/h  {trained / seconds:8.0f} images/s  {used / count:7.1f} CPU s each  "
-        f"accuracy {np.mean(values):.2f} ± {np.std(values) / max(1, len(values)) ** 0.5:.2f} %",
-        flush=True,
-    )
-    return hourly
+    def play(self, cells: list[Architecture]) -> None:
+        """Train some cells."""
+        start, cpu = time.perf_counter(), time.process_time()
+        self.values += self.train(cells)
+        self.seconds.append(time.perf_counter() - start)
+        self.cpu += time.process_time() - cpu
+
+    def hourly(self, each: int) -> float:
+        """Candidates an hour, where a round has so many."""
+        return 3600 * each * len(self.seconds) / sum(self.seconds)
 
 
 def compare(asked: argparse.Namespace) -> None:
-    """Train the same cells both ways."""
-    images = load_images(asked.task, data=None, resolution=None)
-    few = Images(images.train.pixels[: asked.images], images.train.labels[: asked.images])
-    images = replace(images, train=few)
-    training = TrainSettings(epochs=asked.epochs, width=asked.width, device=asked.device).training(images, "nb201")
+    """Train the same cells both ways, in turns."""
+    images = some_images(asked)
+    training = TrainSettings(
+        epochs=asked.epochs, width=asked.width, device=asked.device, precision=asked.precision
+    ).training(images, "nb201")
     training = replace(training, limit=36_000.0)
-    recipe = Recipe(epochs=asked.epochs, batch=training.batch, mirror=images.flip, **training.recipe)
-    place = find_place(asked.device, "auto", images.train.pixels.shape[1])
-    rng = Random(0)
-    cells = [SPACE.sample(rng) for _ in range(asked.cells)]
-    trained = len(cells) * asked.epochs * len(few)
+    recipe = Recipe(epochs=training.fidelity.epochs, batch=training.batch, mirror=images.flip, **training.recipe)
+    place = find_place(asked.device, asked.precision, images.train.pixels.shape[1])
+    rng = Random(asked.seed)
+    rounds = [[SPACE.sample(rng) for _ in range(asked.each)] for _ in range(asked.rounds)]
+    count = asked.rounds * asked.each
     print(
-        f"{len(cells)} cells of nb201, {training.fidelity}, {len(few):,} images of {asked.task}, batches of "
-        f"{recipe.batch}; {_machine(place)}, torch {torch.__version__}"
+        f"{count} cells of nb201, {training.fidelity}, {len(images.train):,} images of {asked.task} with "
+        f"{images.train.pixels.shape[1]} pixels a side, batches of {recipe.batch}; {_machine(place)}, "
+        f"torch {torch.__version__}"
     )
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(asked.threads)
     start = time.perf_counter()
     evaluators = [_evaluator(images, training) for _ in range(asked.slots)]
-    print(f"starting {asked.slots} workers, once a search: {time.perf_counter() - start:.1f} s")
-    ours = timed(f"trainer, {asked.slots} side by side", len(cells), trained, lambda: _side_by_side(cells, evaluators))
-    theirs = timed(
-        "plain loop, one at a time",
-        len(cells),
-        trained,
-        lambda: [plain(cell, images, recipe, asked.width, place.device) for cell in cells],
+    print(f"starting {asked.slots} workers, once a search: {time.perf_counter() - start:.1f} s", flush=True)
+    ours = Side(f"trainer, {asked.slots} side by side", lambda cells: _side_by_side(cells, evaluators))
+    theirs = Side(
+        f"plain loop, {plural(asked.threads, 'thread')}",
+        lambda cells: [plain(cell, images, recipe, training.fidelity.width, place.device) for cell in cells],
     )
-    print(f"{ours / theirs:.2f} times as many candidates an hour")
+    for number, cells in enumerate(rounds):
+        for side in (ours, theirs) if number % 2 == 0 else (theirs, ours):  # what is fast first is not always first
+            side.play(cells)
+        print(f"round {number + 1}: {theirs.seconds[-1] / ours.seconds[-1]:.2f} times as many", flush=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for evaluator in evaluators:
+        evaluator.trainer.worker.close()  # so that its CPU time counts, that of its start too
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ours.cpu += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    tell(ours, theirs, asked.each, training.fidelity.epochs * len(images.train))
+
+
+def tell(ours: Side, theirs: Side, each: int, trained: int) -> None:
+    """Print a line for each side, and what one is to the other."""
+    for side in (ours, theirs):
+        hourly = side.hourly(each)
+        print(
+            f"{side.name:<28} {hourly:8.1f} candidates/h  {hourly * trained / 3600:8.0f} images/s  "
+            f"{side.cpu / len(side.values):7.1f} CPU s each  accuracy {np.mean(side.values):.2f} %"
+        )
+    rounds = np.array(theirs.seconds) / np.array(ours.seconds)
+    apart = np.array(ours.values) - np.array(theirs.values)  # of the same cell
+    print(
+        f"{ours.hourly(each) / theirs.hourly(each):.2f} times as many candidates an hour (rounds: {rounds.min():.2f} "
+        f"to {rounds.max():.2f}, n={len(rounds)}), a {theirs.cpu / ours.cpu:.2f}th of the CPU time; accuracy of the "
+        f"same cell {apart.mean():+.2f} ± {apart.std(ddof=1) / len(apart) ** 0.5:.2f} points"
+    )
+
+
+def some_images(asked: argparse.Namespace) -> ImageTask:
+    """Read a share of a task, scaled before anything is timed."""
+    images = load_images(asked.task, data=None, resolution=None)
+    few = Images(images.train.pixels[: asked.images], images.train.labels[: asked.images])
+    held = Images(images.validation.pixels[: asked.scored], images.validation.labels[: asked.scored])
+
+    def scaled(part: Images) -> Images:
+        as_part = Part(part.pixels, part.labels, images.mean, images.spread, "cpu", resolution=asked.resolution)
+        return Images(as_part.pixels.numpy(), part.labels)
+
+    return replace(images, train=scaled(few), validation=scaled(held))
 
 
 def _evaluator(images: ImageTask, training: Training) -> TrainEvaluator:
@@ -151,64 +193,21 @@ def _evaluator(images: ImageTask, training: Training) -> TrainEvaluator:
 
 
 def _side_by_side(cells: list[Architecture], evaluators: list[TrainEvaluator]) -> list[float]:
-    def some(slot: int) -> list[float]:
-        outcomes = [evaluators[slot].evaluate(cell, seed=0) for cell in cells[slot :: len(evaluators)]]
-        return [outcome.value for outcome in outcomes if isinstance(outcome, Measured)]
+    """Give each cell to the worker that is free first."""
+    free: SimpleQueue[TrainEvaluator] = SimpleQueue()
+    for evaluator in evaluators:
+        free.put(evaluator)
+
+    def one(cell: Architecture) -> float:
+        evaluator = free.get()
+        outcome = evaluator.evaluate(cell, seed=0)
+        free.put(evaluator)
+        if isinstance(outcome, Failed):
+            raise RuntimeError(f"{cell.text}: {outcome.reason}")
+        return outcome.value
 
     with ThreadPoolExecutor(len(evaluators)) as pool:
-        values = [value for part in pool.map(some, range(len(evaluators))) for value in part]
-    for evaluator in evaluators:
-        evaluator.trainer.worker.close()  # so that its CPU time counts, that of its start too
-    return values
-
-
-def parts(asked: argparse.Namespace) -> None:
-    """Print images a second of one thread for each way to compute the same steps, in CPU time."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    cell = SPACE.parse(
-        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-    )
-    print(f"one thread, CPU time; {_machine(Place('cpu', 'float32'))}, torch {torch.__version__}")
-    for side, width, channels, batch in ((32, 16, 3, 128), (32, 8, 3, 128), (8, 16, 1, 64), (8, 8, 1, 64)):
-        first = 0.0
-        for layers in (False, True):
-            for fused in (False, True):
-                for precision in ("float32", "bfloat16"):
-                    found = _speed(
-                        cell, side, width, channels, batch, layers, fused, Place("cpu", precision), asked.steps
-                    )
-                    first = first or found
-                    how = f"{'channels-last' if layers else 'contiguous':<13} {'fused SGD' if fused else 'plain SGD'}"
-                    print(f"{side}x{side}, {width:2} channels: {how} {precision:<8} {found:7.0f} {found / first:5.2f}x")
-
-
-def _speed(
-    cell: Architecture,
-    side: int,
-    width: int,
-    channels: int,
-    batch: int,
-    last: bool,
-    fused: bool,
-    place: Place,
-    steps: int,
-) -> float:
-    layout = torch.channels_last if last else torch.contiguous_format
-    network = built(SPACE, cell, {"classes": 10, "channels": channels, "width": width}).to(memory_format=layout)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, fused=fused)
-    images = torch.randn(batch, channels, side, side).contiguous(memory_format=layout)
-    labels = torch.randint(10, (batch,))
-    start = 0.0
-    for step in range(steps + 1):
-        if step == 1:  # the first one sets the kernels up
-            start = time.process_time()
-        with place.autocast():
-            logits = network(images)
-        optimiser.zero_grad()
-        cross_entropy(logits.float(), labels).backward()
-        optimiser.step()
-    return batch * steps / (time.process_time() - start)
+        return list(pool.map(one, cells))
 
 
 def _machine(place: Place) -> str:
@@ -220,16 +219,19 @@ def _machine(place: Place) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="cifar10")
-    parser.add_argument("--cells", type=int, default=4)
-    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3, help="in each, both sides train the same cells")
+    parser.add_argument("--each", type=int, default=4, help="cells of a round")
+    parser.add_argument("--seed", type=int, default=0, help="of the cells")
+    parser.add_argument("--images", type=int, default=1024, help="that are trained on, at most")
+    parser.add_argument("--scored", type=int, default=1000, help="validation images, at most")
+    parser.add_argument("--resolution", type=int, default=None)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--slots", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the plain loop")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--parts", action="store_true", help="what each part brings, on a CPU")
-    parser.add_argument("--steps", type=int, default=5, help="with --parts: steps that are timed")
-    asked = parser.parse_args()
-    parts(asked) if asked.parts else compare(asked)
+    parser.add_argument("--precision", default="auto", help="of the trainer; the plain loop has float32")
+    compare(parser.parse_args())
 
 
 if __name__ == "__main__":

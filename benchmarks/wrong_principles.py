@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from nas_agent import Search
-from nas_agent.agents.chat import Reply, structured
+from nas_agent.agents.chat import PLAIN, Manner, Reply, structured
 from nas_agent.bench.methods import BudgetSpent, Meter, Problem, Trace
 from nas_agent.bench.statistics import evaluations_to, paired, reached, threshold_of
 from nas_agent.errors import PrincipleError
@@ -52,7 +52,7 @@ class Knowing:
         self.name = arm
         self._constraints, self._rng = constraints, Random(f"{arm}/{seed}")
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
         """Give eight constraints that some architecture obeys: the first ones of an oracle, others by chance."""
         known, chosen = list(self._constraints), list[Constraint]()
         if self.name != "oracle":

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nas_agent.errors import ConfigError
 
+AHEAD = 8  # evaluations under way where several workers make them: fixed, so that results depend on no machine
+
 
 class Config(BaseModel):
     """The settings of one search. A field exists only if code reads it; unknown keys are refused."""
@@ -55,10 +57,22 @@ class Config(BaseModel):
     anonymise: bool = False
 
     # How proposals are made: evolve (mutation and crossover inside the refined space), random, vq (a model of
-    # sequences, fine-tuned on the best), or llm (the language model has every second round, evolve the others).
-    generator: Literal["evolve", "random", "llm", "vq"] = "evolve"
+    # sequences, fine-tuned on the best), llm (the language model has every second round, evolve the others), or code
+    # (LLMatic's quality diversity on programs, in spaces that vary them: extra `code`).
+    generator: Literal["evolve", "random", "llm", "vq", "code"] = "evolve"
     # vq: the folder of the trained model, as `generator train` writes it; None: the one that comes with the package.
     generator_model: Path | None = None
+    # code: the archive of networks, niches of Voronoi cells, of a grid, or with boundaries that move with the entries.
+    archive: Literal["cvt", "grid", "sliding"] = "cvt"
+    # code: niches of an archive; for a grid and for sliding boundaries a square.
+    niches: int = Field(default=100, ge=2)
+    # code: archives of networks that evolve apart, and generations after which each sends its best to the next one.
+    islands: int = Field(default=1, ge=1)
+    migration: int = Field(default=5, ge=1)
+    # code: whether half of the wishes take the prompt that was worth most, or all are drawn.
+    curiosity: bool = True
+    # code: how a language model answers: whole programs, SEARCH/REPLACE blocks, or auto, which is by the model.
+    edits: Literal["auto", "whole", "blocks"] = "auto"
     # What ranks proposals: auto (the measured winner), structure, joint (structure and code embedding), none.
     surrogate: Literal["auto", "structure", "joint", "none"] = "auto"
     # What reads code for `joint`: all-minilm, hf:REPO_OR_PATH, openai:MODEL, or random:SPEC as a control.
@@ -107,6 +121,9 @@ class Config(BaseModel):
     # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
     train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
 
+    # Whether code that a model wrote may run unconfined: on a machine where no sandbox holds, and at one's own risk.
+    unsafe: bool = False
+
     # Whether principles are learned and constrain proposals; not by default where `objectives` are given: principles
     # speak of the metric alone, and shut out the cheap end of a front (docs/results/objectives.md).
     principles: bool = True
@@ -123,6 +140,18 @@ class Config(BaseModel):
     # Architectures measured in one round.
     batch: int = Field(default=1, ge=1)
 
+    # What carries evaluations out: inline (this process), pool (workers on this machine), ray (a cluster). auto: pool
+    # where `workers` are given, else inline.
+    executor: Literal["auto", "inline", "pool", "ray"] = "auto"
+    # Evaluations made at the same time: a number, or auto (pool: as many as a short probe finds fastest; ray: as many
+    # as the cluster has room for). No result depends on it.
+    workers: int | Literal["auto"] | None = None
+    # Evaluations under way at once: each proposal knows what was proposed up to so many evaluations before it. Results
+    # depend on it, and not on the number of workers. None: 1 inline, else 8.
+    ahead: int | None = Field(default=None, ge=1)
+    # ray: auto (the cluster of this machine), local (one that is started for the run), HOST:PORT or ray://HOST:PORT.
+    ray_address: str | None = None
+
     # Tasks, runs or `memory` to transfer from; empty: memory, as `recall` says.
     source: tuple[str, ...] = ()
     # Architectures read of a source, its best ones; no more of a table is read.
@@ -136,6 +165,27 @@ class Config(BaseModel):
     data: Path | None = None
     # Folder in which run folders are made.
     out: Path = Path("runs")
+
+    @property
+    def executor_kind(self) -> Literal["inline", "pool", "ray"]:
+        """What carries evaluations out, `auto` decided."""
+        if self.executor == "auto":
+            return "inline" if self.workers is None else "pool"
+        return self.executor
+
+    @property
+    def most_under_way(self) -> int:
+        """Evaluations that may be under way at once, a round of its own left aside."""
+        return self.ahead or (1 if self.executor_kind == "inline" else AHEAD)
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _counted(cls, workers: object) -> object:
+        """A number may be written as a text, as on the command line."""
+        number = int(workers) if isinstance(workers, str) and workers.isdecimal() else workers
+        if number in (None, "auto") or (isinstance(number, int) and not isinstance(number, bool) and number >= 1):
+            return number
+        raise ValueError("expected auto or a whole number of at least 1")
 
     @field_validator("source", "limits", mode="before")
     @classmethod

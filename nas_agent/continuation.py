@@ -59,10 +59,10 @@ def refuse_other_terms(folder: RunFolder, engine: Engine) -> None:
     """Refuse to go on under other terms: values could not be compared with those in the log."""
     events = read_events(folder.events)[0] if folder.events.exists() else []
     for event in events[:1]:
-        now = engine.terms()
+        now = {"ahead": 1, **engine.terms()}
         if "embedder" not in event:  # logs of earlier versions do not name it
             now.pop("embedder", None)
-        begun = {"limits": [], "objectives": [], **event}  # logs of earlier versions do not name them
+        begun = {"limits": [], "objectives": [], "ahead": 1, **event}  # logs of earlier versions do not name them
         for name in ("fidelities", "eta"):  # named by searches in several fidelities only
             if name in {**begun, **now}:
                 begun, now = {name: None, **begun}, {name: None, **now}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nas_agent.agents.generators import make_generator
+from nas_agent.agents.generators import Generator, make_generator
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection, Services
@@ -17,9 +17,13 @@ from nas_agent.graphs.state import first_state
 from nas_agent.principles.review import Answer
 from nas_agent.records import Json, Measured, Outcome, Task
 from nas_agent.spaces import Space
+from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.costs.wishes import make_wishes
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.executors import Executor
+from nas_agent.tools.executors.arrivals import Arrivals
+from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.fronts import told_front, told_limits
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
@@ -114,6 +118,7 @@ class Engine:
         listeners: Sequence[Listener] = (),
         imported: Imported | None = None,
         ask: Reviewer | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.started = time.perf_counter()
         self.config, self.folder, self.evaluation, self.imported = config, folder, evaluation, imported
@@ -140,7 +145,9 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model),
+            generator=_generator(config, space, evaluation.task),
+            executor=executor or InlineExecutor(evaluation.evaluator),
+            arrivals=Arrivals(None if folder is None else folder.arrivals),
             pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
             wishes=wishes,
             memory=memory,
@@ -158,6 +165,7 @@ class Engine:
         """Measure by something else; before anything has begun."""
         self.evaluation = evaluation
         self.services.evaluator, self.services.test_split = evaluation.evaluator, evaluation.test_split
+        self.services.executor = InlineExecutor(evaluation.evaluator)
 
     def begin(self) -> None:
         """Write the first event, unless the log has it."""
@@ -190,8 +198,9 @@ class Engine:
             "budget": self.config.budget,
             "seed": self.config.seed,
             **({} if self._rungs is None else {"fidelities": self._rungs.to_list(), "eta": self.config.eta}),
+            **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
-            **({"generator": self.services.generator.name} if self.config.generator == "vq" else {}),
+            **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
         }
 
     def run(self) -> Result:
@@ -199,6 +208,7 @@ class Engine:
         from nas_agent.graphs.checkpoints import THREAD, graph_in
         from nas_agent.graphs.search import build
 
+        self.services.executor.begin(self.services.arrivals.add)
         if self.folder is None:
             self.begin()
             build().invoke(first_state(), context=self.services)
@@ -293,8 +303,22 @@ class Engine:
         lens = Disguise(space, config.seed) if config.anonymise else Lens(space)
         if models.learner is not None:
             self.services.model_learner = LanguageModelLearner(models.learner, space, lens=lens)
-        if models.generator is not None:
+        if models.generator is not None and isinstance(space, Inspected) and config.generator == "code":
+            from nas_agent.agents.operators import LanguageModelOperators, Rules
+
+            self.services.model_operators = LanguageModelOperators(
+                models.generator, self.services.task, Rules.of(space.shape), space.parse, edits=config.edits
+            )
+        elif models.generator is not None:
             self.services.model_generator = LanguageModelGenerator(models.generator, lens)
+
+
+def _generator(config: Config, space: Space, task: Task) -> Generator:
+    if config.generator != "code":
+        return make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model)
+    from nas_agent.agents.generators.quality_diversity import CodeGenerator, settings_of
+
+    return CodeGenerator(space, task, settings_of(config))
 
 
 def _weighed(surrogate: Surrogate | None, use: Services) -> Surrogate | None:
@@ -324,6 +348,12 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         place = journal.archive.place(best.architecture.id)
     test = finished.get("test")
     waiting = () if journal.result is not None else tuple(change.to_dict() for change in journal.pending.values())
+    llm = journal.model_use.to_dict()
+    if journal.varied:
+        from nas_agent.agents.operators import tally
+
+        told = tally(answer for answers in journal.varied.values() for answer in answers)
+        llm["operators"] = {intent: counts.to_dict() for intent, counts in told.items()}
     statuses = [principle.status for principle in journal.library.principles]
     return Result(
         run=run,
@@ -337,7 +367,7 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         outcomes=outcomes,
         active_principles=statuses.count("active"),
         retired_principles=statuses.count("retired"),
-        llm=journal.model_use.to_dict(),
+        llm=llm,
         why=str(finished.get("why", WAITING if waiting else "")),
         seconds=seconds,
         sources=tuple(told_sources(journal.log.events)),

@@ -10,6 +10,7 @@
     ├── MemoryStoreError          the memory folder cannot be used
     ├── ModelError                a language model cannot be reached or built
     ├── PromptError               a prompt template and its values do not fit together
+    ├── ExecutorError             the workers of a search have gone away
     ├── SandboxError              generated code cannot be confined on this machine
     └── MissingExtra              an optional dependency is needed; the message holds the install command
 
@@ -57,6 +58,10 @@ class ModelError(NasAgentError):
 
 class PromptError(NasAgentError):
     """A prompt template and the values for it do not fit together."""
+
+
+class ExecutorError(NasAgentError):
+    """The workers that a search had have gone away; it can be resumed."""
 
 
 class SandboxError(NasAgentError):

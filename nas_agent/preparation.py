@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nas_agent.agents.generators import make_generator
-from nas_agent.config import Config
+from nas_agent.config import Config, make_config
 from nas_agent.errors import ConfigError
 from nas_agent.spaces import Space
 from nas_agent.tools.benchmarks.registry import named_space
@@ -62,6 +63,20 @@ def frozen(config: Config, evaluation: Evaluation) -> Config:
     return config.model_copy(update={"evaluator": evaluator.name, "data": data})
 
 
+def carried_out(config: Config, by: Mapping[str, Any] | None = None) -> Config:
+    """Write down who carries evaluations out, and how many may be under way: others may go on, in the same order."""
+    known: dict[str, Any] = {"executor": config.executor_kind, "ahead": config.most_under_way}
+    if by and "executor" not in by and "workers" in by and known["executor"] == "inline":
+        known["executor"] = "pool"
+    if not by:
+        return config.model_copy(update=known)
+    if by.get("executor", known["executor"]) != "ray":
+        known["ray_address"] = None
+    if by.get("executor") == "inline":
+        known["workers"] = None
+    return make_config({**config.model_dump(), **known, **by})
+
+
 def imported_principles(config: Config, space: Space) -> Imported | None:
     """Read the file that `--principles` names, checked against the space; ConfigError under `--no-principles`."""
     if config.principles_file is None:
@@ -83,6 +98,11 @@ def check_generator(config: Config, space: Space) -> None:
         )
     if config.generator == "vq":
         make_generator("vq", space.name, seed=config.seed, model=config.generator_model)
+    if config.generator == "code":
+        from nas_agent.agents.generators.quality_diversity import check_space, settings_of
+
+        check_space(space)
+        settings_of(config).check_archive()
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

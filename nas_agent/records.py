@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from nas_agent.wording import plural
@@ -118,6 +118,8 @@ class Measured:
     provenance: Provenance = "measured"  # "predicted" where a regressor stands in for training
     simulated: bool = False  # True where `seconds` is read from a table instead of a clock
     at: Fidelity | None = None  # the fidelity in numbers, where it was trained here or the search has several
+    sandbox: str | None = None  # what confined it, where its code is trusted by nobody
+    repeats: tuple[float, ...] = ()  # all values, where it was measured under several seeds; `value` is the lowest
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -136,6 +138,8 @@ class Measured:
             "provenance": self.provenance,
             "simulated": self.simulated,
             **({} if self.at is None else {"at": self.at.to_dict()}),
+            **({} if self.sandbox is None else {"sandbox": self.sandbox}),
+            **({"repeats": list(self.repeats)} if self.repeats else {}),
         }
 
 
@@ -149,6 +153,7 @@ class Failed:
     seed: int
     evaluator: str
     at: Fidelity | None = None  # as of a Measured, where the search has several
+    sandbox: str | None = None  # what confined it, where its code is trusted by nobody
 
     def to_dict(self) -> Json:
         """As plain JSON types, with `kind` to tell it from a Measured."""
@@ -160,6 +165,7 @@ class Failed:
             "seed": self.seed,
             "evaluator": self.evaluator,
             **({} if self.at is None else {"at": self.at.to_dict()}),
+            **({} if self.sandbox is None else {"sandbox": self.sandbox}),
         }
 
 
@@ -172,7 +178,29 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
     fields["architecture"] = Architecture.from_dict(fields["architecture"])
     if fields.get("at") is not None:
         fields["at"] = Fidelity.from_dict(fields["at"])
+    if "repeats" in fields:
+        fields["repeats"] = tuple(fields["repeats"])
     return Measured(**fields) if data["kind"] == "measured" else Failed(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """How a child was made by an intent: what quality diversity learns from (LLMatic, arXiv 2306.01102)."""
+
+    intent: str  # one of the sixteen of `spaces/code.py`
+    temperature: float  # of the language model; programmatic operators have none and ignore it
+    by: str  # "program", or the language model and its prompt
+    curious: bool = False  # True: intent and temperature were the most curious ones, False: drawn by chance
+    island: int = 0  # the archive that its parents are from
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Variation:
+        """The inverse of `to_dict`."""
+        return cls(**data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +213,10 @@ class Proposal:
     principles: tuple[str, ...] = ()  # "id@version" of each active principle that it obeys
     outside: bool = False  # True: breaks an active principle on purpose, so that a wrong one shows
     at: Fidelity | None = None  # how it is to be measured; None: the search has one fidelity
+    variation: Variation | None = None  # by which intent it was made, where it was
 
     def to_dict(self) -> Json:
-        """As plain JSON types."""
+        """As plain JSON types; `variation` only where there is one."""
         return {
             "architecture": self.architecture.to_dict(),
             "author": self.author,
@@ -195,6 +224,7 @@ class Proposal:
             "principles": list(self.principles),
             "outside": self.outside,
             **({} if self.at is None else {"at": self.at.to_dict()}),
+            **({} if self.variation is None else {"variation": self.variation.to_dict()}),
         }
 
     @classmethod
@@ -207,4 +237,35 @@ class Proposal:
             principles=tuple(data["principles"]),
             outside=bool(data["outside"]),
             at=None if data.get("at") is None else Fidelity.from_dict(data["at"]),
+            variation=None if data.get("variation") is None else Variation.from_dict(data["variation"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """An attempt at a child of which no new network came, so that nothing was measured."""
+
+    variation: Variation
+    parents: tuple[str, ...]  # ids
+    why: str
+    known: bool = False  # True: a network came of it that had been proposed or measured before
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        return {
+            "variation": self.variation.to_dict(), "parents": list(self.parents), "why": self.why, "known": self.known,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Miss:
+        """The inverse of `to_dict`."""
+        variation = Variation.from_dict(data["variation"])
+        return cls(variation, tuple(data["parents"]), str(data["why"]), bool(data["known"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A proposal that was measured, and what came of it."""
+
+    proposal: Proposal
+    outcome: Outcome

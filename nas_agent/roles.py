@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError, ModelError
+from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.home import home
 from nas_agent.tools.run_folder import RunFolder, find
 
@@ -40,11 +41,11 @@ def absolute(spec: str) -> str:
 
 def specs(config: Config) -> dict[str, str]:
     """Return the roles that ask a model in this run, and which one each asks."""
-    proposes = config.generator == "llm"
+    proposes = config.generator in {"llm", "code"}
     if config.llm_generator not in {None, "none"} and not proposes:
         raise ConfigError(
-            f"--llm.generator {config.llm_generator}: expected --generator llm beside it, got {config.generator}, "
-            "which asks no model; change one of the two"
+            f"--llm.generator {config.llm_generator}: expected --generator llm or code beside it, "
+            f"got {config.generator}, which asks no model; change one of the two"
         )
     named: dict[str, str | None] = {}
     if config.principles:
@@ -54,7 +55,7 @@ def specs(config: Config) -> dict[str, str]:
     found = {role: config.llm if spec is None else spec for role, spec in named.items()}
     if config.anonymise and set(found.values()) <= {"none"}:
         raise ConfigError("--anonymise hides names from a language model, got none; name one, e.g. --llm openai:gpt-4o")
-    if found.get("generator") == "none":
+    if found.get("generator") == "none" and config.generator == "llm":
         raise ConfigError("--generator llm needs a language model, got --llm none; name one, e.g. --llm openai:gpt-4o")
     return {role: spec for role, spec in found.items() if spec != "none"}
 
@@ -66,6 +67,21 @@ def check_space(config: Config, space: Space, *, asks: bool = False) -> None:
             f"space '{space.name}' has no decisions, which are what language models propose and learn about; "
             "leave --llm and --generator llm out"
         )
+    _check_operators(config, space, asks=asks)
+
+
+def _check_operators(config: Config, space: Space, *, asks: bool) -> None:
+    """Refuse a language model for `--generator code` where it cannot write the space's architectures."""
+    given = config.llm_generator or config.llm
+    if config.generator != "code" or (given == "none" and not (asks and config.llm_generator is None)):
+        return
+    if not isinstance(space, Inspected):
+        raise ConfigError(
+            f"--generator code: a language model writes programs, and those of space '{space.name}' are cells in a "
+            "notation; use --space pytorch, or --llm.generator none beside it"
+        )
+    if config.anonymise:
+        raise ConfigError("--anonymise cannot hide the names in programs; leave it or --generator code out")
 
 
 def prices(config: Config) -> dict[str, Prices | None]:
@@ -123,7 +139,8 @@ def playing(config: Config, model: ChatModel) -> Models:
     """Let a model of the caller play every role."""
     from nas_agent.agents.chat import Models
 
-    return Models(learner=model if config.principles else None, generator=model if config.generator == "llm" else None)
+    proposes = config.generator == "llm" or (config.generator == "code" and config.llm_generator is None)
+    return Models(learner=model if config.principles else None, generator=model if proposes else None)
 
 
 def capped(models: Models, config: Config, folder: RunFolder | None = None) -> Models:

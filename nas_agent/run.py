@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from nas_agent import roles
@@ -22,7 +23,14 @@ from nas_agent.engine import Engine, Result, Reviewer
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
-from nas_agent.preparation import check_generator, evaluation_of, from_anywhere, frozen, imported_principles
+from nas_agent.preparation import (
+    carried_out,
+    check_generator,
+    evaluation_of,
+    from_anywhere,
+    frozen,
+    imported_principles,
+)
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Fidelity, Measured, Outcome, Proposal, Provenance, Task
@@ -30,8 +38,10 @@ from nas_agent.spaces import Space, load_space
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
+from nas_agent.tools.executors import check_executor, make_executor
 from nas_agent.tools.fidelities import own_rungs
 from nas_agent.tools.home import home
+from nas_agent.tools.inspection import equipped
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.run_folder import RunFolder, create, register
@@ -109,6 +119,7 @@ class Search:
         check_generator(config, built)
         if evaluation is None and isinstance(task, str):
             evaluation = evaluation_of(config, built)
+        built = equipped(built, evaluation)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
         self._told = Told(pool)
         self._measures_itself = evaluation is not None
@@ -150,7 +161,9 @@ class Search:
             return self._engine.result()
         if not self._measures_itself:
             raise ConfigError("a Task of your own needs an `evaluation`, or ask and tell, to be measured")
-        return self._engine.run()
+        with closing(make_executor(self._engine.config, self._engine.evaluation.evaluator)) as executor:
+            self._engine.services.executor = executor
+            return self._engine.run()
 
     def ask(self) -> tuple[Proposal, ...]:
         """Return what to measure next, each at its fidelity `at` where there are several; empty at the end.
@@ -159,6 +172,10 @@ class Search:
         """
         from nas_agent.graphs.checkpoints import THREAD, pausing_graph
 
+        if self._engine.config.most_under_way > 1:
+            raise ConfigError(
+                "ask hands out one round at a time; leave `ahead`, `workers` and `executor` out, set `batch`"
+            )
         if self._asked:
             return tuple(self._asked.values())
         if self.journal.result is not None:
@@ -214,24 +231,29 @@ def start(
     from nas_agent.tools.recollection import check_source
 
     check_embedder(config)
-    config = roles.settled(from_anywhere(config))
+    check_executor(config)
+    config = carried_out(roles.settled(from_anywhere(config)))
     roles.go_offline(config)
     space = load_space(config.space)
     roles.check_space(config, space)
     check_generator(config, space)
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
+    space = equipped(space, evaluation)
     if given is None:
         config = frozen(config, evaluation)
     models = roles.models(config, prepared=True)
     greet_embedder(config, space)
     check_source(config, evaluation.task, space)
-    folder = create(config, __version__)
-    with folder.locked():
-        register(home(), folder)
-        made(folder)
-        log = EventLog(folder.events)
-        return _with_folder(config, folder, space, evaluation, models, log, listeners, imported, ask).run()
+    with closing(make_executor(config, evaluation.evaluator)) as executor:
+        folder = create(config, __version__)
+        with folder.locked():
+            register(home(), folder)
+            made(folder)
+            log = EventLog(folder.events)
+            run = _with_folder(config, folder, space, evaluation, models, log, listeners, imported, ask)
+            run.services.executor = executor
+            return run.run()
 
 
 def resume(
@@ -240,9 +262,13 @@ def resume(
     *,
     evaluation: Evaluation | None = None,
     ask: Reviewer | None = None,
+    by: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Go on with a run that was stopped; of a finished one, return the result."""
-    config = folder.config()
+    """Go on with a run that was stopped; of a finished one, return the result.
+
+    `by` names other settings of who carries evaluations out: `executor`, `workers`, `ray_address`.
+    """
+    config = carried_out(folder.config(), by)
     roles.go_offline(config)
     with folder.locked():
         with readable(folder):
@@ -251,6 +277,7 @@ def resume(
             if finished is not None:
                 return finished
             evaluation = evaluation or evaluation_of(config, space)
+            space = equipped(space, evaluation)
             known = events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
             # Once begun, the log says what the file held; it may have gone or changed since.
@@ -260,7 +287,9 @@ def resume(
             engine = _with_folder(config, folder, space, evaluation, models, log, listeners, imported, ask)
             refuse_other_terms(folder, engine)
         if engine.journal.result is None:
-            return engine.run()
+            with closing(make_executor(config, evaluation.evaluator)) as executor:
+                engine.services.executor = executor
+                return engine.run()
         engine.write_result(engine.journal)
         return engine.result()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from pydantic import BaseModel
 
-from nas_agent.agents.chat import Reply, structured
+from nas_agent.agents.chat import PLAIN, Manner, Reply, structured
 
 Scripted = str | Exception | Callable[[str], str]
 
@@ -20,10 +20,12 @@ class ScriptedModel:
     def __init__(self, replies: Iterable[Scripted], name: str = "scripted") -> None:
         self.name = name
         self.prompts: list[str] = []
+        self.manners: list[Manner] = []
         self._replies = list(replies)
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
         self.prompts.append(prompt)
+        self.manners.append(manner)
         reply = self._replies[min(len(self.prompts), len(self._replies)) - 1]
         if isinstance(reply, Exception):
             raise reply

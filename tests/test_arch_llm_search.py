@@ -26,6 +26,7 @@ from nas_agent.agents.generators.arch_llm.tuning import by_rank, fine_tuned
 from nas_agent.bench.agent import Agent
 from nas_agent.bench.arch_llm import ArchLLMSearch
 from nas_agent.bench.compare import METHODS, USUAL
+from nas_agent.bench.llmatic import LLMATIC
 from nas_agent.bench.methods import Problem
 from nas_agent.cli.main import app
 from nas_agent.config import Config
@@ -421,7 +422,7 @@ def test_the_surrogate_chooses_better_than_chance(problem, folder):
 def test_methods_that_need_a_model_run_only_where_they_are_named():
     named = {"agent-vq", "arch-llm", "arch-llm-unscreened", "arch-llm-untuned", "arch-llm-unfilled"}
     assert named <= set(METHODS)
-    assert set(METHODS) - set(USUAL) == named
+    assert set(METHODS) - set(USUAL) == named | set(LLMATIC)
 
 
 def test_a_space_without_a_model_is_told_by_the_method_too(folder):

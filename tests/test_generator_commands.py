@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,51 @@ def test_a_learned_codebook_is_trained_with_it(tmp_path):
 )
 def test_a_training_that_cannot_be_is_refused(words, said, tmp_path):
     assert said in refused("train", "--out", tmp_path / "made", *words)
+
+
+def test_a_base_that_does_not_fit_in_memory_is_refused_in_one_line(tiny_model, tmp_path):
+    huge = tmp_path / "huge"
+    huge.mkdir()
+    for file in tiny_model.glob("*.json"):
+        (huge / file.name).write_bytes(file.read_bytes())
+    config = json.loads((huge / "config.json").read_text())
+    sizes = {"hidden_size": 65536, "intermediate_size": 524288, "num_hidden_layers": 4, "head_dim": 16384}
+    (huge / "config.json").write_text(json.dumps({**config, **sizes}))
+    said = refused("train", *SMALL, "--base", f"hf:{huge}", "--offline", "--out", tmp_path / "made")
+    assert "GB of memory" in said
+    assert "choose a smaller model, or --lora" in said
+
+
+@pytest.mark.skipif(find_spec("vector_quantize_pytorch") is None, reason="vector-quantize-pytorch is not installed")
+def test_fewer_architectures_than_codes_are_learned_all_the_same(tmp_path):
+    out = tmp_path / "made"
+    made = run("train", "--space", "nb201", "-n", "9", "--epochs", "2", "--out", out, "--json")
+    assert made.exit_code == 0, made.output
+    assert json.loads(made.stdout)["codes"] == 16
+    drawn = json.loads(run("sample", "-n", "5", "--model", out, "--json").stdout)["draws"]
+    assert all(row["architecture"] for row in drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("vector_quantize_pytorch") is None, reason="vector-quantize-pytorch is not installed")
+def test_a_command_that_was_killed_goes_on_to_the_very_same_generator(tmp_path):
+    """By SIGKILL, which no program can answer."""
+    words = ["train", "--space", "nb201", "-n", "200", "--epochs", "60", "--batch", "20", "--out"]
+    program = [sys.executable, "-m", "nas_agent.cli.main", "generator", *words]
+    killed = tmp_path / "killed"
+    with subprocess.Popen([*program, str(killed)], stderr=subprocess.PIPE) as running:
+        while not list(killed.glob("language/checkpoints/checkpoint-*/whole")):
+            assert running.poll() is None, "it ended before its first checkpoint"
+            time.sleep(0.02)
+        running.kill()
+    assert not (killed / "language/card.json").exists()
+    assert "there is no trained" in refused("sample", "--model", killed)
+    resumed, whole = run(*words, killed), run(*words, tmp_path / "whole")
+    assert resumed.exit_code == whole.exit_code == 0, resumed.output
+    assert "quantiser: " not in resumed.stderr  # it was done
+    for part in ("quantiser", "language"):
+        weights = Path(part, "model.safetensors")
+        assert (killed / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

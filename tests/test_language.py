@@ -14,7 +14,7 @@ import pytest
 
 from nas_agent.agents.generators.arch_llm.bases import Base, load_base
 from nas_agent.agents.generators.arch_llm.generator import trained_on
-from nas_agent.agents.generators.arch_llm.language import SequenceModel
+from nas_agent.agents.generators.arch_llm.language import SequenceModel, memory_told
 from nas_agent.agents.generators.arch_llm.metrics import Metrics, ceiling, measure
 from nas_agent.agents.generators.arch_llm.prompts import OPEN, own_prompts, read_partial, written
 from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens
@@ -435,6 +435,16 @@ def test_a_base_that_does_not_fit_in_memory_is_refused_before_it_is_read(tiny_mo
     (folder / "config.json").write_text(json.dumps({**config, **huge}))
     with pytest.raises(ModelError, match=r"million weights takes about [\d.]+ GB of memory, 8.0 GB are free"):
         load_base(Base(str(folder), offline=True), CODES, LENGTH, free=8_000_000_000)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")]
+)
+def test_memory_that_runs_out_later_is_one_line_and_other_errors_stay(error):
+    with pytest.raises(ModelError, match="out of memory: choose a smaller --base"), memory_told():
+        raise error
+    with pytest.raises(RuntimeError, match="shapes"), memory_told():
+        raise RuntimeError("shapes do not fit")
 
 
 def test_low_rank_updates_need_less_memory(tiny_model):

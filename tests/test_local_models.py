@@ -14,11 +14,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from nas_agent.agents.chat import CUT, RecordedModel
+from nas_agent.agents.chat import CUT, Manner, RecordedModel
 from nas_agent.agents.models import PreparedModel, resolve
+from nas_agent.agents.operators import LanguageModelOperators, Parent, Request, Rules
+from nas_agent.agents.operators.grammar import class_grammar
+from nas_agent.agents.operators.programs import CUT_CODE
 from nas_agent.agents.replies import LessonReply, Sum, bounded_schema
 from nas_agent.config import Config
 from nas_agent.errors import MissingExtra, ModelError, NasAgentError
+from nas_agent.records import Architecture, Task
+from nas_agent.spaces.code import INTENTS
 from tests.loopback import Said, Server
 
 
@@ -293,3 +298,51 @@ def test_nothing_is_loaded_before_it_is_needed(tiny_model: Path, tmp_path: Path)
     lazy = model(folder)  # as --dry-run does
     with pytest.raises(ModelError, match="cannot be loaded"):
         lazy.prepare()
+
+
+# -- programs ---------------------------------------------------------------------------------------------
+
+
+def test_by_a_grammar_even_a_model_of_random_weights_answers_with_a_class(local: PreparedModel) -> None:
+    manner = Manner(temperature=1.0, grammar=class_grammar("Network", lines=2))
+    reply = local.complete("Write a network.", None, manner)
+    assert (reply.method, reply.cut) == ("constrained", False)
+    assert reply.sent["temperature"] == 1.0
+    assert reply.text.startswith("```python\nimport torch\nfrom torch import nn\n")
+    assert reply.text.count("\n\nclass Network(nn.Module):\n    def __init__(self):\n        super().__init__()\n") == 1
+    assert "\n    def forward(self, x):\n" in reply.text.partition("class Network")[2]
+    assert reply.text.split("\n")[-2].lstrip().startswith("return ")
+    assert reply.text.split("\n")[-1] == "```"
+
+
+def test_the_grammar_takes_programs_as_good_models_write_them(tiny_model: Path) -> None:
+    import llguidance.hf
+    from transformers import AutoTokenizer
+
+    from benchmarks.constrained_decoding import PROGRAM
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    for program, whole in ((PROGRAM, True), (PROGRAM.replace("class Network", "class Other"), False)):
+        grammar = llguidance.grammar_from("lark", class_grammar("Network"))
+        matcher = llguidance.LLMatcher(llguidance.hf.from_tokenizer(tokenizer), grammar)
+        tokens = tokenizer.encode(program, add_special_tokens=False)
+        assert (matcher.validate_tokens(tokens) == len(tokens)) is whole
+
+
+def test_draws_of_one_question_differ_and_each_is_the_same_again(local: PreparedModel) -> None:
+    def draw(number: int) -> str:
+        return local.complete("Write.", None, Manner(1.0, number, "start: /[a-z]{10,30}/")).text
+
+    assert draw(0) == draw(0) != draw(1) == draw(1)
+
+
+def test_an_operator_asks_a_model_in_this_process_and_tells_what_is_wrong_with_its_programs(tiny_model: Path) -> None:
+    small = model(tiny_model, hf_max_tokens=80)
+    code = "import torch\nfrom torch import nn\n\n\nclass Network(nn.Module):\n    pass\n"
+    parent = Parent(Architecture("x", code, "parent"), code, 50.0)
+    task = Task("toys", "Small pictures of toys.")
+    asking = LanguageModelOperators(small, task, Rules((1, 8, 8), 10), lambda text: Architecture("x", text, text))
+    offspring = asking.vary(Request(INTENTS[0], [parent], temperature=0.7))
+    assert [call.method for call in offspring.calls] == ["constrained"] * 3
+    assert all(call.output_tokens == 80 for call in offspring.calls)
+    assert offspring.why == CUT_CODE

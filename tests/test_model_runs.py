@@ -45,7 +45,7 @@ class Paid:
     def __init__(self) -> None:
         self.calls = 0
 
-    def complete(self, prompt: str, schema: object = None) -> Reply:
+    def complete(self, prompt: str, schema: object = None, manner: object = None) -> Reply:
         self.calls += 1
         return Reply("Hello.", input_tokens=10, output_tokens=5, cost_usd=0.01, prices=PRICES)
 

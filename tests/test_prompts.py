@@ -23,10 +23,13 @@ from nas_agent.agents.briefing import (
 from nas_agent.agents.disguise import Disguise, Lens
 from nas_agent.agents.generators.language_model import LanguageModelGenerator, ProposeContext
 from nas_agent.agents.learner import LanguageModelLearner
+from nas_agent.agents.operators import LanguageModelOperators, Parent, Request, Rules
+from nas_agent.agents.operators.language_model import file_name
 from nas_agent.errors import PromptError
 from nas_agent.principles import Allowed, Evidence, Principle
 from nas_agent.prompts import fenced, json_lines, names, render
-from nas_agent.records import Task
+from nas_agent.records import Architecture, Task
+from nas_agent.spaces.code import INTENTS
 from nas_agent.spaces.nasbench201 import NasBench201
 from tests.fakes import ScriptedModel
 
@@ -84,7 +87,41 @@ def proposing(lens: Lens, *, lately: bool = True) -> ProposeContext:
     return ProposeContext(context("improved"), LATELY if lately else [], frozenset(), None, None)
 
 
+CODE = """import torch
+from torch import nn
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, {width}, 1)
+        self.head = nn.Linear({width}, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)))
+"""
+
+
+def varied(name: str) -> str:
+    """The prompt of an intent: `residual` asks for edits and tells what went wrong, the others for whole programs."""
+    model = ScriptedModel([""], "openai:m" if name == "residual" else "scripted")
+    limits = ("It has at most 1,000,000 parameters.", "It takes at most 20,000,000 multiply-adds for one image.")
+    rules = Rules((1, 8, 8), 10, limits=limits)
+    asking = LanguageModelOperators(model, context("stuck").task, rules, lambda code: Architecture("x", code, code))
+    if name == "repair":
+        problems = ["'torch.hub' may not be imported; import torch and math alone"]
+        return render("vary/repair", question="# The question\n", code=True, reply="prose\n```", problems=problems).text
+    (intent,) = (intent for intent in INTENTS if file_name(intent) == name)
+    codes = [CODE.format(width=width) for width in (8, 16, 24)[: 3 if name == "combine" else 1]]
+    values: list[float | None] = [26.5066, 31.0, None]
+    parents = [Parent(Architecture("x", code, code), code, value) for code, value in zip(codes, values, strict=False)]
+    lately = [{"intent": "pooling", "why": "forward fails: the output size is too small"}]
+    return asking.question(Request(intent, parents, lately=lately if name == "residual" else ())).text
+
+
 def rendered(name: str) -> str:
+    if name.startswith("vary/"):
+        return varied(name.removeprefix("vary/"))
     space, model = NasBench201(), ScriptedModel(["{}"])
     lens = Disguise(space, 7) if name.startswith("anonymised") else Lens(space)
     name = name.removeprefix("anonymised_")
@@ -103,8 +140,10 @@ def rendered(name: str) -> str:
 PLAIN = ["adapt_improved", "adapt_stuck", "learn", "probe", "propose", "repair"]
 ANONYMISED = [f"anonymised_{name}" for name in ("adapt_stuck", "learn", "probe", "propose")]
 
+VARIED = [f"vary/{name}" for name in (*map(file_name, INTENTS), "repair")]
 
-@pytest.mark.parametrize("name", [*PLAIN, *ANONYMISED])
+
+@pytest.mark.parametrize("name", [*PLAIN, *ANONYMISED, *VARIED])
 def test_a_prompt_is_exactly_the_golden_text(name: str) -> None:
     file = GOLDEN / f"{name}.md"
     text = rendered(name)
@@ -114,7 +153,15 @@ def test_a_prompt_is_exactly_the_golden_text(name: str) -> None:
 
 
 def test_every_prompt_has_a_golden_file() -> None:
-    assert set(names()) | set(ANONYMISED) == {file.stem for file in GOLDEN.glob("*.md")}
+    assert set(names()) | set(ANONYMISED) == {
+        file.relative_to(GOLDEN).with_suffix("").as_posix() for file in GOLDEN.rglob("*.md")
+    }
+
+
+def test_each_of_the_sixteen_intents_has_a_prompt_of_its_own() -> None:
+    assert {name for name in names() if name.startswith("vary/")} == set(VARIED)
+    assert len({varied(file_name(intent)).partition("## The task")[0] for intent in INTENTS}) == len(INTENTS) == 16
+    assert all(intent.wish in varied(file_name(intent)) for intent in INTENTS)
 
 
 def test_a_missing_value_is_named() -> None:

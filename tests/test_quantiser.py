@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas_agent.agents.generators.arch_llm.autoencoder import Batch
+from nas_agent.agents.generators.arch_llm.autoencoder import Batch, Bottleneck
 from nas_agent.agents.generators.arch_llm.cells import SPACES, Codec, Graphs, codec_of
 from nas_agent.agents.generators.arch_llm.fitting import FitSettings
 from nas_agent.agents.generators.arch_llm.generator import QUANTISER, shipped
@@ -252,6 +252,15 @@ def test_training_leaves_the_global_chance_alone(cells: list[Architecture]) -> N
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_a_bottleneck_that_cannot_look_its_indices_up_is_refused_when_it_is_made() -> None:
+    class Half(Bottleneck):
+        def forward(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            return vectors, vectors, vectors
+
+    with pytest.raises(TypeError, match="lookup"):
+        Half()  # type: ignore[abstract]
+
+
 def test_nothing_to_train_on_is_said(cells: list[Architecture]) -> None:
     with pytest.raises(ConfigError, match="at least one architecture"):
         train_quantiser("nb201", [])
@@ -284,7 +293,7 @@ def test_a_loaded_quantiser_is_the_one_that_was_saved(
     assert (loaded.settings, loaded.about, loaded.space) == (quantiser.settings, quantiser.about, "nb201")
     assert sorted(path.name for path in folder.iterdir()) == [CARD, WEIGHTS]
     card = json.loads((folder / CARD).read_text())
-    assert (card["codes"], card["length"]) == (16, 6)
+    assert (card["about"]["codes"], card["about"]["length"]) == (16, 6)
     assert card["about"]["codes used"] >= 5
 
 

@@ -43,6 +43,18 @@ class Reply:
     recorded: bool = False  # True: read from the record, no call was made
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a question is put, besides its words."""
+
+    temperature: float | None = None  # None: that of the run's configuration
+    draw: int = 0  # the same words put again are another question by this number, which a record answers apart
+    grammar: str = ""  # of the reply, in llguidance's Lark; models in this process keep to it, others do not see it
+
+
+PLAIN = Manner()
+
+
 class CallsSpent(ModelError):
     """The calls or the dollars of this run are used up; the search goes on without the model."""
 
@@ -55,7 +67,7 @@ class ChatModel(Protocol):
         """What principles and reports name it by, e.g. `openai:gpt-4o-mini`."""
         ...
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
         """Answer a prompt, by the schema if there is one; ModelError where no answer can be had."""
         ...
 
@@ -119,11 +131,11 @@ class CappedModel:
         """The name of the model behind."""
         return self.model.name
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
         """Ask and pay; CallsSpent where a cap is reached."""
         self.purse.check()
         self.purse.calls += 1
-        reply = self.model.complete(prompt, schema)
+        reply = self.model.complete(prompt, schema, manner)
         self.purse.cost_usd += reply.cost_usd or 0.0
         return reply
 
@@ -144,20 +156,22 @@ class RecordedModel:
         """The name of the model behind."""
         return self.model.name
 
-    def key(self, prompt: str, schema: type[BaseModel] | None = None) -> str:
+    def key(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> str:
         """Return the content hash that names the record of this question to this model."""
-        return record_key(self.name, prompt, schema)
+        return record_key(self.name, prompt, schema, manner)
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
         """Answer from the record, else ask the model and record."""
-        file = self.folder / f"{self.key(prompt, schema)}.json"
+        file = self.folder / f"{self.key(prompt, schema, manner)}.json"
         known = read_record(file)
         if known is not None:
             return replay(known, schema)
         start = time.perf_counter()
         record: Json = {"model": self.name, "prompt": prompt}
+        if manner != PLAIN:
+            record["manner"] = asdict(manner)
         try:
-            reply = self.model.complete(prompt, schema)
+            reply = self.model.complete(prompt, schema, manner)
         except CallsSpent:
             raise
         except ModelError as error:
@@ -185,10 +199,11 @@ class RecordedModel:
 _NOT_KEPT = {"parsed", "problem", "recorded"}
 
 
-def record_key(model: str, prompt: str, schema: type[BaseModel] | None) -> str:
+def record_key(model: str, prompt: str, schema: type[BaseModel] | None, manner: Manner = PLAIN) -> str:
     """Return the content hash that names the record of a question to the model of this name."""
     shape = None if schema is None else schema.model_json_schema()
-    content = json.dumps([model, prompt, shape], sort_keys=True)
+    how = [] if manner == PLAIN else [asdict(manner)]
+    content = json.dumps([model, prompt, shape, *how], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 

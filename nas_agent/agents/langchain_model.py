@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from nas_agent.agents.chat import Prices, Reply, structured
+from nas_agent.agents.chat import PLAIN, Manner, Prices, Reply, structured
 from nas_agent.agents.replies import LONGEST, strict_schema
 from nas_agent.errors import ModelError
 from nas_agent.records import Json
@@ -68,28 +68,33 @@ class LangChainModel:
                     "or go without a model by --llm none"
                 ) from error
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
         """Answer a prompt; ModelError where the model cannot be reached or keeps failing."""
+        chat = self._warmed(manner.temperature)
         if schema is None:
-            return self._reply(self._send(self._chat, prompt), "text")
+            return self._reply(self._send(chat, prompt), "text")
         while METHODS[self._method] != "text":
             method = METHODS[self._method]
             try:
-                message = self._send(self._shaped(schema, method), prompt)
+                message = self._send(self._shaped(chat, schema, method), prompt)
             except _Unsupported:
                 self._method += 1
                 continue
             return structured(self._reply(message, method), schema)
-        return structured(self._reply(self._send(self._chat, prompt), "text"), schema)
+        return structured(self._reply(self._send(chat, prompt), "text"), schema)
 
-    def _shaped(self, schema: type[BaseModel], method: str) -> Any:
+    def _warmed(self, temperature: float | None) -> BaseChatModel:
+        """Return the client with this temperature; models that take none (their client has dropped it) keep theirs."""
+        if temperature is None or getattr(self._chat, "temperature", None) in {None, temperature}:
+            return self._chat
+        return self._chat.model_copy(update={"temperature": temperature})
+
+    def _shaped(self, chat: BaseChatModel, schema: type[BaseModel], method: str) -> Any:
         """Bind the schema as a plain dict, so that a reply that does not fit it still reaches us as text."""
         strict: dict[str, Any] = {} if method == "json_mode" else {"strict": True}
         for options in (strict, {}):
             try:
-                shaped = self._chat.with_structured_output(
-                    strict_schema(schema), method=method, include_raw=True, **options
-                )
+                shaped = chat.with_structured_output(strict_schema(schema), method=method, include_raw=True, **options)
             except (ValueError, TypeError, NotImplementedError):
                 continue  # this provider has no such method, or no `strict`
             return _RawPart(shaped)

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nas_agent import hub
-from nas_agent.agents.chat import Reply, structured
+from nas_agent.agents.chat import PLAIN, Manner, Reply, structured
 from nas_agent.agents.replies import bounded_schema
 from nas_agent.config import Config
 from nas_agent.errors import MissingExtra, ModelError
@@ -50,7 +50,7 @@ class LocalModel:
         )
         self._tokenizer = self._read_tokenizer()
         self._model: Any = None
-        self._constraints: dict[str, Any] = {}  # JSON schema -> logits processor
+        self._constraints: dict[str, Any] = {}  # JSON schema or grammar -> logits processor
 
     @property
     def name(self) -> str:
@@ -95,15 +95,17 @@ class LocalModel:
             )
         self._model = model
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
-        """Answer a prompt, by the schema if there is one; ModelError where the prompt or its reply does not fit."""
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
+        """Answer a prompt, by the schema or grammar if there is one; ModelError where it or the reply does not fit."""
         self.prepare()
         start = time.perf_counter()
-        inputs = self._inputs(prompt, thinking=schema is None)
+        free = schema is None and not manner.grammar
+        inputs = self._inputs(prompt, thinking=free)
         asked = int(inputs["input_ids"].shape[1])
         room = self._room(asked)
         with self._told("gave no answer"):
-            tokens = self._generate(inputs, prompt, room, None if schema is None else self._constraint(schema))
+            constraint = None if free else self._constraint(schema, manner.grammar)
+            tokens = self._generate(inputs, prompt, room, constraint, manner)
         ends = self._ends()
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         reply = Reply(
@@ -111,9 +113,9 @@ class LocalModel:
             input_tokens=asked,
             output_tokens=len(tokens),
             cost_usd=0.0,
-            method="text" if schema is None else "constrained",
+            method="text" if free else "constrained",
             seconds=time.perf_counter() - start,
-            sent=self._sent(room, schema),
+            sent=self._sent(room, schema, manner),
             prices=(0.0, 0.0),
             cut=len(tokens) == room and tokens[-1] not in ends,
         )
@@ -198,25 +200,35 @@ class LocalModel:
         own = self._model.generation_config.eos_token_id
         return sorted({self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [] if own is None else [own])})
 
-    def _constraint(self, schema: type[BaseModel]) -> Any:
-        """Return the compiled schema: built once, begun anew for every reply."""
+    def _constraint(self, schema: type[BaseModel] | None, grammar: str) -> Any:
+        """Return the compiled schema, or grammar where there is none: built once, begun anew for every reply."""
         import outlines
-        from outlines.backends import get_json_schema_logits_processor
+        from outlines.backends import get_cfg_logits_processor, get_json_schema_logits_processor
 
-        # Without blanks between the parts: a small model could write nothing else until it is cut off.
-        shape = json.dumps({**bounded_schema(schema), "x-guidance": {"whitespace_flexible": False}})
+        shape = grammar
+        if schema is not None:
+            # Without blanks between the parts: a small model could write nothing else until it is cut off.
+            shape = json.dumps({**bounded_schema(schema), "x-guidance": {"whitespace_flexible": False}})
         if shape not in self._constraints:
             steered = outlines.from_transformers(self._model, self._tokenizer)
-            self._constraints[shape] = get_json_schema_logits_processor("llguidance", steered, shape, None)
+            self._constraints[shape] = (
+                get_cfg_logits_processor("llguidance", steered, grammar)
+                if schema is None
+                else get_json_schema_logits_processor("llguidance", steered, shape, None)
+            )
         self._constraints[shape].reset()
         return self._constraints[shape]
 
-    def _generate(self, inputs: Any, prompt: str, room: int, constraint: Any) -> list[int]:
-        """Return the new tokens. Chance, if there is any, follows from seed and prompt alone."""
+    def _temperature(self, manner: Manner) -> float:
+        return self._config.temperature if manner.temperature is None else manner.temperature
+
+    def _generate(self, inputs: Any, prompt: str, room: int, constraint: Any, manner: Manner) -> list[int]:
+        """Return the new tokens. Chance, if there is any, follows from seed, prompt and number of the draw alone."""
         import torch
 
-        warm = self._config.temperature > 0.0
-        seed = int.from_bytes(hashlib.sha256(f"{self._config.seed}/{prompt}".encode()).digest()[:8])
+        temperature = self._temperature(manner)
+        name = f"{self._config.seed}/{prompt}" + (f"/{manner.draw}" if manner.draw else "")
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
         ends = self._ends()
         pad = self._tokenizer.pad_token_id
         devices = [torch.cuda.current_device()] if self._device == "cuda" else []
@@ -226,8 +238,8 @@ class LocalModel:
             out = self._model.generate(
                 **inputs,
                 max_new_tokens=room,
-                do_sample=warm,
-                temperature=self._config.temperature if warm else None,
+                do_sample=temperature > 0.0,
+                temperature=temperature or None,
                 top_p=None,
                 top_k=None,
                 eos_token_id=ends,
@@ -236,13 +248,14 @@ class LocalModel:
             )
         return [int(token) for token in out[0, inputs["input_ids"].shape[1] :]]
 
-    def _sent(self, room: int, schema: type[BaseModel] | None) -> Json:
+    def _sent(self, room: int, schema: type[BaseModel] | None, manner: Manner) -> Json:
         return {
             "max_new_tokens": room,
-            "temperature": self._config.temperature,
+            "temperature": self._temperature(manner),
             "device": self._device,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "quantise": self._config.hf_quantise,
             "revision": self._config.hf_revision,
             "schema": None if schema is None else bounded_schema(schema),
+            "grammar": manner.grammar,
         }

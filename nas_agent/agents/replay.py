@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from nas_agent.agents.chat import Reply, read_record, record_key, replay
+from nas_agent.agents.chat import PLAIN, Manner, Reply, read_record, record_key, replay
 from nas_agent.errors import ModelError
 
 
@@ -39,15 +39,15 @@ class ReplayModel:
     def prepare(self) -> None:
         """Need nothing more: the records have been read."""
 
-    def complete(self, prompt: str, schema: type[BaseModel] | None = None) -> Reply:
+    def complete(self, prompt: str, schema: type[BaseModel] | None = None, manner: Manner = PLAIN) -> Reply:
         """Answer as then, at no cost now; ModelError where the record is of a failure, or there is none."""
         for name in self._names:
-            key = record_key(name, prompt, schema)
+            key = record_key(name, prompt, schema, manner)
             record = read_record(self.folder / f"{key}.json")
             if record is not None:
                 reply = replay(record, schema)
                 return replace(reply, cost_usd=0.0, prices=(0.0, 0.0), seconds=0.0, recorded=False)
-        missing = record_key(self._names[0], prompt, schema)
+        missing = record_key(self._names[0], prompt, schema, manner)
         raise ModelError(
             f"{self._spec} has no reply to this question (record {missing} of {self._names[0]}): the runs differ in "
             f"settings, seed, prompts or version; it begins: {' '.join(prompt[:80].split())}"

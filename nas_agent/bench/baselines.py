@@ -6,6 +6,7 @@ All of them draw and step among the canonical architectures that the evaluator c
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -93,12 +94,12 @@ class Candidates:
         return [neighbour for neighbour in admitted if neighbour is not None]
 
 
-class Baseline:
+class Baseline(ABC):
     """A method whose `search` goes on until there is nothing left to spend or to find."""
 
+    @abstractmethod
     def search(self, problem: Problem, meter: Meter, rng: Random) -> None:
         """Measure through the meter, until it raises BudgetSpent or every candidate is measured."""
-        raise NotImplementedError
 
     def run(self, problem: Problem, seed: int, budget: int) -> Trace:
         """Search once."""

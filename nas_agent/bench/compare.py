@@ -14,6 +14,7 @@ from nas_agent.bench.arch_llm import ARCH_LLM
 from nas_agent.bench.bananas import Bananas, in_cole
 from nas_agent.bench.baselines import BASELINES, RandomSearch
 from nas_agent.bench.crossing import TestCurves, check_test_values, open_curves
+from nas_agent.bench.llmatic import LLMATIC
 from nas_agent.bench.methods import Method, Problem, Trace
 from nas_agent.bench.pareto import FrontEvolution, FrontLocalSearch
 from nas_agent.bench.statistics import chosen_by_validation
@@ -24,9 +25,9 @@ from nas_agent.spaces import Space, load_space
 from nas_agent.tools.evaluators.base import Evaluation
 
 # What `--methods` can name. Making a method is cheap and raises MissingExtra where a package lacks.
-METHODS: dict[str, Callable[..., Method]] = {**AGENTS, **BASELINES, "bananas": Bananas, **ARCH_LLM}
-# Those that need a trained model of the space run only where they are named.
-USUAL = tuple(name for name in METHODS if name != "agent-vq" and name not in ARCH_LLM)
+METHODS: dict[str, Callable[..., Method]] = {**AGENTS, **BASELINES, "bananas": Bananas, **ARCH_LLM, **LLMATIC}
+# Those that need a trained model of the space, or one whose programs can be varied, run only where they are named.
+USUAL = tuple(name for name in METHODS if name != "agent-vq" and name not in ARCH_LLM and name not in LLMATIC)
 
 # Those that search for the front of two objectives.
 FRONT_METHODS: dict[str, Callable[..., Method]] = {
@@ -36,7 +37,7 @@ FRONT_METHODS: dict[str, Callable[..., Method]] = {
     "local-search": FrontLocalSearch,
 }
 
-CHECKPOINTS = (20, 50, 100, 200)
+CHECKPOINTS = (20, 50, 100, 200, 500, 1000)
 
 Loader = Callable[[], tuple[Space, Evaluation]]  # picklable and hashable: called once in each worker
 

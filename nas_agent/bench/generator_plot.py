@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from nas_agent.errors import StorageError
 from nas_agent.records import Json
 
 MARKS = 16  # most numbers on an axis of codes
-WIDEST = 5.5  # points, of a line
+WIDEST = 3.6  # points, of a line
+THINNER = 0.5  # points, each next one
 
 
 def plot_metrics(doc: Json, path: Path) -> None:
@@ -28,13 +30,13 @@ def plot_metrics(doc: Json, path: Path) -> None:
             mean = np.array([100 * one[metric]["mean"] for one in method["temperatures"]])
             width = np.array([100 * (one[metric]["deviation"] or 0.0) for one in method["temperatures"]])
             # Often two are the same: the later ones are thinner, and the earlier ones are seen behind them.
-            style = {"color": COLOURS[place], "linewidth": WIDEST - place, "label": TITLES[metric]}
+            style = {"color": COLOURS[place], "linewidth": WIDEST - THINNER * place, "label": TITLES[metric]}
             axes.fill_between(at, mean - width, mean + width, color=COLOURS[place], alpha=0.15, linewidth=0)
             axes.plot(at, mean, marker="o" if len(at) == 1 else None, solid_capstyle="butt", **style)
             if doc["ceiling"] is not None and metric in doc["ceiling"]:
                 axes.axhline(100 * doc["ceiling"][metric], color=COLOURS[place], linewidth=1.0, linestyle=(0, (2, 3)))
         axes.set_xlabel("temperature")
-        axes.set_ylim(0, 102)
+        axes.set_ylim(_floor(methods), 101)
         axes.set_title(name, loc="left", fontsize=12, fontweight="bold")
         axes.grid(color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -52,22 +54,38 @@ def plot_metrics(doc: Json, path: Path) -> None:
 
 def plot_codes(doc: Json, path: Path) -> None:
     """Write a PNG: positions across, the codes in use up, the share of a code at a position as colour."""
+    from matplotlib.colors import LogNorm
+
     shares = np.array(doc["codes"]["shares"]).T  # (codes, positions)
     used = np.flatnonzero(shares.any(axis=1))
     shares = shares[used]
     figure = _figure(max(5.0, 0.35 * shares.shape[1] + 2.5), 5.2)
     axes = figure.add_subplot()
-    image = axes.imshow(shares, aspect="auto", origin="lower", cmap="YlGnBu", interpolation="nearest", vmin=0.0)
+    axes.set_facecolor("#E4E4E4")  # what was never drawn
+    image = axes.imshow(
+        np.ma.masked_equal(shares, 0.0), aspect="auto", origin="lower", cmap="YlGnBu", interpolation="nearest",
+        norm=LogNorm(shares[shares > 0].min(), shares.max()),
+    )  # fmt: skip
     axes.set_xlabel("position in the sequence")
     axes.set_ylabel(f"code ({len(used)} of {doc['codes']['codes']} in use)")
     axes.set_xticks(range(shares.shape[1]))
     marked = range(0, len(used), -(-len(used) // MARKS))
     axes.set_yticks(marked, [str(used[row]) for row in marked])
-    figure.colorbar(image, label="share of the draws")
+    bar = figure.colorbar(image, label="share of the draws (grey: none)", format=lambda share, _: f"{100 * share:g} %")
+    bar.minorticks_off()
     axes.set_title(
         f"{doc['generator']} on {doc['space']}, temperature {doc['codes']['temperature']:g}", loc="left", fontsize=11
     )
     _write(figure, "--heat-map", path)
+
+
+def _floor(methods: Json) -> float:
+    """Return where the axis begins: ten percent or a multiple below what is shown, so that lines do not touch it."""
+    lowest: float = min(
+        one[metric]["mean"] - (one[metric]["deviation"] or 0.0)
+        for method in methods.values() for one in method["temperatures"] for metric in METRICS
+    )  # fmt: skip
+    return max(0.0, 10.0 * math.floor((100 * lowest - 2) / 10))
 
 
 def _figure(width: float, height: float) -> Any:

@@ -129,10 +129,14 @@ def _expected(data: Json) -> str:
 def _came(data: Json, story: Story, outcome: Outcome) -> str:
     spent = duration(outcome.seconds)
     if isinstance(outcome, Failed):
-        return f"failed: {outcome.reason} ({spent})"
+        return f"failed: {outcome.reason} ({spent})" + _confined(outcome)
     kind = " simulated" if outcome.simulated else ""
     unit = story.task.unit
     lines = [f"{number(outcome.value, unit)}, {outcome.provenance}, {outcome.fidelity}, {spent}{kind}"]
+    if outcome.repeats:
+        values = " and ".join(number(value, unit) for value in outcome.repeats)
+        lines.append(f"measured again before it could be the best: {values}, under two seeds; the lower counts")
+    lines[-1] += _confined(outcome)
     if data["measured_before"]:
         share = data["better_than_before"] / data["measured_before"]
         against = f"better than {share:.0%} of the {plural(data['measured_before'], 'architecture')} measured before it"
@@ -144,3 +148,7 @@ def _came(data: Json, story: Story, outcome: Outcome) -> str:
     if best and story.test is not None and story.test["value"] is not None:
         lines.append(f"test {number(story.test['value'], unit)}, {story.test['provenance']}: it is the winner")
     return "\n".join(lines)
+
+
+def _confined(outcome: Outcome) -> str:
+    return "" if outcome.sandbox is None else f"\nits code ran in the sandbox {outcome.sandbox}"

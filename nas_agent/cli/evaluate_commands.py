@@ -20,13 +20,18 @@ Width = Annotated[int | None, typer.Option(help="Channels of the first stage (de
 Resolution = Annotated[int | None, typer.Option(metavar="N", help="Scale images to NxN pixels.")]
 Device = Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1, ..., mps.")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with the images of published tasks.")]
+Unsafe = Annotated[
+    bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
 ]
 
 
 def evaluate(
-    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="In the notation of its space.")],
+    architecture: Annotated[
+        str, typer.Argument(metavar="ARCH", help="In the notation of its space; FILE.py for space pytorch.")
+    ],
     task: Annotated[
         str, typer.Option(help="digits, cifar10, cifar100, ImageNet16-120, folder:PATH, npz:PATH or hf:REPO.")
     ],
@@ -42,6 +47,7 @@ def evaluate(
     test: Annotated[
         bool, typer.Option("--test", help="Open the test part, too: for the one that you have chosen.")
     ] = False,
+    unsafe: Unsafe = False,
     as_json: AsJson = False,
 ) -> None:
     """Train one architecture with several seeds and print its accuracies."""
@@ -50,22 +56,26 @@ def evaluate(
     from nas_agent.records import Failed
     from nas_agent.spaces import load_space
     from nas_agent.tools.evaluators.train import TrainEvaluator
+    from nas_agent.tools.inspection import equipped
 
     flags: Json = {
         "task": task, "space": space, "seed": seed, "epochs": epochs, "width": width, "resolution": resolution,
-        "device": device, "data": data, "evaluator": "train",
+        "device": device, "data": data, "evaluator": "train", "unsafe": unsafe or None,
     }  # fmt: skip
     config = from_anywhere(load_config(None, flags, tuple(settings or ())))
     found = load_space(config.space)
-    asked = found.parse(architecture)
     evaluation = evaluation_of(config, found)
+    found = equipped(found, evaluation)
+    asked = found.parse(_read(architecture))
     assert isinstance(evaluation.evaluator, TrainEvaluator)
     training = evaluation.evaluator.trainer.settle()
     rows: list[Json] = []
+    levels: list[str] = []
     for number in range(seed, seed + seeds):
         outcome = evaluation.evaluator.evaluate(asked, seed=number)
         row: Json = {"seed": number, "seconds": outcome.seconds}
         row |= {"failed": outcome.reason} if isinstance(outcome, Failed) else {"val": outcome.value}
+        levels += [] if outcome.sandbox is None else [outcome.sandbox]
         if test and "val" in row:
             row["test"] = evaluation.test_split.open(asked, seed=number).value
         rows.append(row)
@@ -79,10 +89,23 @@ def evaluate(
         "device": training.device,
         "precision": training.precision,
         "split": evaluation.evaluator.trainer.images.split,
+        **({"sandbox": levels[-1]} if levels else {}),
         "seeds": rows,
         **{name: _summary([row[name] for row in rows if row.get(name) is not None]) for name in ("val", "test")},
     }
     output.document(document) if as_json else output.answer(*_lines(document))
+
+
+def _read(architecture: str) -> str:
+    """Return the text of FILE.py, or the notation that was given."""
+    from nas_agent.errors import ConfigError
+
+    if "\n" in architecture or not architecture.endswith(".py"):
+        return architecture
+    try:
+        return Path(architecture).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{architecture[:200]}: expected a file with a network's class, got {error}") from error
 
 
 def _summary(values: list[float]) -> Json | None:
@@ -106,6 +129,8 @@ def _lines(document: Json) -> list[str]:
         f"{document['precision']}",
         document["split"],
     ]
+    if "sandbox" in document:
+        lines.append(f"its code ran in the sandbox {document['sandbox']}")
     for name, told in (("val", "validation"), ("test", "test")):
         found = document[name]
         if found is not None:

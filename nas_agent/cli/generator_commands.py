@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +13,7 @@ import typer
 from nas_agent.cli import output
 from nas_agent.cli.bench_commands import check_target, write_text
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.step_progress import step_progress
 
 if TYPE_CHECKING:
     from nas_agent.agents.generators.arch_llm.generator import ArchLLM, Draws
@@ -26,7 +25,6 @@ generator_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-SECONDS = 5.0  # between two lines of progress where there is no terminal
 GRAMMAR = "grammar"  # the space's own uniform draws, as something to compare with
 
 SpaceName = Annotated[str, typer.Option("--space", help="nb201, nb101 or darts.")]
@@ -77,10 +75,11 @@ def train(
     )
     folder = (_home(space) if out is None else out).absolute()
     start = time.monotonic()
-    with output.quiet_stdout(), _progress() as told:
+    with output.quiet_stdout(), step_progress("drawing architectures") as told:
         made = generator.train(
-            space, folder, kind=_kind(kind), count=architectures, settings=settings, seed=seed, told=told
-        )
+            space, folder, kind=_kind(kind), count=architectures, settings=settings, seed=seed,
+            told=lambda what, done, total, loss: told(done, total, what, loss),
+        )  # fmt: skip
     seconds, language = time.monotonic() - start, made.language
     learned = language.about["architectures"]
     document = {
@@ -168,13 +167,13 @@ def evaluate(
     for flag, file in (("--plot", plot), ("--heat-map", heat_map), ("--markdown", markdown)):
         if file is not None:
             check_target(flag, file)
-    with output.quiet_stdout(), _progress() as told:
+    with output.quiet_stdout(), step_progress("drawing architectures") as told:
         folders: list[Path | None] = [*model] if model else [None]
         made, *more = [_load(space, folder) for folder in folders]
         others = {name: None if name == GRAMMAR else _load(space, Path(name)) for name in against or ()}
         found = bench.evaluate(
             made, load_space(space), drawn=count, temperatures=wanted, seeds=seeds, others=others, more=more,
-            told=lambda done, total, what: told(what, done, total, None),
+            told=told,
         )  # fmt: skip
     document = bench.document(found, name=made.kind, command=shlex.join(["nas-agent", *sys.argv[1:]]))
     if plot is not None or heat_map is not None:
@@ -249,36 +248,3 @@ def _draw(space: str, one: Any) -> None:
 def _counted(found: Draws) -> str:
     valid = [one.id for one in found.architectures if one is not None]
     return f"{len(found.architectures):,} drawn, {len(valid):,} valid, {len(set(valid)):,} distinct"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, float | None], None]]:
-    """Show a bar with the loss on a terminal, and now and then a line elsewhere."""
-    console = output.stderr()
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
-        only = bar.add_task("drawing architectures", total=None)
-
-        def told(what: str, done: int, total: int, loss: float | None) -> None:
-            shown = what if loss is None else f"{what}, loss {loss:.3f}"
-            bar.update(only, completed=done, total=total, description=shown)
-
-        yield told
-
-
-class _Lines:
-    """Say now and then how far it is, and when a part of the work is done."""
-
-    def __init__(self) -> None:
-        self._said = -SECONDS
-
-    def __call__(self, what: str, done: int, total: int, loss: float | None) -> None:
-        now = time.monotonic()
-        if done == total or now - self._said > SECONDS:
-            self._said = now
-            output.say(f"{what}: {done:,}/{total:,}" + ("" if loss is None else f", loss {loss:.3f}"))

@@ -15,7 +15,7 @@ from nas_agent.cli.transfer_report import announced
 from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
-    from nas_agent.agents.chat import Prices
+    from nas_agent.agents.chat import ChatModel, Prices
     from nas_agent.config import Config
     from nas_agent.records import Task
     from nas_agent.spaces import Space
@@ -37,6 +37,7 @@ def make(config: Config) -> Json:
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.costs.wishes import make_wishes
+    from nas_agent.tools.inspection import equipped
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.source_story import read_of
     from nas_agent.tools.sources import MEMORY
@@ -49,6 +50,7 @@ def make(config: Config) -> Json:
     roles.check_space(config, space)
     check_generator(config, space)
     found = evaluation_of(config, space)
+    space = equipped(space, found)
     config = roles.settled(config)
     read = [item for item in check_source(config, found.task, space) if item["kind"] == "source"]
     imported = None
@@ -196,13 +198,18 @@ def _models_plan(config: Config, space: Space, task: Task) -> Json | None:
         learner = LanguageModelLearner(models.learner, space, lens=lens)
         calls, prompt = (config.budget - 1) // config.adapt_every, learner.question(known).text
         about = {"model": models.learner.name, "repairs": learner.repairs, "first_prompt": prompt}
-        planned["learner"] = {**about, **_expected(prices["learner"], calls, prompt, space, config.max_calls)}
-    if models.generator is not None:
+        planned["learner"] = {**about, **_expected(prices["learner"], calls, prompt, _shown(space), config.max_calls)}
+    if models.generator is not None and config.generator == "code":
+        planned["generator"] = _operators_plan(config, space, task, models.generator, prices["generator"])
+    elif models.generator is not None:
         nothing = ProposeContext(known, lately=(), measured=(), pool=None, refinement=None)
         prompt = LanguageModelGenerator(models.generator, lens).question(nothing).text
         about = {"model": models.generator.name, "repairs": REPAIRS, "first_prompt": prompt}
         calls = (config.budget - 1) // PAUSE
-        planned["generator"] = {**about, **_expected(prices["generator"], calls, prompt, space, config.max_calls)}
+        planned["generator"] = {
+            **about,
+            **_expected(prices["generator"], calls, prompt, _shown(space), config.max_calls),
+        }
     parts = list(planned.values())
     calls = sum(part["calls"] for part in parts)
     calls = calls if config.max_calls is None else min(calls, config.max_calls)  # one purse for all roles
@@ -220,10 +227,25 @@ def _models_plan(config: Config, space: Space, task: Task) -> Json | None:
     }
 
 
-def _expected(price: Prices | None, calls: int, prompt: str, space: Space, most: int | None) -> Json:
-    """Estimate calls, tokens and dollars of one role."""
+def _operators_plan(config: Config, space: Space, task: Task, model: ChatModel, price: Prices | None) -> Json:
+    """Say what a model would be asked that carries out the wishes of `--generator code`: one for each evaluation."""
+    from nas_agent.agents.generators.quality_diversity import check_space
+    from nas_agent.agents.operators import LanguageModelOperators, Parent, Request, Rules
+    from nas_agent.spaces.code import INTENTS
+    from nas_agent.spaces.inspection import Inspected
+
+    assert isinstance(space, Inspected)
+    operators = LanguageModelOperators(model, task, Rules.of(space.shape), space.parse, edits=config.edits)
+    start = check_space(space).start()
+    prompt = operators.question(Request(INTENTS[0], [Parent(start, space.format(start))])).text
+    about = {"model": model.name, "repairs": operators.repairs, "first_prompt": prompt}
+    return {**about, **_expected(price, config.budget - config.initial, prompt, 0, config.max_calls)}
+
+
+def _expected(price: Prices | None, calls: int, prompt: str, shown: int, most: int | None) -> Json:
+    """Estimate calls, tokens and dollars of one role; `shown` are the letters that architectures add to the prompt."""
     calls = calls if most is None else min(calls, most)
-    tokens = {"input": calls * (len(prompt) + _shown(space)) // LETTERS, "output": calls * REPLY}
+    tokens = {"input": calls * (len(prompt) + shown) // LETTERS, "output": calls * REPLY}
     cost = None if price is None else (tokens["input"] * price[0] + tokens["output"] * price[1]) / 1e6
     return {"calls": calls, "tokens": tokens, "cost_usd": cost}
 

@@ -49,6 +49,7 @@ class Progress:
         self.best: Json | None = None
         self.best_at = 0
         self.failed = 0
+        self.under_way: list[int] = []  # evaluations that were begun and have no outcome
         self.offered = 0  # proposals of this round, from which the surrogate chooses
         self.surrogate = ""
         self.principles: dict[str, Json] = {}
@@ -131,10 +132,12 @@ class Progress:
             case "proposed":
                 self.offered = event["proposals"]
             case "proposal":
+                self.under_way.append(event["evaluation"])
                 self._chosen(event)
             case "outcome":
                 self.done = event["evaluation"]
                 self.spent += self._cost(event["outcome"])
+                self.under_way = [number for number in self.under_way if number > self.done]
                 self._begun = self._begun or time.monotonic()
                 return self._better(event["outcome"])
             case "principle":
@@ -220,6 +223,8 @@ class Progress:
         parts = [f"best {self._best()}", f"principles {self._counts()}"]
         if self.surrogate:
             parts.insert(1, f"surrogate {self.surrogate}")
+        if len(self.under_way) > 1:
+            parts.append(f"{len(self.under_way)} under way")
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.refused:
@@ -253,6 +258,9 @@ class Progress:
         rows = [("best", self._best()), ("surrogate", self.surrogate), ("sources", self._agreement())]
         rows.append(("principles", self._counts()))
         rows.append(("", self.last_change))
+        if len(self.under_way) > 1:
+            first, last = self.under_way[0], self.under_way[-1]
+            rows.append(("under way", f"{plural(len(self.under_way), 'evaluation')}, {first} to {last}"))
         if self.calls or self.model_failures:
             rows.append(("model", self._model()))
         if self.refused:

@@ -159,10 +159,13 @@ def _best_rows(story: Story) -> Rows:
     if best is None:
         return [("best", Text("nothing has been measured yet"))]
     how = best.fidelity if best.provenance in best.fidelity else f"{best.provenance}, {best.fidelity}"
+    twice = f"; the lower of {plural(len(best.repeats), 'seed')}" if best.repeats else ""
     rows: Rows = [
         ("best", Text(f"id {best.architecture.id}, found at evaluation {story.places[best.architecture.id]}")),
-        ("validation", Text(f"{number(best.value, unit)}  {how}")),
+        ("validation", Text(f"{number(best.value, unit)}  {how}{twice}")),
     ]
+    if best.sandbox is not None:
+        rows.append(("sandbox", Text(", or ".join(story.sandboxes))))
     if story.test is not None:
         value, provenance, note = (story.test[key] for key in ("value", "provenance", "note"))
         how = note if provenance in note else f"{provenance}, {note}"

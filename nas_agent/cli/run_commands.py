@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 INTERRUPTED = 130
+ExecutorOption = Annotated[
+    str | None, typer.Option("--executor", help="inline (the default), pool (with --workers) or ray.")
+]
+Workers = Annotated[
+    str | None, typer.Option(metavar="N|auto", help="Evaluations made side by side; no result depends on it.")
+]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Of ray: auto, local, HOST:PORT or ray://HOST:PORT.")
+]
 
 
 def run(
@@ -53,7 +62,7 @@ def run(
     ] = None,
     llm_learner: Annotated[str | None, typer.Option("--llm.learner", help="Another model for the principles.")] = None,
     llm_generator: Annotated[
-        str | None, typer.Option("--llm.generator", help="Another model for the proposals (--generator llm).")
+        str | None, typer.Option("--llm.generator", help="Another model for the proposals (--generator llm, code).")
     ] = None,
     max_calls: Annotated[
         int | None, typer.Option(help="Calls after which the search goes on without the model.")
@@ -65,7 +74,11 @@ def run(
         bool, typer.Option("--offline", help="hf: models come from the Hugging Face cache, never from the network.")
     ] = False,
     generator: Annotated[
-        str | None, typer.Option(help="evolve (the default), random, vq, or llm (with --llm).")
+        str | None, typer.Option(help="evolve (the default), random, vq, code, or llm (with --llm).")
+    ] = None,
+    edits: Annotated[
+        str | None,
+        typer.Option(help="code: programs of a model as whole, as SEARCH/REPLACE blocks, or auto (by the model)."),
     ] = None,
     generator_model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="vq: a trained generator (default: the one that is shipped).")
@@ -95,6 +108,9 @@ def run(
     device: Annotated[
         str | None, typer.Option(help="Of a training: auto (the default), cpu, cuda, cuda:1, ..., mps.")
     ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
+    ] = False,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -123,6 +139,12 @@ def run(
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Neither recall from memory nor write to it.")] = False,
     batch: Annotated[int | None, typer.Option(help="Architectures measured in one round (default 1).")] = None,
     initial: Annotated[int | None, typer.Option(help="Measured before the surrogate is asked.")] = None,
+    executor: ExecutorOption = None,
+    workers: Workers = None,
+    ahead: Annotated[
+        int | None, typer.Option(metavar="K", help="Evaluations under way at once (default 1, with workers 8).")
+    ] = None,
+    ray_address: RayAddress = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with benchmark tables.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where run folders are made (default runs/).")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags override them.")] = None,
@@ -141,12 +163,13 @@ def run(
         "task": task, "space": space, "budget": budget, "seed": seed, "llm": llm, "max_calls": max_calls,
         "llm_learner": llm_learner, "llm_generator": llm_generator, "max_cost": max_cost,
         "offline": True if offline else None,
-        "generator": generator, "generator_model": generator_model,
+        "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
-        "width": width, "resolution": resolution, "device": device,
+        "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
         "fidelities": fidelities,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
+        "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,
         "data": data, "out": out,
         "principles_file": principles_file, "review": review or None,
         "principles": False if no_principles else None, "memory": False if no_memory else None,
@@ -168,15 +191,20 @@ def run(
 
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, its name, the end of its name, or last.")],
+    executor: ExecutorOption = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that was stopped; of a finished one, print the result."""
+    """Go on with a run that was stopped, by other workers where they are named; of a finished one, print the result."""
     from nas_agent.run import resume as go_on
     from nas_agent.tools.home import home
     from nas_agent.tools.run_folder import find
 
     folder = find(home(), run)
-    search(lambda watch: go_on(folder, [watch], ask=watch.ask), folder, as_json=as_json)
+    given = {"executor": executor, "workers": workers, "ray_address": ray_address}
+    by = {name: value for name, value in given.items() if value is not None}
+    search(lambda watch: go_on(folder, [watch], ask=watch.ask, by=by), folder, as_json=as_json)
 
 
 def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_json: bool) -> None:

@@ -53,6 +53,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         "why": None if story.finished is None else story.finished["why"],
         **_wishes(story),
         **fidelities_document(story),
+        **({"sandboxes": story.sandboxes} if story.sandboxes else {}),
     }
 
 
@@ -102,6 +103,7 @@ def _best_document(story: Story, best: Measured) -> Json:
         "test": None if story.test is None else story.test["value"],
         "evaluation": story.places[best.architecture.id],
         "provenance": best.provenance,
+        **({"repeats": list(best.repeats)} if best.repeats else {}),
     }
 
 

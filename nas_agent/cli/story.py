@@ -47,10 +47,12 @@ def _outcome(event: Json) -> Outcome:
     _check(outcome.architecture.id, "id", str)
     _check(outcome.architecture.text, "text", str)
     _check(outcome.seconds, "seconds", (int, float))
+    _check(outcome.sandbox, "sandbox", (str, type(None)))
     if isinstance(outcome, Failed):
         _check(outcome.reason, "reason", str)
     else:
-        _check(outcome.value, "value", (int, float))
+        for value in (outcome.value, *outcome.repeats):
+            _check(value, "value", (int, float))
     return outcome
 
 
@@ -215,6 +217,11 @@ class Story:
     def test(self) -> Json | None:
         """The test result of a finished run."""
         return None if self.finished is None else self.finished["test"]
+
+    @property
+    def sandboxes(self) -> list[str]:
+        """What confined code that is trusted by nobody, each level once; empty where there was none."""
+        return list(dict.fromkeys(outcome.sandbox for outcome in self.archive if outcome.sandbox is not None))
 
     @property
     def simulated_seconds(self) -> float:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nas_agent.cli import output
 from nas_agent.cli.bench_commands import check_target, write_text
 from nas_agent.cli.output import AsJson
+from nas_agent.cli.step_progress import step_progress
 from nas_agent.cli.wording import plural
 
 surrogate_app = typer.Typer(
@@ -22,8 +20,6 @@ surrogate_app = typer.Typer(
 )
 cache_app = typer.Typer(help="The embeddings kept on disk.", no_args_is_help=True)
 surrogate_app.add_typer(cache_app, name="cache")
-
-SECONDS = 20.0  # between two lines of progress
 
 EXAMPLES = """Compare predictors on a table: split first, subsample later, isomorphic architectures never apart.
 
@@ -147,7 +143,7 @@ def evaluate(
     given = {"device": device, "dtype": dtype, "max_tokens": max_tokens, "batch": batch, "revision": revision}
     options = {name: value for name, value in given.items() if value is not None}
     options |= {"offline": offline, "seed": seed}
-    with output.quiet_stdout(), _progress() as told:
+    with output.quiet_stdout(), step_progress("reading tables") as told:
         space = named_space(space, listed("task", task)[0])
         tasks = tasks_in(load_space(space)) if task == "all" else listed("task", task)
         problems = load_problems(space, tasks, data=data, epochs=epochs)
@@ -221,41 +217,3 @@ def _cache() -> Path:
 
 def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on a terminal, and now and then a line elsewhere."""
-    console = output.stderr()
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
-        only = bar.add_task("reading tables", total=None)
-        last = ""
-
-        def told(done: int, total: int, what: str) -> None:
-            nonlocal last
-            kind = what.split(" of ")[0]
-            if kind != last:
-                bar.reset(only, total=total)
-                last = kind
-            bar.update(only, completed=done, total=total, description=what)
-
-        yield told
-
-
-class _Lines:
-    """Say now and then how far it is, and when a part of the work is done."""
-
-    def __init__(self) -> None:
-        self._said = time.monotonic()
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        now = time.monotonic()
-        if done == total or now - self._said > SECONDS:
-            self._said = now
-            output.say(f"{what}: {done:,}/{total:,}")

@@ -60,7 +60,10 @@ def trace(events: Sequence[Json], identity: str) -> Trace:
                 waiting[entry["evaluation"]] = entry
         elif event["type"] == "outcome" and event["evaluation"] in waiting:
             outcome = event["outcome"]
-            waiting.pop(event["evaluation"]).update(value=outcome.get("value"), failed=outcome.get("reason"))
+            came = {"value": outcome.get("value"), "failed": outcome.get("reason")}
+            if "sandbox" in outcome:
+                came["sandbox"] = outcome["sandbox"]
+            waiting.pop(event["evaluation"]).update(came)
     if not history:
         raise ConfigError(f"there is no principle '{identity}' in this run; it has {', '.join(known) or 'none'}")
     latest = [step for step in history if step["action"] != "held"][-1]

@@ -75,7 +75,7 @@ def offered(use: Services) -> list[Proposal]:
         return []
     offer, library = use.journal.offers[-1], use.journal.library
     given = [Architecture.from_dict(data) for data in offer["proposals"]]
-    done = use.journal.archive.ids | use.journal.refused.keys()
+    done = use.journal.refused.keys() | use.journal.known
     left = [architecture for architecture in given if architecture.id not in done]
     if len(left) <= len(given) // 2:
         return []
@@ -101,7 +101,7 @@ def propose_context(use: Services) -> ProposeContext:
     return ProposeContext(
         known=context_of(use, ranked[:SHOWN], [], active, "learn"),
         lately=lately(use),
-        measured=use.journal.archive.ids,
+        measured=use.journal.known,
         pool=None if use.pool is None else {architecture.id: architecture for architecture in use.pool},
         refinement=use.journal.library.refinement() if active else None,
         refusal=None if use.wishes is None else use.wishes.refusal,
@@ -120,6 +120,8 @@ def lately(use: Services) -> list[Json]:
             architecture = Architecture.from_dict(data)
             shown, reason = ranks.get(architecture.id), failed.get(architecture.id)
             became = "not chosen by the surrogate, or shut out by a principle since"
+            if architecture.id in journal.under_way:
+                became = "being evaluated"
             if shown is not None:
                 became = f"evaluated: value {shown.value:.4f}, rank {shown.rank} of {shown.of}"
             elif reason is not None:

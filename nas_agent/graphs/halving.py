@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
 
 from nas_agent.graphs.services import Services
-from nas_agent.records import Outcome, Proposal
-from nas_agent.tools.evaluators.base import Graded
+from nas_agent.records import Proposal
+from nas_agent.tools.executors.base import Work
 from nas_agent.tools.halving import Step, next_step
 
 
 def due(use: Services, *, first: bool = False, exhausted: bool = False) -> Step | None:
     """Return what a round measures; None where the budget is spent."""
-    config = use.config
+    config, journal = use.config, use.journal
     return next_step(
-        use.journal.archive, config.budget, batch=config.batch, factor=config.eta, first=first, exhausted=exhausted
+        journal.archive,
+        config.budget,
+        batch=config.batch,
+        factor=config.eta,
+        first=first,
+        exhausted=exhausted,
+        under_way={key: journal.archive.level_of(proposal.at) for key, proposal in journal.under_way.items()},
     )
 
 
@@ -49,10 +54,6 @@ def at_level(use: Services, proposal: Proposal, step: Step | None) -> Proposal:
     return proposal if rungs is None or step is None or proposal.at else replace(proposal, at=rungs.levels[step.level])
 
 
-def measure(use: Services, proposal: Proposal) -> Outcome:
-    """Measure a proposal at its fidelity."""
-    if proposal.at is None:
-        return use.evaluator.evaluate(proposal.architecture, seed=use.config.seed)
-    evaluator = cast(Graded, use.evaluator)
-    outcome = evaluator.evaluate(proposal.architecture, seed=use.config.seed, fidelity=proposal.at)
-    return replace(outcome, at=proposal.at)
+def work_of(proposal: Proposal, seed: int) -> Work:
+    """Return what an executor is asked to measure."""
+    return Work(proposal.architecture, seed, proposal.at)

@@ -18,9 +18,10 @@ from nas_agent.graphs.experience import inform
 from nas_agent.graphs.halving import due, new_rounds
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
+from nas_agent.graphs.variations import answers_of, told_before
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Proposal
+from nas_agent.records import Architecture, Json, Miss, Proposal
 from nas_agent.tools.costs.bounds import DRAWS
 from nas_agent.tools.fronts import by_fronts, front_in
 from nas_agent.tools.surrogates.gate import Choice
@@ -29,6 +30,7 @@ from nas_agent.tools.surrogates.levels import Levels
 # Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
 # listed space `evolve` proposes everything, and a model's proposals joined with it would change nothing.
 MODEL_SHARE = 0.5
+SCREENED = 4  # proposals for each evaluation, of a generator that asks how many are wanted, where a surrogate chooses
 
 
 def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
@@ -85,6 +87,17 @@ def room_left(use: Services) -> int:
     return 0 if step is None else step.room
 
 
+def may_stay(use: Services, chosen: int) -> int:
+    """Return how many evaluations may be under way while the next round proposes: a term of the search.
+
+    A round that found nothing new waits for one outcome, which may change that; the end of the budget for all.
+    """
+    if due(use) is None:
+        return 0
+    room = max(use.config.most_under_way - use.config.batch, 0)
+    return room if chosen else min(room, len(use.journal.under_way) - 1)
+
+
 def generate(use: Services, number: int, breaks: str) -> Drawn:
     """Return the proposals of a round.
 
@@ -103,25 +116,30 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
     if breaks:
         tested = [principle for principle in library.active if principle.reference == breaks]
         refinement = Refinement(use.space.decisions, tested)
+    misses: list[Miss] = []
     brief = Brief(
         space=use.space,
         ranked=elites(use),
-        known=use.journal.archive.ids | use.journal.refused.keys() if limited(use) else use.journal.archive.ids,
+        known=use.journal.refused.keys() | use.journal.known if limited(use) else use.journal.known,
         pool=use.pool,
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
+        history=told_before(use, number),
+        answers=answers_of(use, number),
+        wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
+        note=misses.append,
     )
     name = stream_name(use.config.seed, "propose", number)
     found = use.generator.propose(brief, stream(use.config.seed, "propose", number))
     wider = not found and refinement is not None
     if wider:  # this side of the principles is used up: take both
         name = stream_name(use.config.seed, "wider", number)
-        brief = replace(brief, refinement=None, outside=False)
+        brief = replace(brief, refinement=None, outside=False, answers=None)  # they are of other wishes
         found = use.generator.propose(brief, stream(use.config.seed, "wider", number))
     taken = {proposal.architecture.id for proposal in waiting}
     found = [proposal for proposal in found if proposal.architecture.id not in taken] if taken else found
-    use.drawn = Drawn(number, found, name, wider, waiting)
+    use.drawn = Drawn(number, found, name, wider, waiting, misses)
     return use.drawn
 
 
@@ -193,7 +211,7 @@ def refused(use: Services, architecture: Architecture, why: str) -> Json:
 def within_limits(use: Services, state: SearchState, keep: int) -> list[Chosen]:
     """Return uniform draws that keep the limits: all that was proposed breaks one."""
     drawn = draw(use, stream(use.config.seed, "within", state["round"]), keep)
-    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.archive]
+    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.known]
     return [Chosen(Proposal(architecture, "sample"), "chance") for architecture in fresh]
 
 

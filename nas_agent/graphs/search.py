@@ -9,17 +9,21 @@ experience.py (what other tasks found), rounds.py (proposals), embedding.py (an 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
+from nas_agent.agents.generators.base import Begins
 from nas_agent.errors import MemoryStoreError, StorageError
+from nas_agent.graphs.confirm import confirmed
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
-from nas_agent.graphs.halving import at_level, due, measure, new_rounds, promotes, promotions
+from nas_agent.graphs.halving import at_level, due, new_rounds, promotes, promotions, work_of
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
     Chosen,
@@ -30,14 +34,17 @@ from nas_agent.graphs.rounds import (
     is_models_round,
     judge_surrogate,
     least_tested,
+    may_stay,
     nothing_left,
     rank,
+    room_left,
 )
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import SearchState, Update, stream
+from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
-from nas_agent.records import Json, Proposal, outcome_from_dict
+from nas_agent.records import Json, Outcome, Proposal, outcome_from_dict
 from nas_agent.tools.sources import MEMORY
 
 if TYPE_CHECKING:
@@ -107,8 +114,12 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Queue the first architectures: the best of sources, recalled elites, or uniform draws."""
     use = runtime.context
     recalled = guarded(use, lambda: first_of_sources(use)) if use.journal.sources else recalled_elites(use)
-    wanted = min(max(use.config.initial, len(recalled)), use.config.budget)
+    # What is proposed before the first outcome is known knows nothing, unless sources have told the surrogate.
+    blind = 1 if use.journal.sources else use.config.most_under_way
+    wanted = min(max(use.config.initial, len(recalled), blind), use.config.budget)
     seeds = recalled[:wanted]
+    if not seeds and isinstance(use.generator, Begins):
+        seeds.append(Proposal(use.generator.start, "start"))
     taken = {proposal.architecture.id for proposal in seeds}
     rng = stream(use.config.seed, "seed", 0)
     for architecture in draw(use, rng, wanted):
@@ -155,7 +166,10 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     breaks = least_tested(use).reference if active and has_turn(turn, use.config.outside_share) else ""
     if is_models_round(use, number, breaks):
         consult_generator(use)
+    if use.model_operators is not None and not breaks:
+        consult_operators(use, number, room_left(use))
     drawn = generate(use, number, breaks)
+    vain: Json = {"misses": [miss.to_dict() for miss in drawn.misses]} if drawn.misses else {}
     use.journal.emit(
         "proposed",
         round=number,
@@ -166,13 +180,14 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
         wider=drawn.wider,
         principles=[principle.reference for principle in active],
         stream=drawn.stream,
+        **vain,
     )
     return {"round": number, "breaks": breaks, "events": len(use.journal.log.events)}
 
 
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Keep the few that the surrogate would measure, while it deserves to choose; the rest cost no training."""
-    use, archive = runtime.context, runtime.context.journal.archive
+    use, before = runtime.context, runtime.context.journal.begun
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
     step = due(use, first=bool(waiting))
     room = 0 if step is None else step.room
@@ -181,7 +196,8 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     if not waiting and room:
         chosen = guarded(use, lambda: rank(use, state, room))
     if not chosen:
-        step = step if step is not None and step.promoted else due(use, exhausted=True)
+        if (step is None or not step.promoted) and not use.journal.under_way:
+            step = due(use, exhausted=True)
         chosen = [Chosen(proposal, "promoted") for proposal in promotions(use, step)]
     refinement = use.journal.library.refinement()
     note_agreement(use)
@@ -193,7 +209,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
         data["outside"] = not waiting and item.by != "promoted" and not refinement.allows(choices)
         use.journal.emit(
             "proposal",
-            evaluation=len(archive) + offset + 1,
+            evaluation=before + offset + 1,
             round=state["round"],
             initial=bool(waiting),
             proposal=data,
@@ -206,23 +222,49 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     return {
         "shortlist": shortlist,
         "seeds": state["seeds"][len(shortlist) :] if waiting else [],
-        "stopped": "" if shortlist else nothing_left(use),
+        "stopped": "" if shortlist or use.journal.under_way else nothing_left(use),
         "events": len(use.journal.log.events),
     }
 
 
 def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
-    """Measure the shortlist. Each outcome is in the log before the next evaluation begins."""
+    """Hand on what was begun, and record outcomes in the order of proposing until there is room for a new round.
+
+    What another process had begun before it was killed, and what the retry policy tries again, is handed on here too.
+    """
     use, journal = runtime.context, runtime.context.journal
-    for data in state["shortlist"]:
-        proposal = Proposal.from_dict(data)
-        key = proposal.architecture.id
-        if journal.archive.holds(key, proposal.at):
-            continue  # measured before the step was cut off
-        number = len(journal.archive) + 1
-        found = journal.log.outcome_ahead(key, data.get("at"))
-        journal.outcome(number, outcome_from_dict(found) if found is not None else measure(use, proposal))
+    for proposal in journal.under_way.values():
+        if known_outcome(use, proposal) is None:
+            use.executor.submit(work_of(proposal, use.config.seed))
+    room = may_stay(use, len(state["shortlist"]))
+    while len(journal.under_way) > room:
+        oldest = next(iter(journal.under_way.values()))
+        found = recorded(use, oldest)
+        outcome = confirmed(journal, partial(taken, use, oldest), use.config.seed) if found is None else found
+        journal.outcome(len(journal.archive) + 1, outcome)
     return {"events": len(journal.log.events)}
+
+
+def recorded(use: Services, proposal: Proposal) -> Outcome | None:
+    """Return the outcome that a killed process has recorded."""
+    at = None if proposal.at is None else proposal.at.to_dict()
+    found = use.journal.log.outcome_ahead(proposal.architecture.id, at)
+    return None if found is None else outcome_from_dict(found)
+
+
+def known_outcome(use: Services, proposal: Proposal) -> Outcome | None:
+    """Return the outcome that a killed process has recorded, or that arrived there before its turn."""
+    return recorded(use, proposal) or use.arrivals.left(work_of(proposal, use.config.seed))
+
+
+def taken(use: Services, proposal: Proposal, *, seed: int) -> Outcome:
+    """Return the outcome of one measurement, once it has arrived."""
+    work = work_of(proposal, seed)
+    outcome = use.arrivals.left(work)
+    if outcome is None:
+        use.executor.submit(work)
+        outcome = use.executor.take(work)
+    return outcome if proposal.at is None else replace(outcome, at=proposal.at)
 
 
 def record(state: SearchState, runtime: Runtime[Services]) -> Update:
@@ -230,7 +272,7 @@ def record(state: SearchState, runtime: Runtime[Services]) -> Update:
     use, journal = runtime.context, runtime.context.journal
     if use.config.principles:
         journal.changes(journal.library.review(journal.observations, len(journal.archive)))
-    spent = due(use) is None
+    spent = due(use) is None and not use.journal.under_way
     return {
         "shortlist": [],
         "stopped": "the budget is spent" if spent else "",

@@ -9,13 +9,16 @@ from typing import Protocol
 from nas_agent.agents.generators import Generator
 from nas_agent.agents.generators.language_model import LanguageModelGenerator
 from nas_agent.agents.learner import LanguageModelLearner
+from nas_agent.agents.operators import LanguageModelOperators
 from nas_agent.config import Config
 from nas_agent.principles.statistics import StatisticalLearner
-from nas_agent.records import Architecture, Json, Proposal, Task
+from nas_agent.records import Architecture, Json, Miss, Proposal, Task
 from nas_agent.spaces.base import Space
 from nas_agent.tools.costs.wishes import Wishes
 from nas_agent.tools.embeddings.base import Embedder
 from nas_agent.tools.evaluators.base import Evaluator, TestSplit
+from nas_agent.tools.executors.arrivals import Arrivals
+from nas_agent.tools.executors.base import Executor
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.surrogates.base import Surrogate
 from nas_agent.tools.surrogates.levels import Levels
@@ -42,6 +45,7 @@ class Drawn:
     stream: str  # the random stream that makes them again
     wider: bool  # nothing was left on the wanted side of the principles, so both sides were taken
     offered: Sequence[Proposal] = ()  # by a language model: they go first
+    misses: Sequence[Miss] = ()  # what was tried in vain
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class Services:
     journal: Journal
     generator: Generator
     pool: Sequence[Architecture] | None  # all candidates where they can be listed
+    executor: Executor  # has the evaluator measure
+    arrivals: Arrivals  # outcomes that came before their turn
     wishes: Wishes | None = None  # limits, and a second objective
     surrogate: Surrogate | None = None
     embedder: Embedder | None = None  # what the surrogate reads code by
@@ -63,6 +69,7 @@ class Services:
     statistics: StatisticalLearner | None = None
     model_learner: LanguageModelLearner | None = None
     model_generator: LanguageModelGenerator | None = None  # beside `generator`, which fills its gaps
+    model_operators: LanguageModelOperators | None = None  # carries wishes of `--generator code` out
     memory: Recollection | None = None
     finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
     # Caches of what follows from the journal, for the process that runs the nodes:

@@ -55,8 +55,12 @@ def render(name: str, **values: Any) -> Rendered:
 
 def names() -> tuple[str, ...]:
     """List the prompts there are."""
-    files = _environment().list_templates(filter_func=lambda file: file.endswith(".md") and not file.startswith("_"))
+    files = _environment().list_templates(filter_func=_is_prompt)
     return tuple(file.removesuffix(".md") for file in files)
+
+
+def _is_prompt(file: str) -> bool:
+    return file.endswith(".md") and not file.rpartition("/")[2].startswith("_")
 
 
 def fenced(text: str, language: str = "") -> str:

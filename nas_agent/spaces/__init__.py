@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_agent.spaces.base import Choices, Decision, Floats, Mutates, Space, try_build
+from nas_agent.spaces.base import Choices, Decision, Floats, Mutates, Space, is_untrusted, try_build
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.loading import load_space, space_names
 
@@ -13,6 +13,7 @@ __all__ = [
     "Floats",
     "Mutates",
     "Space",
+    "is_untrusted",
     "load_space",
     "space_names",
     "try_build",

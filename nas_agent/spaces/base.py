@@ -147,6 +147,15 @@ class Mutates(Protocol):
         ...
 
 
+def is_untrusted(space: Space) -> bool:
+    """Tell whether its architectures are program texts that anybody may have written: `untrusted = True`.
+
+    Such a text runs in a sandbox only, and must come whole from `module_source`: a file that defines
+    `Network(classes, in_channels, width)`. The space itself is trusted, a user's own too.
+    """
+    return bool(getattr(space, "untrusted", False))
+
+
 def try_build(space: Space, choices: Choices) -> Architecture | None:
     """Return the canonical architecture of these choices, or None where together they are none."""
     try:

@@ -14,6 +14,7 @@ from nas_agent.spaces.darts import Darts
 from nas_agent.spaces.einspace import EinSpace
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.spaces.pytorch import Pytorch
 from nas_agent.spaces.trans101 import Trans101Micro
 from nas_agent.spaces.trans101_macro import Trans101Macro
 
@@ -24,6 +25,7 @@ BUILT_IN: dict[str, Callable[[], Space]] = {
     "trans101-micro": Trans101Micro,
     "trans101-macro": Trans101Macro,
     "einspace": EinSpace,
+    "pytorch": Pytorch,
 }
 ENTRY_POINTS = "nas_agent.spaces"
 

@@ -6,6 +6,8 @@ The cell `|a~0|+|b~0|c~1|+|d~0|e~1|f~2|` reads: node 1 is a(node 0); node 2 is b
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 from nas_agent.errors import InvalidArchitecture
@@ -14,7 +16,9 @@ from nas_agent.spaces.base import Decision
 from nas_agent.spaces.categorical import CategoricalSpace
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
 from nas_agent.spaces.class_text import ClassText
+from nas_agent.spaces.code import Descriptors
 from nas_agent.spaces.nasbench201_source import RECIPE, SKELETON, cell_source, class_text, module_source
+from nas_agent.spaces.nasbench201_variation import RANGES, descriptors, varied
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -117,6 +121,23 @@ class NasBench201(CategoricalSpace):
         cells = int(3 * CELLS_PER_STAGE * cost * stage)
         blocks = 2 * (9 * 2 + 9 * 4 + 2) * stage // 4
         return 9 * channels * width * side**2 + cells + blocks + 4 * width * classes
+
+    # -- quality diversity: see nasbench201_variation.py -----------------------------------------------------
+
+    ranges: ClassVar[dict[str, tuple[float, float]]] = RANGES  # of its descriptors
+
+    def start(self) -> Architecture:
+        """Return what quality diversity begins with: the input through one 1x1 convolution."""
+        return self.canonical(self.build({d.name: "none" for d in self.decisions} | {"edge_0_3": "nor_conv_1x1"}))
+
+    def vary(self, intent: str, parents: Sequence[Architecture], rng: Random) -> Architecture:
+        """Carry an intent out by editing edges; InvalidArchitecture where the cell leaves no room for it."""
+        return self.canonical(self._make(varied(intent, [self._options(parent) for parent in parents], rng)))
+
+    def descriptors(self, architecture: Architecture) -> Descriptors:
+        """Describe the canonical cell's network."""
+        canonical = self.canonical(architecture)
+        return descriptors(self.graph(canonical), self.flops(canonical), self.parameters(canonical))
 
     def source(self, architecture: Architecture) -> str:
         """Write the canonical cell as a PyTorch class: dead edges dropped, skips as variable reuse."""

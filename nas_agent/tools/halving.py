@@ -9,6 +9,7 @@ that, it goes to the best that got farthest. Nothing but outcomes decides, so a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nas_agent.records import Architecture
@@ -27,17 +28,26 @@ class Step:
 
 
 def next_step(
-    archive: Archive, budget: float, *, batch: int, factor: int | None, first: bool = False, exhausted: bool = False
+    archive: Archive,
+    budget: float,
+    *,
+    batch: int,
+    factor: int | None,
+    under_way: Mapping[str, int] | None = None,
+    first: bool = False,
+    exhausted: bool = False,
 ) -> Step | None:
     """Return what to measure next, at most `batch` at once; None where the budget is spent.
 
-    `first`: new ones wait already and go before promotions. `exhausted`: there are no new ones any more.
+    `under_way`: what has no outcome yet, by id, with its level: it is spent, and not begun a second time. `first`: new
+    ones wait already and go before promotions. `exhausted`: there are no new ones any more.
     """
+    begun = under_way or {}
     if archive.rungs is None:
-        room = min(batch, int(budget) - len(archive))
+        room = min(batch, int(budget) - len(archive) - len(begun))
         return Step((), 0, room) if room > 0 and not exhausted else None
-    left = budget - archive.spent + EXACT
-    promoted = () if first else _due(archive, left, batch, factor)
+    left = budget - archive.spent - sum(archive.rungs.costs[level] for level in begun.values()) + EXACT
+    promoted = () if first else _due(archive, left, batch, factor, begun)
     if promoted:
         return Step(promoted, 0, 0)
     lowest, top = archive.rungs.costs[0], len(archive.rungs) - 1
@@ -47,12 +57,15 @@ def next_step(
     if left < 1.0:
         return None
     for level in reversed(range(top)):
-        if not first and (waiting := archive.waiting(level)):
+        waiting = [] if first else [best for best in archive.waiting(level) if best.id not in begun]
+        if waiting:
             return Step(((waiting[0], top),), 0, 0)
     return None if exhausted else Step((), top, 1)
 
 
-def _due(archive: Archive, left: float, batch: int, factor: int | None) -> tuple[tuple[Architecture, int], ...]:
+def _due(
+    archive: Archive, left: float, batch: int, factor: int | None, begun: Mapping[str, int]
+) -> tuple[tuple[Architecture, int], ...]:
     """Return what deserves promotion and can be paid for, the highest rung first."""
     assert archive.rungs is not None
     costs, found = archive.rungs.costs, list[tuple[Architecture, int]]()
@@ -60,7 +73,8 @@ def _due(archive: Archive, left: float, batch: int, factor: int | None) -> tuple
         reserve = 0.0 if level + 2 == len(costs) else 1.0
         share = costs[level] / costs[level + 1] if factor is None else 1.0 / factor
         for architecture in archive.waiting(level, share):
-            if len(found) < batch and costs[level + 1] + reserve <= left:
+            new = architecture.id not in begun and len(found) < batch
+            if new and costs[level + 1] + reserve <= left:
                 found.append((architecture, level + 1))
                 left -= costs[level + 1]
     return tuple(found)

@@ -5,14 +5,24 @@ Nothing changes these views but an event, so a log read back gives the same view
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nas_agent.principles.library import Library
 from nas_agent.principles.principle import Change, Observation
 from nas_agent.principles.review import Answer, decide
-from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
+from nas_agent.records import (
+    Failed,
+    Json,
+    Measured,
+    Miss,
+    Outcome,
+    Proposal,
+    Task,
+    Trial,
+    outcome_from_dict,
+)
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.event_log import EventLog
@@ -77,6 +87,7 @@ class Journal:
     imported: list[Json] = field(default_factory=list)  # the principles of the file that the run started from
     agreement: dict[str, float] | None = None  # of each source that is used, as last logged; None: not yet
     offers: list[Json] = field(default_factory=list)  # what a language model proposed, one item for each question
+    varied: dict[int, list[Json]] = field(default_factory=dict)  # round -> what a language model made of its wishes
     model_use: ModelUse = field(default_factory=ModelUse)
     embedder_failure: Json | None = None  # since then the surrogate knows structure alone
     truncated: bool = False  # whether the log says that texts are too long for the embedder
@@ -89,6 +100,9 @@ class Journal:
     refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
     promotions: set[int] = field(default_factory=set)  # rounds that proposed nothing new, but promoted
+    proposals: dict[str, Proposal] = field(default_factory=dict)  # by id, of what was to be measured
+    tried: list[tuple[int, Trial | Miss]] = field(default_factory=list)  # round, and what came of it
+    under_way: dict[str, Proposal] = field(default_factory=dict)  # by id, without an outcome yet; oldest first
 
     @classmethod
     def begin(cls, task: Task, space: Space, log: EventLog) -> Journal:
@@ -134,6 +148,7 @@ class Journal:
                 self.imported = list(event.get("imported", {}).get("principles", []))
             case "outcome":
                 outcome = outcome_from_dict(event["outcome"])
+                self.under_way.pop(outcome.architecture.id, None)
                 worst = min(self.archive.levels[0].scores, default=None)
                 added = self.archive.add(outcome)
                 score = self.task.score(outcome.value) if isinstance(outcome, Measured) else worst
@@ -141,14 +156,24 @@ class Journal:
                 # Of several rungs the cheapest is evidence: at the others stands only what was good there.
                 if added is not Added.KNOWN and score is not None and self.archive.is_first(outcome):
                     self.observations.append(self._observe(outcome, score))
+                proposal = self.proposals.get(outcome.architecture.id)
+                if added is not Added.KNOWN and proposal is not None:
+                    self.tried.append((self.rounds[outcome.architecture.id], Trial(proposal, outcome)))
+            case "proposed":
+                self.tried += [(event["round"], Miss.from_dict(miss)) for miss in event.get("misses", ())]
             case "refused":
                 self.refused |= {item["id"]: item["why"] for item in event["architectures"]}
             case "proposal":
+                proposal = Proposal.from_dict(event["proposal"])
+                key = proposal.architecture.id
+                if not self.archive.holds(key, proposal.at):
+                    self.under_way[key] = proposal
                 if event.get("choice") == "promoted":
                     self.promotions.add(event["round"])
                     return
-                self.costs[event["proposal"]["architecture"]["id"]] = event.get("costs", {})
-                self.rounds[event["proposal"]["architecture"]["id"]] = 0 if event["initial"] else event["round"]
+                self.proposals[key] = proposal
+                self.costs[key] = event.get("costs", {})
+                self.rounds[key] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))
             case "held":
@@ -169,10 +194,22 @@ class Journal:
                 self.truncated = True
             case "offered":
                 self.offers.append({key: value for key, value in event.items() if key not in {"type", "wall"}})
+            case "varied":
+                self.varied[event["round"]] = event["answers"]
             case "model_call":
                 self.model_use.add(event)
             case "finished":
                 self.result = {key: value for key, value in event.items() if key not in {"type", "wall"}}
+
+    @property
+    def known(self) -> Collection[str]:
+        """Canonical ids that are measured or being measured: what needs no proposal."""
+        return self.archive.ids | self.under_way.keys() if self.under_way else self.archive.ids
+
+    @property
+    def begun(self) -> int:
+        """How many evaluations were begun, whether or not they have an outcome yet."""
+        return len(self.archive) + len(self.under_way)
 
     def _observe(self, outcome: Outcome, score: float) -> Observation:
         key = outcome.architecture.id

@@ -4,6 +4,7 @@ runs/<time>-<task>-<id>/
   run.json            written last when the folder is made: its existence means the folder is whole
   config.toml         the resolved configuration
   events.jsonl        the append-only truth
+  arrivals.jsonl      outcomes of several workers as they came, before their turn in events.jsonl
   checkpoints.sqlite  where the state machine stands
   llm/                prompts and replies by content hash
   best.json, best.py  the winner, once the run is finished
@@ -42,6 +43,11 @@ class RunFolder:
     def events(self) -> Path:
         """The event log."""
         return self.path / "events.jsonl"
+
+    @property
+    def arrivals(self) -> Path:
+        """Outcomes of several workers as they came; only where there are several."""
+        return self.path / "arrivals.jsonl"
 
     @property
     def checkpoints(self) -> Path:

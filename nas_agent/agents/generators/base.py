@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Proposal
+from nas_agent.records import Architecture, Miss, Proposal, Trial
 from nas_agent.spaces.base import Space
+
+if TYPE_CHECKING:
+    from nas_agent.agents.generators.quality_diversity.breeding import Answer
+
+
+def ignore(miss: Miss) -> None:
+    """Take no note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,10 @@ class Brief:
     refinement: Refinement | None  # None where no principle is active
     outside: bool = False  # propose what the refinement shuts out: the control group of a principle under test
     order: Sequence[str] = ()  # canonical ids in the order in which they were evaluated, failed ones too
+    history: Sequence[Trial | Miss] = ()  # what was tried in earlier rounds, and what came of it
+    wanted: int = 1  # proposals that are enough: more than are measured where a surrogate chooses among them
+    answers: Mapping[int, Answer] | None = None  # what a language model made of the wishes of this round, by place
+    note: Callable[[Miss], None] = ignore  # told what was tried in vain, which belongs into the log
 
     def allows(self, architecture: Architecture) -> bool:
         """Tell whether an architecture is on the side of the principles that is asked for."""
@@ -42,3 +53,10 @@ class Generator(Protocol):
     def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
         """Return proposals, as many as it finds good; an empty list where nothing unknown is left."""
         ...
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """A generator that has a first network of its own, where nothing else is there to begin with."""
+
+    start: Architecture

@@ -11,6 +11,7 @@ from nas_agent.principles.coding import Codes
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Proposal
 from nas_agent.spaces import Mutates, try_build
+from nas_agent.spaces.inspection import Inspected
 
 ELITES = 16  # parents: the best of what was measured
 CLOSEST = 4  # elites whose whole neighbourhood is proposed
@@ -49,6 +50,9 @@ class Evolve:
     def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
         """Return distinct unknown proposals inside the refined space, those with parents first."""
         found: dict[str, Proposal] = {}
+        if isinstance(brief.space, Inspected):
+            self._draw(brief, found, rng, brief.space.proposals)
+            return list(found.values())
         self._mutate_neighbourhoods(brief, found)
         if brief.pool is None:
             self._draw(brief, found, rng)
@@ -87,16 +91,16 @@ class Evolve:
         mother, father = rng.sample(parents, 2)
         _keep(brief, found, brief.space.crossover(mother, father, rng), "crossover", mother, father)
 
-    def _draw(self, brief: Brief, found: dict[str, Proposal], rng: Random) -> None:
+    def _draw(self, brief: Brief, found: dict[str, Proposal], rng: Random, most: int = LOCAL) -> None:
         elites = [architecture for architecture, _ in brief.ranked[:ELITES]]
         # Parents on the right side breed most children there; where there are none, the others must do.
         parents = [elite for elite in elites if brief.allows(elite)]
         parents = parents if len(parents) > 1 else elites
         domains = _domains(brief)
-        wanted, missed = max(LOCAL, len(found) + BRED), 0
-        for drawn in range(LOCAL * PATIENCE):
+        wanted, missed = max(most, len(found) + min(BRED, most)), 0
+        for drawn in range(most * PATIENCE):
             before = len(found)
-            if before >= (wanted if drawn < LOCAL else BRED) or missed >= FRUITLESS:
+            if before >= (wanted if drawn < most else min(BRED, most)) or missed >= min(FRUITLESS, 2 * most):
                 return
             chance = rng.random()
             if not parents or chance < 0.1:

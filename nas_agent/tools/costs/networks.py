@@ -15,7 +15,7 @@ import numpy as np
 
 from nas_agent.errors import ConfigError, InvalidArchitecture
 from nas_agent.records import Architecture
-from nas_agent.spaces.base import Space
+from nas_agent.spaces.base import Space, is_untrusted
 from nas_agent.tools.costs.base import Effort
 from nas_agent.tools.evaluators.base import ImageShape
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 WARM_UPS, RUNS = 3, 15  # of one timing
-BAD = (InvalidArchitecture, RuntimeError, ValueError, TypeError, NotImplementedError)  # a network of this space has it
+# What building a network, or running it without data, raises.
+UNBUILT = (InvalidArchitecture, RuntimeError, ValueError, TypeError, NotImplementedError)
 
 
 @dataclass
@@ -52,9 +53,11 @@ class Networks:
         return f"{images.classes} classes, images of {images.channels} x {images.side} x {images.side}{width}"
 
     def build(self, architecture: Architecture, device: str) -> nn.Module:
-        """Build the network on a device."""
+        """Build the network on a device; InvalidArchitecture where nobody vouches for its code."""
         import torch
 
+        if is_untrusted(self.space):
+            raise InvalidArchitecture("its code runs in the sandbox only")
         width = self.images.width
         if width is None:
             given = signature(self.space.network).parameters["width"].default
@@ -68,7 +71,7 @@ class Networks:
         """Refuse a space that has no networks at all; ConfigError."""
         try:
             self.build(architecture, "cpu")
-        except BAD as error:
+        except UNBUILT as error:
             raise ConfigError(
                 f"{what} is not known: no table says it, and a network of space '{self.space.name}' cannot be built "
                 f"to count it ({' '.join(str(error).split())[:200]})"
@@ -78,10 +81,10 @@ class Networks:
         if architecture.id not in self._counted:
             try:
                 found = self._count_on(architecture, "meta")
-            except BAD:  # what looks at numbers while it is built has none to look at there
+            except UNBUILT:  # what looks at numbers while it is built has none to look at there
                 try:
                     found = self._count_on(architecture, "cpu")
-                except BAD:
+                except UNBUILT:
                     found = None
             self._counted[architecture.id] = found
         return self._counted[architecture.id]
@@ -123,7 +126,7 @@ class Timed:
         if architecture.id not in self.known:
             try:
                 runs = self._runs(architecture)
-            except BAD:
+            except UNBUILT:
                 self.known[architecture.id] = None
             else:
                 low, middle, high = np.quantile(runs, [0.25, 0.5, 0.75]).tolist()

@@ -15,6 +15,7 @@ from nas_agent.errors import ConfigError
 from nas_agent.objectives import Quantity
 from nas_agent.records import Architecture
 from nas_agent.spaces.base import Space
+from nas_agent.spaces.code import Varies
 from nas_agent.spaces.darts import Darts
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.spaces.nasbench201 import NasBench201
@@ -26,6 +27,9 @@ from nas_agent.tools.evaluators.table import TableEvaluator
 
 MEGABYTES = 4e-6  # of one weight of 32 bits
 PUBLISHED = "counted: the published network for CIFAR-10"
+
+
+DESCRIBED = {"params": "parameters", "flops": "flops"}  # by their names in `Descriptors`
 
 
 @runtime_checkable
@@ -125,6 +129,11 @@ class Costs:
 
     def _counted(self, kind: str) -> Counted | None:
         space, images = self._space, self._networks.images
+        if isinstance(space, Varies):  # a network of somebody's code is not built in this process
+            return Counted(
+                lambda architecture: getattr(space.descriptors(architecture), DESCRIBED[kind]),
+                "counted in the sandbox, where the network is built",
+            )
         if self._trained and isinstance(space, NasBench201) and images.width is not None:
             weights = partial(space.parameters, classes=images.classes, width=images.width, channels=images.channels)
             products = partial(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from nas_agent.records import Architecture, Fidelity, Json, Outcome, Provenance, Task
+from nas_agent.records import Architecture, Json, Outcome, Provenance, Task
 from nas_agent.tools.fidelities import Rungs
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ class Evaluator(Protocol):
 
     def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
         """Measure one architecture on the validation split."""
-        ...
-
-
-class Graded(Evaluator, Protocol):
-    """An evaluator that measures at several fidelities: what `Evaluation.rungs` are for."""
-
-    def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
-        """Measure one architecture; None is the full fidelity."""
         ...
 
 
@@ -89,4 +81,4 @@ class Evaluation:
     note: str  # one line for the user: which evaluator was picked and why, rows left out, ...
     optimum: float | None = None  # best validation value where a complete table knows it; for `bench` only
     costs: Costs | None = None  # what architectures cost; None: as `tools/costs` finds out
-    rungs: Rungs | None = None  # the fidelities of the search, where the evaluator is `Graded`; None: one fidelity
+    rungs: Rungs | None = None  # the fidelities of the search, where the evaluator varies them; None: one fidelity

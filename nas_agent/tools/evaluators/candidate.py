@@ -1,10 +1,15 @@
-"""One request of the process that trains: build the network, train, score, and leave what is to be kept of it."""
+"""One request of the process that trains: build the network, train, predict, and leave what is to be kept of it.
+
+The same lines run in a child of the worker (trusted code) and as a job of a sandbox. Neither knows the labels of the
+images that it is to classify: it returns a class for each, and who asked compares.
+"""
 
 from __future__ import annotations
 
 import ast
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from nas_agent.spaces.base import Space
     from nas_agent.tools.evaluators.trainer import Part, Place, Recipe
 
+NUMBER = "<u4"  # of a class, as numpy calls the format in which predictions travel
 SHOWN = 8  # images on which what was written is compared with what was trained
 
 
@@ -25,13 +31,12 @@ def answers(request: Json) -> Iterator[Json]:
     """Yield `ready` and then the outcome, or one line that says why there can be none."""
     import torch
 
-    from nas_agent.spaces import load_space
     from nas_agent.tools.evaluators.trainer import find_place
 
     torch.set_num_threads(request.get("threads", 1))
     try:
         place = find_place(request["device"], request["precision"], request["side"])
-        space = load_space(request["space"])
+        build = builder(request)
     except ConfigError as error:
         yield {"status": "misconfigured", "reason": str(error)}
         return
@@ -39,31 +44,65 @@ def answers(request: Json) -> Iterator[Json]:
         yield {"status": "broken", "reason": f"{type(error).__name__}: {error}"}
         return
     yield {"status": "ready", "device": place.device, "precision": place.precision}
-    if "architecture" not in request:
+    if build is None:
         return
     if request.get("memory") is not None and place.device.startswith("cuda"):
         whole = torch.cuda.get_device_properties(place.device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, request["memory"] * 2**30 / whole), place.device)
-    network, what = outcome(space, request, place)
+    network, what = outcome(build, request, place)
     if network is not None and request.get("save"):
         what = {**what, **saved(network, request)}
     yield what
 
 
-def outcome(space: Space, request: Json, place: Place) -> tuple[nn.Module | None, Json]:
-    """Train and score; whatever goes wrong here is the architecture's doing, and so data."""
+def job(request: Json, model: bytes) -> tuple[Json, bytes]:
+    """Answer as a job of a sandbox: what is said, and as bytes the classes and then the files that are to be kept.
+
+    `model` is the `model.py` of the network that is to be left, which is written where the job can write.
+    """
+    from nas_agent.tools.evaluators.artefacts import ONNX, SOURCE, WEIGHTS
+
+    if request.get("save"):
+        request["save"] = "."
+        Path(SOURCE).write_bytes(model)
+    *_, last = answers(request)
+    data = last.pop("classes", b"")
+    files = {name: Path(name).read_bytes() for name in (WEIGHTS, ONNX) if Path(name).exists()}
+    if "reason" in last:  # the scratch folder is called differently each time
+        last["reason"] = last["reason"].replace(os.getcwd(), ".")
+    told = {**last, "files": {name: len(content) for name, content in files.items()}}
+    return told, b"".join([data, *files.values()])
+
+
+def builder(request: Json) -> Callable[[], nn.Module] | None:
+    """Return what builds the network: of the text that came along, or by the space; None where none is asked for."""
+    sizes = {"classes": request.get("classes"), "in_channels": request.get("channels"), "width": request.get("width")}
+    if "source" in request:
+        return lambda: stand_alone(request["source"], sizes)
+    if request.get("space") is None:
+        return None
+    from nas_agent.spaces import load_space
+
+    space = load_space(request["space"])
+    if "architecture" not in request:
+        return None
+    return lambda: built(space, space.parse(request["architecture"]), request)
+
+
+def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tuple[nn.Module | None, Json]:
+    """Train and predict; whatever goes wrong here is the architecture's doing, and so data."""
     import torch
 
-    from nas_agent.tools.evaluators.trainer import NonFiniteLoss, Recipe, accuracy, train
+    from nas_agent.tools.evaluators.trainer import NonFiniteLoss, Recipe, classified, train
 
     start, cause = time.perf_counter(), "network"
     try:
-        architecture = space.parse(request["architecture"])
         torch.manual_seed(request["seed"])
-        network = built(space, architecture, request)
+        network = build()
         recipe = Recipe(**request["recipe"])
         trained = train(network, part_of(request, "train", recipe, place), recipe, place, request["seed"])
-        value = accuracy(trained, part_of(request, "score", recipe, place), place)
+        classes = classified(trained, part_of(request, "score", recipe, place), place)
+        predictions = classes.cpu().numpy().astype(NUMBER).tobytes()
     except InvalidArchitecture as error:
         reason = str(error)
     except NonFiniteLoss as error:
@@ -76,7 +115,7 @@ def outcome(space: Space, request: Json, place: Place) -> tuple[nn.Module | None
         else:
             reason = f"its network raised {type(error).__name__}: {text}; propose one whose layers fit together"
     else:
-        return trained, {"status": "measured", "value": value, "seconds": time.perf_counter() - start}
+        return trained, {"status": "predicted", "classes": predictions, "seconds": time.perf_counter() - start}
     return None, {"status": "failed", "reason": reason, "cause": cause, "seconds": time.perf_counter() - start}
 
 
@@ -99,7 +138,7 @@ def writes_network(text: str, sizes: Iterable[str]) -> bool:
     return False
 
 
-def stand_alone(text: str, sizes: dict[str, int]) -> nn.Module:
+def stand_alone(text: str, sizes: dict[str, Any]) -> nn.Module:
     """Run a space's own file, and make its network."""
     scope: dict[str, Any] = {"__name__": "network"}
     exec(compile(text, "network.py", "exec"), scope)  # in a process that is made for it
@@ -108,13 +147,14 @@ def stand_alone(text: str, sizes: dict[str, int]) -> nn.Module:
 
 
 def part_of(request: Json, name: str, recipe: Recipe, place: Place) -> Part:
-    """Put the images of a request on the device: to train on, its share of them, or to score."""
+    """Put the images of a request on the device: to train on, its share of them with labels, or to classify."""
     import numpy as np
 
     from nas_agent.tools.evaluators.trainer import Part
 
-    pixels, labels = (np.load(request[name][key]) for key in ("pixels", "labels"))
     training = name == "train"
+    pixels = np.load(request[name]["pixels"])
+    labels = np.load(request[name]["labels"]) if training else np.zeros(len(pixels), dtype=np.int64)  # not known here
     kept = max(recipe.batch, round(request["share"] * len(labels))) if training else len(labels)
     return Part(
         pixels[:kept],

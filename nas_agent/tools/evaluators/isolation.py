@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import json
-import math
 import os
 import queue
 import secrets
@@ -16,7 +17,8 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, Protocol
 
 from nas_agent.errors import ConfigError, StorageError
 from nas_agent.records import Json
@@ -25,11 +27,40 @@ from nas_agent.records import Json
 WORKER = (sys.executable, "-P", "-m", "nas_agent.tools.evaluators.worker")
 GRACE = 15.0  # seconds that the worker has, beyond a candidate's limit, to say that its time has passed
 STARTING = 300.0  # seconds that the worker may take to load torch
+MEMORY_SHARE = 0.8  # of the machine's memory, that one candidate may take where nothing is said
 LOST = "its training process was killed together with the process that watches it"
+NO_RESULT = "its training process gave a reply that is no result; propose another architecture"
 
 
 class BrokenWorker(RuntimeError):
     """The training process cannot work here at all, whatever the architecture: a broken machine."""
+
+
+class Interrupted(RuntimeError):
+    """The training process was ended by who owns it, while it trained."""
+
+
+class Trains(Protocol):
+    """Who trains: `Worker` code that is trusted, `Confined` code that is not. Both run `candidate.answers`."""
+
+    def probe(self, request: Json) -> Json:
+        """Return the `device` and the number format (`precision`) that it would train with; ConfigError for none."""
+        ...
+
+    def train(self, request: Json) -> Json:
+        """Return `predicted`, with the bytes of `classes`, or `failed`, with `reason` and `cause`; and the seconds.
+
+        Where code is confined, `sandbox` says by what.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what was started."""
+        ...
+
+    def stop(self) -> None:
+        """End it also while another thread waits for a reply; that thread gets Interrupted."""
+        ...
 
 
 class Worker:
@@ -38,6 +69,8 @@ class Worker:
     def __init__(self, command: Sequence[str] = WORKER, *, threads: int = 1) -> None:
         self._command, self._threads = tuple(command), threads
         self._running: _Running | None = None
+        self._asked: _Running | None = None  # while a thread waits for its reply
+        self._stopped = False
         self._lock = threading.Lock()
 
     def probe(self, request: Json) -> Json:
@@ -46,7 +79,7 @@ class Worker:
         return _checked(replies)[0]
 
     def train(self, request: Json) -> Json:
-        """Return `measured` or `failed`, with seconds; a worker that is lost is replaced and asked once more.
+        """Train in a child of the worker; a worker that is lost is replaced and asked once more.
 
         Raise BrokenWorker where it cannot work at all, ConfigError where it is asked for what is not here, and
         StorageError where weights cannot be written.
@@ -64,22 +97,41 @@ class Worker:
             self._running.end()
             self._running = None
 
+    def stop(self) -> None:
+        """End the process, also while another thread waits for its reply, which then gets Interrupted."""
+        self._stopped = True
+        if (asked := self._asked) is not None:
+            asked.end()
+        with self._lock:
+            self.close()
+            self._stopped = False
+
     def _ask(self, request: Json) -> list[Json]:
         with self._lock:
             running = self._running
             if running is None or running.child.poll() is not None:
                 running = _Running(self._command, self._threads)
             self._running = None  # until all is well: also Ctrl-C leaves no half-read reply behind
+            self._asked = running
             try:
+                self._check()
                 replies = running.ask(request)
+                self._check()
             except BaseException:
                 running.end()
+                self._check()
                 raise
+            finally:
+                self._asked = None
             if _ended(replies) and not replies[-1].get("stuck") and hasattr(os, "fork"):
                 self._running = running
             else:
                 running.end()
             return replies
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise Interrupted("the training process was ended")
 
 
 class _Running:
@@ -216,17 +268,32 @@ def _outcome(replies: list[Json], limit: float) -> Json:
         how += "" if signalled else f" ({ended.get('error') or 'no message'})"
         reason = f"its training process was {how} without a result; propose a smaller or simpler architecture"
         return _failed(reason, "memory" if code == -signal.SIGKILL else "crash")
-    if not _whole(last):
-        return _failed("its training process gave a reply that is no result; propose another architecture", "crash")
-    return last
+    return _unpacked(last) if last["status"] == "predicted" else _refused(last)
+
+
+def _unpacked(last: Json) -> Json:
+    """Read the predictions."""
+    try:
+        return {**last, "classes": base64.b64decode(last["classes"], validate=True)}
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        return _failed(NO_RESULT, "crash")
+
+
+def _refused(last: Json) -> Json:
+    known = last["status"] == "failed" and isinstance(last.get("reason"), str)
+    return last if known else _failed(NO_RESULT, "crash")
 
 
 def _failed(reason: str, cause: str) -> Json:
     return {"status": "failed", "reason": reason, "cause": cause}
 
 
-def _whole(reply: dict[str, Any]) -> bool:
-    value = reply.get("value")
-    if reply["status"] == "measured":
-        return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 100
-    return reply["status"] == "failed" and isinstance(reply.get("reason"), str)
+def machine_memory() -> float | None:
+    """Return a share of the machine's memory in GiB, or of what a container may take; None where it is unknown."""
+    try:
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    with contextlib.suppress(OSError, ValueError):  # no such limit
+        whole = min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return MEMORY_SHARE * whole / 2**30

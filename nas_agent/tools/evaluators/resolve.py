@@ -9,12 +9,12 @@ from typing import Literal
 
 from nas_agent.errors import ConfigError
 from nas_agent.records import Task
-from nas_agent.spaces import CategoricalSpace, Space
+from nas_agent.spaces import CategoricalSpace, Space, is_untrusted
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.benchmarks.registry import benchmark_of, measured_in, task_names, tasks_in
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
-from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, TrainTestSplit
+from nas_agent.tools.evaluators.train import ImageTrainer, Source, TrainEvaluator, TrainTestSplit
 from nas_agent.tools.evaluators.train_settings import TrainSettings
 from nas_agent.tools.fidelities import FACTOR, FLAG, rungs_of_columns
 from nas_agent.tools.images import image_task_names, load_images, means_images
@@ -42,6 +42,10 @@ def load_evaluation(
     """
     settings = replace(training or TrainSettings(), epochs=epochs)
     settings = replace(settings, fidelities=tuple(fidelities), factor=factor)
+    if settings.unsafe and not is_untrusted(space):
+        raise ConfigError(
+            f"--unsafe lets code that nobody vouches for run unconfined; space '{space.name}' has none, leave it out"
+        )
     if task.startswith(_TABLE_PREFIX):
         if fidelities:
             raise ConfigError(f"{FLAG}: a table of your own holds one value a row; leave {FLAG} out")
@@ -153,7 +157,8 @@ def _from_table(table: BenchmarkTable, why: str) -> Evaluation:
 
 def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings, reference: str) -> Evaluation:
     """Train for real, on the images of the task."""
-    if isinstance(space, CategoricalSpace) and type(space).network is CategoricalSpace.network:
+    source = _writer(space) if is_untrusted(space) else None
+    if source is None and isinstance(space, CategoricalSpace) and type(space).network is CategoricalSpace.network:
         raise ConfigError(
             f"--task {task}: space '{space.name}' has no network to train; give its class a method 'network', "
             "or a table: --task table:FILE.npz|csv"
@@ -161,9 +166,14 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
     images = load_images(task, data=data, resolution=settings.resolution)
     training = settings.training(images, reference)
     rungs = settings.rungs(images, training.fidelity)
-    trainer = ImageTrainer(training, lambda: images)
+    trainer = ImageTrainer(training, lambda: images, source=source)
+    where = "in a process of its own" if source is None else "in a sandbox" if not settings.unsafe else "UNCONFINED"
     note = (
-        f"evaluator train: each candidate is trained in a process of its own, {training.fidelity}, at most "
-        f"{training.limit:g} s; {images.split}"
+        f"evaluator train: each candidate is trained {where}, {training.fidelity}, at most {training.limit:g} s; "
+        f"{images.split}"
     )
     return Evaluation(images.task, TrainEvaluator(trainer), TrainTestSplit(trainer), note, rungs=rungs)
+
+
+def _writer(space: Space) -> Source:
+    return lambda architecture, classes: space.module_source(architecture, classes=classes)

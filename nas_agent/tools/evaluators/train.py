@@ -1,27 +1,24 @@
-"""Measure by training: each candidate in a child process with a limit of time and memory."""
+"""Measure by training: each candidate in a limited process that does not know the labels it is scored by."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas_agent.errors import DataError, StorageError
+from nas_agent.errors import DataError, InvalidArchitecture
 from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import ImageShape, TestResult
-from nas_agent.tools.evaluators.isolation import Worker
-from nas_agent.tools.images import Images, ImageTask
-
-MEMORY_SHARE = 0.8  # of the machine's memory, that one candidate may take where nothing is said
+from nas_agent.tools.evaluators.confined import Confined
+from nas_agent.tools.evaluators.handed import Handed
+from nas_agent.tools.evaluators.isolation import Trains, Worker, machine_memory
+from nas_agent.tools.evaluators.scoring import NoPredictions, accuracy
+from nas_agent.tools.images import ImageTask
+from nas_agent.tools.sandbox import open_sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +34,31 @@ class Training:
     threads: int = 1  # a CPU's sums depend on how many share them, so that this is part of the question
     limit: float = 1800.0  # wall-clock seconds for one candidate
     memory: float | None = None  # GiB for one candidate; None: a share of the machine's
+    unsafe: bool = False  # whether code that nobody trusts may run unconfined
+
+
+Source = Callable[[Architecture, int], str]
 
 
 class ImageTrainer:
-    """Trains on a task's training part and scores on the part that is asked for."""
+    """Trains on a task's training part and scores on the part that is asked for, whose labels stay in this process.
+
+    `source` writes the file of an architecture for so many classes, where its code is trusted by nobody; without one,
+    the space builds the network.
+    """
 
     def __init__(
-        self, training: Training, load: Callable[[], ImageTask], *, worker: Callable[[], Worker] | None = None
+        self,
+        training: Training,
+        load: Callable[[], ImageTask],
+        *,
+        worker: Callable[[], Trains] | None = None,
+        source: Source | None = None,
     ) -> None:
         self.training = training
         self._load = load
-        self._worker = worker or (lambda: Worker(threads=training.threads))
+        self._worker = worker or (self._trusting if source is None else self._confining)
+        self._source = source
 
     @cached_property
     def images(self) -> ImageTask:
@@ -62,15 +73,43 @@ class ImageTrainer:
         return images
 
     @cached_property
-    def worker(self) -> Worker:
+    def worker(self) -> Trains:
         """The process that trains, started on first use."""
         return self._worker()
 
+    def _trusting(self) -> Worker:
+        return Worker(threads=self.training.threads)
+
+    def _confining(self) -> Confined:
+        start = partial(open_sandbox, unsafe=self.training.unsafe)
+        return Confined(self._files.folder, threads=self.training.threads, start=start)
+
+    def beside(self, device: str | None) -> ImageTrainer:
+        """Return a trainer with a process of its own on this device (None: the same), for the same images and files."""
+        training = self.training if device is None else replace(self.training, device=device)
+        other = ImageTrainer(training, lambda: self.images, worker=self._worker, source=self._source)
+        other.__dict__["_files"] = self._files  # written once for all
+        return other
+
+    def __reduce__(self) -> tuple[Callable[..., ImageTrainer], tuple[Training, ImageTask, Source | None]]:
+        """Pickle it with its images, without those of the test part: for workers on other machines."""
+        return _with_images, (self.training, replace(self.images, open_test=None), self._source)
+
+    def stop(self) -> None:
+        """End the process, and what it does for another thread."""
+        if "worker" in self.__dict__:
+            self.worker.stop()
+
     def settle(self) -> Training:
-        """Find out where and in which number format is trained, and keep to it; ConfigError for an absent device."""
-        if "auto" in (self.training.device, self.training.precision) or self.training.device != "cpu":
-            found = self.worker.probe(self._question(self.training.fidelity))
-            self.training = replace(self.training, device=found["device"], precision=found["precision"])
+        """Find out where and in which number format is trained, and keep to it; ConfigError for an absent device.
+
+        SandboxError where code that is trusted by nobody cannot be confined.
+        """
+        training = self.training
+        known = training.device == "cpu" and training.precision != "auto" and self._source is None
+        if not known:
+            found = self.worker.probe(self._question(training.fidelity))
+            self.training = replace(training, device=found["device"], precision=found["precision"])
         return self.training
 
     def run(
@@ -86,9 +125,14 @@ class ImageTrainer:
         recipe: Json = {
             "epochs": fidelity.epochs, "batch": training.batch, "mirror": images.flip, **training.recipe,
         }  # fmt: skip
+        asked = self._files.validation if score == "validation" else self._files.test
+        try:
+            network = self._network(architecture)
+        except InvalidArchitecture as error:
+            return {"status": "failed", "reason": str(error), "cause": "network", "seconds": 0.0}, ""
         request = {
             **self._question(fidelity),
-            "architecture": architecture.text,
+            **network,
             "classes": len(images.classes),
             "channels": images.channels,
             "width": fidelity.width,
@@ -97,73 +141,58 @@ class ImageTrainer:
             "seed": seed,
             "mean": images.mean,
             "spread": images.spread,
-            "train": self._files["train"],
-            "score": self._files["validation"] if score == "validation" else self._test_files,
+            "train": self._files.train,
+            "score": {"pixels": asked.file},
             "recipe": recipe,
             "save": None if save is None else str(save),
         }
         reply = self.worker.train(request)
         if reply.get("cause") != "memory" or training.batch < 2:
-            return reply, ""
+            return _scored(reply, asked.labels), ""
         smaller = {**recipe, "batch": training.batch // 2, "peak_rate": recipe.get("peak_rate", 0.1) / 2}
         again = self.worker.train({**request, "recipe": smaller})
         again["seconds"] += reply["seconds"]
         if again["status"] == "failed":
             again["reason"] += f" (tried with batches of {training.batch} and of {training.batch // 2})"
-        return again, f", batches of {training.batch // 2} for lack of memory"
+        return _scored(again, asked.labels), f", batches of {training.batch // 2} for lack of memory"
+
+    def _network(self, architecture: Architecture) -> Json:
+        """Say what is to be built: an architecture of a space, or a text of which no space is asked any more."""
+        if self._source is None:
+            return {"architecture": architecture.text}
+        return {"source": self._source(architecture, len(self.images.classes))}
 
     def _question(self, fidelity: Fidelity) -> Json:
         training = self.training
         return {
-            "space": training.space,
+            "space": training.space if self._source is None else None,
             "device": training.device,
             "precision": training.precision,
             "side": fidelity.resolution or self.images.train.pixels.shape[1],
             "threads": training.threads,
             "limit": training.limit,
-            "memory": training.memory or (_machine_memory() if training.device == "cpu" else None),
+            "memory": training.memory or (machine_memory() if training.device == "cpu" else None),
         }
 
     @cached_property
-    def _folder(self) -> Path:
-        folder = tempfile.mkdtemp(prefix="nas-agent-images-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
-
-    @cached_property
-    def _files(self) -> dict[str, Json]:
-        """Where the worker finds the images that a search may see."""
-        parts = {"train": self.images.train, "validation": self.images.validation}
-        return {name: self._written(name, part) for name, part in parts.items()}
-
-    @cached_property
-    def _test_files(self) -> Json:
-        assert self.images.open_test is not None
-        return self._written("test", self.images.open_test())
-
-    def _written(self, name: str, part: Images) -> Json:
-        files: dict[str, Any] = {"pixels": part.pixels, "labels": part.labels}
-        try:
-            folder = self._folder
-            for what, array in files.items():
-                np.save(folder / f"{name}-{what}.npy", array)
-        except OSError as error:
-            raise StorageError(
-                f"{tempfile.gettempdir()}: the images cannot be written for the training process ({error.strerror}); "
-                "free some space, or set TMPDIR to another folder"
-            ) from error
-        return {what: str(folder / f"{name}-{what}.npy") for what in files}
+    def _files(self) -> Handed:
+        """What the process that trains finds on disk."""
+        return Handed(self.images, shuffle=self._source is not None)
 
 
-def _machine_memory() -> float | None:
-    """Return a share of the machine's memory in GiB, or of what a container may take; None where it is unknown."""
+def _with_images(training: Training, images: ImageTask, source: Source | None) -> ImageTrainer:
+    return ImageTrainer(training, lambda: images, source=source)
+
+
+def _scored(reply: Json, labels: NDArray[np.int64]) -> Json:
+    """Compare the predictions with the labels: `measured`, with the `value`, or `failed`."""
+    if reply["status"] == "failed":
+        return reply
+    told = {key: value for key, value in reply.items() if key != "classes"}
     try:
-        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-    with contextlib.suppress(OSError, ValueError):  # no such limit
-        whole = min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return MEMORY_SHARE * whole / 2**30
+        return {**told, "status": "measured", "value": accuracy(reply["classes"], labels)}
+    except NoPredictions as error:
+        return {**told, "status": "failed", "reason": str(error), "cause": "crash"}
 
 
 class TrainEvaluator:
@@ -191,13 +220,28 @@ class TrainEvaluator:
         """Return None: any architecture of the space can be trained."""
         return None
 
+    def beside(self, device: str | None) -> TrainEvaluator:
+        """Return one with a process of its own, on this device (None: the same)."""
+        return TrainEvaluator(self.trainer.beside(device))
+
+    def stop(self) -> None:
+        """End the process, and what it does for another thread."""
+        self.trainer.stop()
+
     def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
         """Train with this seed and score on the validation part; the same seed gives the same value on one device."""
         at = fidelity or self.trainer.training.fidelity
         reply, note = self.trainer.run(architecture, "validation", seed, at)
         if reply["status"] == "failed":
-            reason, seconds = reply["reason"], reply["seconds"]
-            return Failed(architecture, reason=reason, seconds=seconds, seed=seed, evaluator=self.name, at=at)
+            return Failed(
+                architecture,
+                reason=reply["reason"],
+                seconds=reply["seconds"],
+                seed=seed,
+                evaluator=self.name,
+                at=at,
+                sandbox=reply.get("sandbox"),
+            )
         return Measured(
             architecture,
             value=float(reply["value"]),
@@ -206,6 +250,7 @@ class TrainEvaluator:
             seed=seed,
             evaluator=self.name,
             at=at,
+            sandbox=reply.get("sandbox"),
         )
 
 

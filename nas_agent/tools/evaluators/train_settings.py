@@ -37,6 +37,7 @@ class TrainSettings:
     memory: float | None = None
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
+    unsafe: bool = False
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -52,6 +53,7 @@ class TrainSettings:
             threads=config.train_threads,
             seconds=config.train_seconds,
             memory=config.train_memory,
+            unsafe=config.unsafe,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -76,6 +78,7 @@ class TrainSettings:
             threads=self.threads,
             limit=self.seconds,
             memory=self.memory,
+            unsafe=self.unsafe,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:

@@ -237,9 +237,14 @@ def predicted(network: nn.Module, part: Part, place: Place) -> Tensor:
         return torch.cat([network(part.scaled(pixels)).float() for pixels in torch.split(part.pixels, SCORED)])
 
 
-def accuracy(network: nn.Module, part: Part, place: Place) -> float:
-    """Return the percentage that is classified rightly; NonFiniteLoss where an output is no number."""
+def classified(network: nn.Module, part: Part, place: Place) -> Tensor:
+    """Return the class (N,) that each image is given; NonFiniteLoss where an output is no number."""
     logits = predicted(network, part, place)
     if not torch.isfinite(logits).all():
         raise NonFiniteLoss("its outputs became infinite after training")
-    return 100.0 * float((logits.argmax(dim=1) == part.labels).double().mean())
+    return logits.argmax(dim=1)
+
+
+def accuracy(network: nn.Module, part: Part, place: Place) -> float:
+    """Return the percentage of a labelled part that is classified rightly."""
+    return 100.0 * float((classified(network, part, place) == part.labels).double().mean())

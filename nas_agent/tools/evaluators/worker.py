@@ -4,18 +4,19 @@
 
 Requests are lines of JSON on stdin, one at a time; replies are lines on stdout that begin with the request's `nonce`:
 `ready` once the space could be loaded (what goes wrong later is the architecture's doing), then the outcome
-(`measured`, `failed`, or `broken`, `misconfigured`, `unsaved` where something else is to blame), and last `ended` with
+(`predicted`, `failed`, or `broken`, `misconfigured`, `unsaved` where something else is to blame), and last `ended` with
 the child's exit code, the last line of its stderr, and whether its time had passed.
 
-The child is given two sets of images, one to train on and one to score, and does not know whether the second is the
-validation or the test part: during a search the test images never reach it. Its stdout and stderr lead to a pipe of
-this process: what a candidate prints, from native code too, is no reply. It leads a process group of its own, which is
-killed when it has ended, when its time has passed, and when the process that asked is gone. Where there is no fork
-(Windows), this process trains itself and ends.
+The child is given two sets of images, one to train on, with labels, and one to classify, without, and does not know
+whether the second is the validation or the test part: during a search the test images never reach it. Its stdout and
+stderr lead to a pipe of this process: what a candidate prints, from native code too, is no reply. It leads a process
+group of its own, which is killed when it has ended, when its time has passed, and when the process that asked is gone.
+Where there is no fork (Windows), this process trains itself and ends.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import json
@@ -181,6 +182,8 @@ def answer(request: Json, replies: TextIO) -> None:
     """Write the replies to one request."""
     nonce = request.pop("nonce")  # out of what the candidate's code is given
     for what in answers(request):
+        if "classes" in what:
+            what["classes"] = base64.b64encode(what["classes"]).decode()
         reply(replies, nonce, what)
 
 

@@ -162,7 +162,7 @@ class Posterior:
 
 
 def _threads(points: int) -> AbstractContextManager[object]:
-    """Only large matrices gain by a second thread: 1,000 points still lose a seventh, 3,516 gain a third."""
+    """Only large matrices gain by a second thread: `benchmarks/threads.py`: 1,000 points lose, 3,516 gain a third."""
     return one_thread() if points <= ONE_THREAD else nullcontext()
 
 

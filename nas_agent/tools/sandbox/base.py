@@ -10,7 +10,7 @@ from typing import Literal, Protocol, Self
 from nas_agent.records import Json
 
 MIB = 2**20
-Kind = Literal["raised", "wall clock", "cpu", "memory", "threads", "disk", "reply", "crashed"]
+Kind = Literal["raised", "wall clock", "cpu", "memory", "threads", "disk", "reply", "crashed", "lost"]
 _ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -88,6 +88,10 @@ class Sandbox(Protocol):
 
     def close(self) -> None:
         """End the warm parent and remove its folder."""
+        ...
+
+    def interrupt(self) -> None:
+        """End the warm parent while another thread waits for a job, which is then Stopped as "lost"."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -65,7 +65,12 @@ class Policy:
         """Return the device nodes that a job may open."""
         if not self.gpu:
             return _DEVICES
-        return (*_DEVICES, *(f"/dev/{name}" for name in sorted(os.listdir("/dev")) if _GPU.fullmatch(name)))
+        return (*_DEVICES, *gpus())
+
+
+def gpus() -> tuple[str, ...]:
+    """Return the device nodes of GPUs on this machine."""
+    return tuple(f"/dev/{name}" for name in sorted(os.listdir("/dev")) if _GPU.fullmatch(name))
 
 
 def _interpreter() -> Iterator[str]:

@@ -89,13 +89,17 @@ class WarmSandbox:
                 self._end()
                 raise
         if answer is None:
-            return Stopped("crashed", "it took the sandbox's warm parent with it", 0.0, 0.0, self.level)
+            return Stopped("lost", "it took the sandbox's warm parent with it", 0.0, 0.0, self.level)
         return _outcome(job, *answer, self.level)
 
     def close(self) -> None:
         """End the warm parent and with it any job, and remove its folder."""
         with self._lock:
             self._end()
+
+    def interrupt(self) -> None:
+        """End the warm parent while another thread waits for a job, which is then Stopped as "lost"."""
+        self._kill()
 
     def __enter__(self) -> Self:
         return self
@@ -215,7 +219,7 @@ def _outcome(job: Job, answer: Any, data: bytes, level: str) -> JobOutcome:
     if isinstance(document, dict) and "result" in document:
         return Completed(document["result"], blob, seconds, cpu, level)
     if isinstance(document, dict) and isinstance(document.get("raised"), str):
-        return stopped("memory" if document.get("kind") == "memory" else "raised", _plain(document["raised"]))
+        return stopped("memory" if document.get("kind") == "memory" else "raised", plain(document["raised"]))
     return stopped("reply", "its reply is no result")
 
 
@@ -227,6 +231,6 @@ def _signalled(number: int, cpu: float, job: Job) -> tuple[Kind, str]:
     return "crashed", f"it crashed by signal {number} ({signal.strsignal(number) or 'of no name'})"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return the text of a job without what could steer a terminal or break a log: it is read by people and models."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])

@@ -110,8 +110,7 @@ class Gate:
 
     def _judge(self, proposal: Json, known: int, score: float) -> None:
         choice = proposal.get("choice")
-        if choice in {"surrogate", "rejected"} and proposal["evaluation"] > UNDISTURBED:
-            self._turns += 1
+        self._turns += _counts(proposal)
         if choice == "rejected":
             self._rejected.append(score)
         elif choice == "surrogate" and not proposal["proposal"]["outside"]:
@@ -149,10 +148,13 @@ class Gate:
 
     def owed(self, share: float, room: int) -> int:
         """Return how many of the next `room` evaluations a rejected proposal should have."""
-        beyond = len(self._scores) + room - UNDISTURBED
+        under_way = [event for event, _ in self._waiting.values()]
+        beyond = len(self._scores) + len(under_way) + room - UNDISTURBED
         if self.away or beyond <= 0:
             return 0
-        due = math.floor(share * (self._turns + min(room, beyond))) - len(self._rejected)
+        turns = self._turns + sum(_counts(event) for event in under_way)
+        given = len(self._rejected) + sum(event.get("choice") == "rejected" for event in under_way)
+        due = math.floor(share * (turns + min(room, beyond))) - given
         return max(0, min(due, room))
 
     def rejections(self) -> Rejections:
@@ -173,6 +175,12 @@ class Gate:
             "changes": self.changes,
             "rejected": self.rejections().to_dict(),
         }
+
+
+def _counts(proposal: Json) -> bool:
+    """Tell whether the surrogate had a turn of which rejected proposals have a share."""
+    turns = proposal.get("choice") in {"surrogate", "rejected"}
+    return turns and int(proposal["evaluation"]) > UNDISTURBED
 
 
 def normal_score(score: float, known: list[float]) -> float:

@@ -7,6 +7,7 @@ Shapes: B graphs, V vertices, L of them coded, W the width of vertices, D that o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,19 +39,19 @@ class Batch:
         return Batch(self.edges[rows], self.operations[rows])
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(nn.Module, ABC):
     """What lies between encoder and decoder: (B, L, W) to (B, L, W)."""
 
     def prepare_training(self) -> None:
         """Fetch what only training needs; by default nothing."""
 
+    @abstractmethod
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what goes on, the indices (B, length of a sequence), and a loss of its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lookup(self, indices: Tensor) -> Tensor:
         """Return what goes on for these indices."""
-        raise NotImplementedError
 
 
 class Encoder(nn.Module):
@@ -158,10 +159,11 @@ class AutoEncoder(nn.Module):
         lost = lost + functional.cross_entropy(operations.flatten(0, 1), batch.operations.flatten(), reduction="sum")
         return lost / len(batch), asked
 
+    @torch.inference_mode()
     def indices(self, batch: Batch) -> Tensor:
         """Return the index sequences of the graphs."""
-        indices: Tensor = self.bottleneck(self.encoder(batch))[1]
-        return indices
+        firsts = range(0, max(len(batch), 1), CHUNK)
+        return torch.cat([self.bottleneck(self.encoder(batch[first : first + CHUNK]))[1] for first in firsts])
 
     def decoded(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the decoder's logits for index sequences."""

@@ -8,28 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from nas_agent.agents.generators.arch_llm.autoencoder import AutoEncoder, Batch, Bottleneck
-from nas_agent.agents.generators.arch_llm.cells import Codec, codec_of
-from nas_agent.agents.generators.arch_llm.fitting import FitSettings, Progress, fit
-from nas_agent.agents.generators.arch_llm.model_files import (
-    CARD,
-    check_plan,
-    fitting_together,
-    plan_of,
-    read_model,
-    write_model,
-)
+from nas_agent.agents.generators.arch_llm.autoencoder import Bottleneck
+from nas_agent.agents.generators.arch_llm.cells import codec_of
+from nas_agent.agents.generators.arch_llm.fitting import FitSettings, Progress
+from nas_agent.agents.generators.arch_llm.graph_model import GraphModel
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture, Json
-
-KIND = "Gaussian auto-encoder"
-VERSION = 1  # raised when an older program could not read the folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,57 +87,40 @@ class GaussianBottleneck(Bottleneck):
 
 
 @dataclass(slots=True)
-class GaussianGenerator:
+class GaussianGenerator(GraphModel[GaussianSettings]):
     """A trained variational auto-encoder of one space; draws come from N(0, I)."""
 
-    space: str
-    settings: GaussianSettings
-    model: AutoEncoder
-    codec: Codec
-    about: Json = field(default_factory=dict)  # what its training measured
+    KIND = "Gaussian auto-encoder"
+    VERSION = 1
 
-    def sample(self, n: int, *, temperature: float = 1.0, seed: int) -> list[Architecture | None]:
+    @staticmethod
+    def read_settings(written: Json, fit: FitSettings) -> GaussianSettings:
+        """Make the settings from a card."""
+        return GaussianSettings(fit, **written)
+
+    @staticmethod
+    def bottleneck(length: int, settings: GaussianSettings) -> GaussianBottleneck:
+        """Make an untrained bottleneck."""
+        return GaussianBottleneck(length, settings)
+
+    def measured(self, architectures: Sequence[Architecture], held_out: Sequence[Architecture]) -> Json:
+        """Say how much of what it was not trained on comes back."""
+        return {"held-out reconstruction": self.reconstruction(held_out) if held_out else None}
+
+    def sample(
+        self, n: int, *, temperature: float = 1.0, seed: int, likeliest: bool = True
+    ) -> list[Architecture | None]:
         """Draw latent vectors, `temperature` times as wide as N(0, I), and decode them; None: no architecture.
 
-        Where exactly one edge of several is there, the likeliest is: without that help, DARTS cells fall to about 30 %.
-        ConfigError where the temperature is not above 0.
+        Where exactly one edge of several is there, `likeliest` takes the likeliest; otherwise each edge is there by
+        itself, if it is more likely than not. ConfigError where the temperature is not above 0.
         """
         if not 0.0 < temperature < math.inf:
             raise ConfigError(f"--temperature {temperature}: expected a number above 0, e.g. 0.7; the lower, the surer")
         slots = 1 if self.settings.whole else len(self.codec.layout.coded)
         chance = torch.Generator().manual_seed(seed)
         latent = torch.randn((n, slots, self.settings.latent), generator=chance) * temperature
-        return self.codec.decode(self.model.graphs(latent, self.codec.layout.choices))
-
-    @torch.inference_mode()
-    def reconstruction(self, architectures: Sequence[Architecture]) -> float:
-        """Return the share of architectures that come back whole from the means of their latent vectors."""
-        graphs = self.codec.encode(architectures)
-        return float(graphs.same(self.model.graphs(self.model.indices(Batch.of(graphs)))).mean())
-
-    def save(self, folder: Path) -> None:
-        """Write model.safetensors and card.json."""
-        card: Json = {"kind": KIND, "version": VERSION, "space": self.space}
-        write_model(folder, self.model.state_dict(), {**card, "settings": asdict(self.settings), "about": self.about})
-
-    @classmethod
-    def load(cls, folder: Path, *, space: str) -> GaussianGenerator:
-        """Read what `save` wrote; raise DataError where it is damaged, of another version, or not of this space."""
-        card, weights = read_model(folder, kind=KIND, version=VERSION, space=space)
-        with fitting_together(folder):
-            settings = dict(card["settings"])
-            settings["fit"] = FitSettings(**settings["fit"])
-            made = cls._new(space, GaussianSettings(**settings))
-            made.model.load_state_dict(weights)
-            made.about = dict(card["about"])
-        made.model.eval()
-        return made
-
-    @classmethod
-    def _new(cls, space: str, settings: GaussianSettings) -> GaussianGenerator:
-        codec = codec_of(space)
-        bottleneck = GaussianBottleneck(len(codec.layout.coded), settings)
-        return cls(space, settings, AutoEncoder(codec.layout, bottleneck, settings.width, settings.rounds), codec)
+        return self.codec.decode(self.model.graphs(latent, self.codec.layout.choices if likeliest else ()))
 
 
 def train_gaussian(
@@ -160,30 +133,8 @@ def train_gaussian(
     progress: Progress | None = None,
     folder: Path | None = None,
 ) -> GaussianGenerator:
-    """Train, as `train_quantiser` does: into a folder, from where a killed training stopped.
-
-    Raise ConfigError where there is nothing to train on, or the folder holds something else.
-    """
+    """Train one, by default with the settings of the space; see `GraphModel.train`."""
     settings = DEFAULTS[codec_of(space).space.name] if settings is None else settings
-    if not architectures:
-        raise ConfigError(f"an auto-encoder of space '{space}' needs at least one architecture to train on, got none")
-    plan = plan_of(VERSION, space, asdict(settings), seed, architectures)
-    if folder is not None and (folder / CARD).exists():
-        found = GaussianGenerator.load(folder, space=space)
-        check_plan(folder, found.about, plan)
-        return found
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = GaussianGenerator._new(space, settings)
-    graphs = Batch.of(made.codec.encode(architectures))
-    fit(made.model, graphs, settings.fit, seed=seed, progress=progress, folder=folder, plan=plan)
-    made.about = {
-        "plan": plan,
-        "seed": seed,
-        "trained on": len(architectures),
-        "held-out reconstruction": made.reconstruction(held_out) if held_out else None,
-        "weights": sum(weight.numel() for weight in made.model.parameters()),
-    }
-    if folder is not None:
-        made.save(folder)
-    return made
+    return GaussianGenerator.train(
+        space, architectures, settings, seed=seed, held_out=held_out, progress=progress, folder=folder
+    )

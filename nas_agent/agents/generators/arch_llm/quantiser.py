@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nas_agent.agents.generators.arch_llm.autoencoder import CHUNK, AutoEncoder, Batch
+from nas_agent.agents.generators.arch_llm.autoencoder import Batch
 from nas_agent.agents.generators.arch_llm.bottleneck import SignBottleneck
-from nas_agent.agents.generators.arch_llm.cells import Codec, Graphs, codec_of
-from nas_agent.agents.generators.arch_llm.fitting import FitSettings, Progress, fit
-from nas_agent.agents.generators.arch_llm.model_files import (
-    CARD,
-    check_plan,
-    fitting_together,
-    plan_of,
-    read_model,
-    write_model,
-)
+from nas_agent.agents.generators.arch_llm.cells import codec_of
+from nas_agent.agents.generators.arch_llm.fitting import FitSettings, Progress
+from nas_agent.agents.generators.arch_llm.graph_model import GraphModel
 from nas_agent.agents.generators.arch_llm.sequences import Bools, Domains, Indices, admitted_codes
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture, Json
-
-KIND = "quantiser"
-VERSION = 1  # raised when an older program could not read the folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +57,11 @@ class CodeUse:
 
 
 @dataclass(slots=True)
-class Quantiser:
-    """A trained auto-encoder of one space."""
+class Quantiser(GraphModel[QuantiserSettings]):
+    """A trained auto-encoder of one space whose bottleneck is made of codes."""
 
-    space: str
-    settings: QuantiserSettings
-    model: AutoEncoder
-    codec: Codec
-    about: Json = field(default_factory=dict)  # what its training measured
+    KIND = "quantiser"
+    VERSION = 1
 
     @property
     def codes(self) -> int:
@@ -86,9 +73,33 @@ class Quantiser:
         """How many indices stand for an architecture."""
         return len(self.codec.layout.coded)
 
+    @staticmethod
+    def read_settings(written: Json, fit: FitSettings) -> QuantiserSettings:
+        """Make the settings from a card."""
+        return QuantiserSettings(fit=fit, **written)
+
+    @staticmethod
+    def bottleneck(length: int, settings: QuantiserSettings) -> SignBottleneck:
+        """Make an untrained bottleneck, the same for any length."""
+        return SignBottleneck(settings.width, settings.bits)
+
+    def measured(self, architectures: Sequence[Architecture], held_out: Sequence[Architecture]) -> Json:
+        """Say what comes back, and which codes are used."""
+        use = CodeUse.of(self.encode(architectures), self.codes)
+        return {
+            "codes": self.codes,
+            "length": self.length,
+            "reconstruction": self.reconstruction(architectures),
+            "held out": len(held_out),
+            "held-out reconstruction": self.reconstruction(held_out) if held_out else None,
+            "codes used": use.used,
+            "perplexity": use.perplexity,
+        }
+
     def encode(self, architectures: Sequence[Architecture]) -> Indices:
         """Return the index sequences (n, length)."""
-        return self._indices(self.codec.encode(architectures))
+        found: Indices = self.model.indices(Batch.of(self.codec.encode(architectures))).numpy()
+        return found
 
     def decode(self, indices: Indices) -> list[Architecture | None]:
         """Return what index sequences (n, length) stand for, canonical; None where that is no architecture."""
@@ -103,43 +114,6 @@ class Quantiser:
         each = self.model.graphs(torch.arange(self.codes)[:, None].repeat(1, self.length))
         return admitted_codes(self.codec, each, domains)
 
-    def reconstruction(self, architectures: Sequence[Architecture]) -> float:
-        """Return the share of architectures whose canonical graph comes back as it was, every edge and operation."""
-        graphs = self.codec.encode(architectures)
-        return float(graphs.same(self.model.graphs(torch.from_numpy(self._indices(graphs)))).mean())
-
-    def save(self, folder: Path) -> None:
-        """Write model.safetensors and card.json."""
-        card: Json = {"kind": KIND, "version": VERSION, "space": self.space, "codes": self.codes, "length": self.length}
-        write_model(folder, self.model.state_dict(), {**card, "settings": asdict(self.settings), "about": self.about})
-
-    @classmethod
-    def load(cls, folder: Path, *, space: str | None = None) -> Quantiser:
-        """Read what `save` wrote; raise DataError where it is damaged, of another version, or not of this space."""
-        card, weights = read_model(folder, kind=KIND, version=VERSION, space=space)
-        with fitting_together(folder):
-            settings = dict(card["settings"])
-            settings["fit"] = FitSettings(**settings["fit"])
-            made = cls._new(str(card["space"]), QuantiserSettings(**settings))
-            made.model.load_state_dict(weights)
-            made.about = dict(card["about"])
-        made.model.eval()
-        return made
-
-    @classmethod
-    def _new(cls, space: str, settings: QuantiserSettings) -> Quantiser:
-        codec = codec_of(space)
-        bottleneck = SignBottleneck(settings.width, settings.bits)
-        return cls(space, settings, AutoEncoder(codec.layout, bottleneck, settings.width, settings.rounds), codec)
-
-    @torch.inference_mode()
-    def _indices(self, graphs: Graphs) -> Indices:
-        batch = Batch.of(graphs)
-        parts = [self.model.indices(batch[first : first + CHUNK]) for first in range(0, len(batch), CHUNK)]
-        joined = torch.cat(parts) if parts else torch.empty((0, self.length), dtype=torch.int64)
-        found: Indices = joined.numpy()
-        return found
-
 
 def train_quantiser(
     space: str,
@@ -151,36 +125,8 @@ def train_quantiser(
     progress: Progress | None = None,
     folder: Path | None = None,
 ) -> Quantiser:
-    """Train a quantiser and measure it; with a folder, save it there, or go on where a killed training stopped.
-
-    A folder in which this very training was finished gives its quantiser at once. Held-out architectures are only
-    measured. Raise ConfigError where there is nothing to train on, or the folder holds something else.
-    """
+    """Train one, by default with the settings of the space; see `GraphModel.train`."""
     settings = DEFAULTS[codec_of(space).space.name] if settings is None else settings
-    if not architectures:
-        raise ConfigError(f"a quantiser of space '{space}' needs at least one architecture to train on, got none")
-    plan = plan_of(VERSION, space, asdict(settings), seed, architectures)
-    if folder is not None and (folder / CARD).exists():
-        found = Quantiser.load(folder, space=space)
-        check_plan(folder, found.about, plan)
-        return found
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = Quantiser._new(space, settings)
-    graphs = Batch.of(made.codec.encode(architectures))
-    fit(made.model, graphs, settings.fit, seed=seed, progress=progress, folder=folder, plan=plan)
-    use = CodeUse.of(made.encode(architectures), made.codes)
-    made.about = {
-        "plan": plan,
-        "seed": seed,
-        "trained on": len(architectures),
-        "reconstruction": made.reconstruction(architectures),
-        "held out": len(held_out),
-        "held-out reconstruction": made.reconstruction(held_out) if held_out else None,
-        "codes used": use.used,
-        "perplexity": use.perplexity,
-        "weights": sum(weight.numel() for weight in made.model.parameters()),
-    }
-    if folder is not None:
-        made.save(folder)
-    return made
+    return Quantiser.train(
+        space, architectures, settings, seed=seed, held_out=held_out, progress=progress, folder=folder
+    )

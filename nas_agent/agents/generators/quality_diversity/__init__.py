@@ -1,0 +1,24 @@
+"""Quality diversity on programs: the best network of each kind, after LLMatic (arXiv 2306.01102)."""
+
+from __future__ import annotations
+
+from nas_agent.agents.generators.quality_diversity.generator import CodeGenerator, check_space
+from nas_agent.agents.generators.quality_diversity.illumination import Illumination, Settings
+from nas_agent.agents.generators.quality_diversity.niches import Axis, Elite, Niches
+from nas_agent.config import Config
+
+__all__ = ["Axis", "CodeGenerator", "Elite", "Illumination", "Niches", "Settings", "check_space", "settings_of"]
+
+GENERATION = 10  # networks at least; a round of more is a generation of its own
+
+
+def settings_of(config: Config) -> Settings:
+    """Return the settings that a run's configuration asks for."""
+    return Settings(
+        archive=config.archive,
+        niches=config.niches,
+        generation=max(GENERATION, config.batch),
+        curiosity=config.curiosity,
+        islands=config.islands,
+        migration=config.migration,
+    )

@@ -1,0 +1,94 @@
+"""What carries evaluations out: here, on some workers of this machine, or on many machines.
+
+An executor is told of work and asked for outcomes one by one, in the order of the search and not of arrival: so what
+a search does is the same whatever the number of workers. How many evaluations are under way at once is a term of the
+search (`Config.ahead`), not of the executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from nas_agent.records import Architecture, Fidelity, Json, Outcome
+from nas_agent.tools.evaluators.base import Evaluator
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One evaluation that is to be made."""
+
+    architecture: Architecture
+    seed: int
+    fidelity: Fidelity | None = None  # None: the evaluator's own
+
+    def to_dict(self) -> Json:
+        """As plain JSON types."""
+        fidelity = None if self.fidelity is None else self.fidelity.to_dict()
+        return {"architecture": self.architecture.to_dict(), "seed": self.seed, "fidelity": fidelity}
+
+    @classmethod
+    def from_dict(cls, data: Json) -> Work:
+        """The inverse of `to_dict`."""
+        fidelity = None if data["fidelity"] is None else Fidelity.from_dict(data["fidelity"])
+        return cls(Architecture.from_dict(data["architecture"]), int(data["seed"]), fidelity)
+
+
+# Hears of each outcome as it arrives, in any order and from any thread, with the name of the worker.
+Arrived = Callable[[Work, Outcome, str], None]
+
+
+class Executor(Protocol):
+    """Evaluates on one worker or on many. A bad candidate is a Failed; a broken machine is an exception."""
+
+    @property
+    def workers(self) -> int:
+        """How many evaluations it makes at the same time."""
+        ...
+
+    def begin(self, arrived: Arrived) -> None:
+        """Name who hears of outcomes as they arrive; before anything is submitted."""
+        ...
+
+    def submit(self, work: Work) -> None:
+        """Have it done; returns at once. What was submitted before and is not yet taken changes nothing."""
+        ...
+
+    def take(self, work: Work) -> Outcome:
+        """Wait for the outcome of submitted work and hand it over, once; raise what went wrong with the machine."""
+        ...
+
+    def close(self) -> None:
+        """End the workers, and what they are doing; a second time changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Multiplies(Protocol):
+    """An evaluator that several workers can have at once; any other is called by several threads at the same time."""
+
+    def beside(self, device: str | None) -> Evaluator:
+        """Return one that measures the same, by a process of its own, on this device (None: on the same)."""
+        ...
+
+    def stop(self) -> None:
+        """End what it is doing, for another thread too, which then gets an exception."""
+        ...
+
+
+@runtime_checkable
+class Varies(Protocol):
+    """An evaluator that measures at the fidelity it is asked for."""
+
+    def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
+        """Measure one architecture on the validation split."""
+        ...
+
+
+def perform(evaluator: Evaluator, work: Work) -> Outcome:
+    """Evaluate here and now."""
+    if work.fidelity is None:
+        return evaluator.evaluate(work.architecture, seed=work.seed)
+    assert isinstance(evaluator, Varies)
+    return evaluator.evaluate(work.architecture, seed=work.seed, fidelity=work.fidelity)

@@ -1,0 +1,25 @@
+"""Looks at networks' texts in the sandbox, and hands a space what it needs to do so. See `nas_agent.spaces.inspection`."""
+
+from __future__ import annotations
+
+from nas_agent.spaces.base import Space
+from nas_agent.spaces.inspection import Inspected, Inspector, NetworkShape
+from nas_agent.tools.costs.sources import Trains
+from nas_agent.tools.evaluators.base import Evaluation
+from nas_agent.tools.inspection.sandboxed import SandboxInspector
+
+__all__ = ["SandboxInspector", "equipped"]
+
+
+def equipped(space: Space, evaluation: Evaluation | None, inspector: Inspector | None = None) -> Space:
+    """Return the space with the task's images and an inspector where it looks at texts; any other space as it is.
+
+    The sandbox opens with the first text that is looked at.
+    """
+    if not isinstance(space, Inspected) or space.inspector is not None:
+        return space
+    shape = None
+    if evaluation is not None and isinstance(evaluation.evaluator, Trains):
+        images = evaluation.evaluator.shape
+        shape = NetworkShape.of(images.classes, images.channels, images.side)
+    return space.equipped(shape, inspector or SandboxInspector())
