@@ -63,21 +63,20 @@ class Bridge:
         try:
             worker, name = self._cluster.hire()
             self._started()
+            tried = 0
             while True:
-                work = self._work.get()
-                for tried in range(1, TRIES + 1):
-                    try:
-                        answer = self._cluster.perform(worker, work[1])
-                        break
-                    except Lost as lost:
-                        answer = {"lost": str(lost)}
-                        if tried == TRIES:
-                            self._tell({**answer, "work": work[1], "worker": name})
-                            work = None
-                        worker, name = self._cluster.hire()
-                if work is not None:
-                    self._tell({**answer, "work": work[1], "worker": name})
-                work = None
+                work = work or self._work.get()
+                try:
+                    answer = self._cluster.perform(worker, work[1])
+                except Lost as lost:
+                    tried += 1
+                    if tried == TRIES:
+                        self._tell({"lost": str(lost), "work": work[1], "worker": name})
+                        work, tried = None, 0
+                    worker, name = self._cluster.hire()
+                    continue
+                self._tell({**answer, "work": work[1], "worker": name})
+                work, tried = None, 0
         except Lost as lost:
             self._retire(work, str(lost))
 

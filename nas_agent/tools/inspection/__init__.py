@@ -1,4 +1,4 @@
-"""Looks at networks' texts in the sandbox, and hands a space what it needs to do so. See `nas_agent.spaces.inspection`."""
+"""Looks at networks' texts in the sandbox, and hands a space what it needs for that (`nas_agent.spaces.inspection`)."""
 
 from __future__ import annotations
 
