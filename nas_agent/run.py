@@ -31,12 +31,12 @@ from nas_agent.preparation import (
     frozen,
     imported_principles,
     packed,
+    space_of,
 )
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
 from nas_agent.spaces import Space, load_space
-from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
@@ -268,12 +268,11 @@ def resume(
     roles.go_offline(config)
     with folder.locked():
         with readable(folder):
-            space = load_space(config.space)
+            space = space_of(config)
             finished = finished_result(folder, config, space) if folder.best_json.exists() else None
             if finished is not None:
                 return finished
             evaluation = evaluation or evaluation_of(config, space)
-            space = equipped(space, evaluation)
             known = events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
             # Once begun, the log says what the file held; it may have gone or changed since.
@@ -294,10 +293,7 @@ def resume(
 def answer(folder: RunFolder, answers: Mapping[str, Answer]) -> tuple[Change, ...]:
     """Say something to the principles that wait in a stopped run; return those that still wait. `resume` goes on."""
     with folder.locked(), readable(folder):
-        config = folder.config()
-        space = load_space(config.space)
-        if isinstance(space, Inspected):  # what its networks are is asked of the sandbox, for the images of the task
-            space = equipped(space, evaluation_of(config, space))
+        space = space_of(folder.config())
         events = read_events(folder.events)[0] if folder.events.exists() else []
         log = EventLog.reopen(folder.events, len(events)) if events else EventLog()
         journal = Journal.begin(Task.from_dict(events[0]["task"]), space, log) if events else None
