@@ -213,8 +213,8 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=500)
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--share", type=float, default=0.3)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--out", type=Path, default=Path("runs") / "quality_diversity")
     given = parser.parse_args()
     if given.part == "reach":
