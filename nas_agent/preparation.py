@@ -13,6 +13,7 @@ from nas_agent.errors import ConfigError
 from nas_agent.spaces import Space
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation
+from nas_agent.tools.fidelities import FACTOR
 from nas_agent.tools.principle_files import Imported
 
 
@@ -144,4 +145,6 @@ def evaluation_of(config: Config, space: Space) -> Evaluation:
         epochs=config.epochs,
         reference=config.space,
         training=TrainSettings.of(config),
+        fidelities=config.fidelities,
+        factor=config.eta or FACTOR,
     )

@@ -12,10 +12,11 @@ from typing import Any
 from nas_agent.principles.library import Library
 from nas_agent.principles.principle import Change, Observation
 from nas_agent.principles.review import Answer, decide
-from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Task, outcome_from_dict
+from nas_agent.records import Failed, Json, Measured, Outcome, Proposal, Task, outcome_from_dict
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.fidelities import Rungs
 from nas_agent.tools.surrogates.gate import Gate
 from nas_agent.tools.tried import Tried
 
@@ -89,10 +90,9 @@ class Journal:
     costs: dict[str, Json] = field(default_factory=dict)  # id -> costs by name, of what was to be measured
     refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
+    promotions: set[int] = field(default_factory=set)  # rounds that proposed nothing new, but promoted
     tried: Tried = field(default_factory=Tried)
-    under_way: dict[str, Architecture] = field(
-        default_factory=dict
-    )  # proposed for measurement, no outcome yet; oldest first
+    under_way: dict[str, Proposal] = field(default_factory=dict)  # by id, without an outcome yet; oldest first
 
     @classmethod
     def begin(cls, task: Task, space: Space, log: EventLog) -> Journal:
@@ -134,24 +134,31 @@ class Journal:
         self.tried.follow(event)
         match event["type"]:
             case "started":
+                if event.get("fidelities"):
+                    self.archive.rungs = Rungs.from_list(event["fidelities"])
                 self.imported = list(event.get("imported", {}).get("principles", []))
             case "outcome":
                 outcome = outcome_from_dict(event["outcome"])
                 self.under_way.pop(outcome.architecture.id, None)
-                worst = min(self.archive.scores, default=None)
+                worst = min(self.archive.levels[0].scores, default=None)
                 added = self.archive.add(outcome)
                 score = self.task.score(outcome.value) if isinstance(outcome, Measured) else worst
                 # A failure has no value. As evidence it is no better than the worst that was measured before it.
-                if added is not Added.KNOWN and score is not None:
+                # Of several rungs the cheapest is evidence: at the others stands only what was good there.
+                if added is not Added.KNOWN and score is not None and self.archive.is_first(outcome):
                     self.observations.append(self._observe(outcome, score))
             case "refused":
                 self.refused |= {item["id"]: item["why"] for item in event["architectures"]}
             case "proposal":
-                architecture = Architecture.from_dict(event["proposal"]["architecture"])
-                self.costs[architecture.id] = event.get("costs", {})
-                self.rounds[architecture.id] = 0 if event["initial"] else event["round"]
-                if architecture.id not in self.archive:
-                    self.under_way[architecture.id] = architecture
+                proposal = Proposal.from_dict(event["proposal"])
+                key = proposal.architecture.id
+                if not self.archive.holds(key, proposal.at):
+                    self.under_way[key] = proposal
+                if event.get("choice") == "promoted":
+                    self.promotions.add(event["round"])
+                    return
+                self.costs[key] = event.get("costs", {})
+                self.rounds[key] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))
             case "held":
