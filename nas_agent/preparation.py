@@ -13,6 +13,7 @@ from nas_agent.errors import ConfigError
 from nas_agent.spaces import Space
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation
+from nas_agent.tools.fidelities import FACTOR
 from nas_agent.tools.principle_files import Imported
 
 
@@ -36,6 +37,8 @@ def from_anywhere(config: Config) -> Config:
         changes["source"] = tuple(pinned(source) for source in config.source)
     if config.generator_model is not None:
         changes["generator_model"] = _absolute(str(config.generator_model), "--generator-model")
+    if config.archive_file is not None:
+        changes["archive_file"] = _absolute(str(config.archive_file), "archive_file")
     if config.principles_file is not None:
         changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)
@@ -122,10 +125,11 @@ def check_generator(config: Config, space: Space) -> None:
     if config.generator == "vq":
         make_generator("vq", space.name, seed=config.seed, model=config.generator_model)
     if config.generator == "code":
-        from nas_agent.agents.generators.quality_diversity import check_space, settings_of
+        from nas_agent.agents.generators.quality_diversity import check_space, first_of, settings_of
 
         check_space(space)
         settings_of(config).check_archive()
+        first_of(config.archive_file, space)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:
@@ -141,4 +145,6 @@ def evaluation_of(config: Config, space: Space) -> Evaluation:
         epochs=config.epochs,
         reference=config.space,
         training=TrainSettings.of(config),
+        fidelities=config.fidelities,
+        factor=config.eta or FACTOR,
     )

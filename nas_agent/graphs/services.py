@@ -21,6 +21,7 @@ from nas_agent.tools.executors.arrivals import Arrivals
 from nas_agent.tools.executors.base import Executor
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.surrogates.base import Surrogate
+from nas_agent.tools.surrogates.levels import Levels
 
 
 class Recollection(Protocol):
@@ -73,5 +74,6 @@ class Services:
     finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
     # Caches of what follows from the journal, for the process that runs the nodes:
     observed: int = 0  # outcomes that the surrogate knows
+    levels: Levels | None = None  # them on one scale, of several fidelities
     drawn: Drawn | None = None  # the proposals of the present round
     informed: tuple[str, ...] | None = None  # names of the sources that the surrogate was told of; None: not yet

@@ -102,6 +102,7 @@ class Confined:
                 if gpu and self._ready["device"] == "cpu":  # torch cannot use it: then a job need not open it
                     self._sandbox.close()
                     self._sandbox, self._ready = self._greeted(request, gpu=False)
+            self._check()
             return self._sandbox
 
     def _greeted(self, request: Json, *, gpu: bool) -> tuple[Sandbox, Json]:

@@ -245,6 +245,7 @@ class TrainEvaluator:
                 seconds=reply["seconds"],
                 seed=seed,
                 evaluator=self.name,
+                at=at,
                 sandbox=reply.get("sandbox"),
             )
         return Measured(

@@ -33,6 +33,7 @@ class SandboxInspector:
         self._sandbox: Sandbox | None = None
         self._known: OrderedDict[tuple[Any, ...], Inspection | Refusal] = OrderedDict()
         self.seconds: list[float] = []  # of each text that was not remembered, seen from the warm parent
+        self.cpu_seconds: list[float] = []
 
     def inspect(self, text: str, arguments: Mapping[str, int], shape: NetworkShape) -> Inspection | Refusal:
         """Build the class `Network` with these arguments, pass images through it, and tell what was seen."""
@@ -56,6 +57,7 @@ class SandboxInspector:
         payload = {"text": text, "arguments": dict(arguments), "shape": asdict(shape)}
         outcome = self._sandbox.run(Job(ENTRY, payload, limits=LIMITS))
         self.seconds.append(outcome.seconds)
+        self.cpu_seconds.append(outcome.cpu_seconds)
         if isinstance(outcome, Stopped):
             return Refusal(outcome.kind, f"{outcome.reason} while it was looked at; propose a simpler network")
         return told(outcome)

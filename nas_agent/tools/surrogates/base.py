@@ -46,7 +46,7 @@ class Surrogate(Protocol):
         ...
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
         ...
 
     def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:

@@ -45,7 +45,7 @@ class JointSurrogate:
         return self._joint.agreement
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
         self._structure.observe(architecture, score)
         self._joint.observe(architecture, score)
 

@@ -36,7 +36,7 @@ class ParetoSurrogate:
         self._metric, self._cost, self._seed, self._most = metric, cost, seed, most
         self.name = metric.name
         self._logs: dict[str, float] = {}
-        self._observed: list[tuple[Architecture, float]] = []
+        self._observed: dict[str, tuple[Architecture, float]] = {}
 
     def inform(self, sources: Sequence[Source]) -> None:
         """Learn of other tasks, before the first outcome."""
@@ -48,9 +48,9 @@ class ParetoSurrogate:
         return self._metric.agreement
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
         self._metric.observe(architecture, score)
-        self._observed.append((architecture, score))
+        self._observed[architecture.id] = architecture, score
 
     def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:
         """Return what metric is expected of each proposal, in their order and without a gain."""
@@ -87,7 +87,7 @@ class ParetoSurrogate:
         """Return what was measured, on the rank scale of the surrogate, with the logarithm of its cost."""
         if not self._observed:
             return []
-        architectures, scores = zip(*self._observed, strict=True)
+        architectures, scores = zip(*self._observed.values(), strict=True)
         return list(zip(rank_gauss(np.array(scores)).tolist(), self._log_costs(architectures).tolist(), strict=True))
 
     def _log_costs(self, architectures: Sequence[Architecture]) -> Floats:

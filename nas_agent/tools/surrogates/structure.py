@@ -54,6 +54,7 @@ class CellSurrogate:
         self._posterior = Posterior(Scaler(reference), members, settings)
         self._sources: list[Source] = []
         self._place = {} if pool is None else {member.id: place for place, member in enumerate(pool)}
+        self._observed: dict[str, int] = {}  # id -> place, where the pool is not listed
         order = list(range(len(pool or ())))
         Random(f"{seed}/ties").shuffle(order)
         self._lot = np.argsort(np.asarray(order, dtype=np.intp))  # decides among equals, by chance but once
@@ -82,11 +83,11 @@ class CellSurrogate:
         return {source.name: value for source, value in zip(self._sources, self._posterior.agreement, strict=True)}
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
-        if self._listed:
-            self._posterior.observe(self._place[architecture.id], score)
-        else:
-            self._posterior.observe(self._posterior.admit(self._describe([architecture])), score)
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
+        place = (self._place if self._listed else self._observed).get(architecture.id)
+        if place is None:
+            place = self._observed[architecture.id] = self._posterior.admit(self._describe([architecture]))
+        self._posterior.observe(place, score)
         for number in reversed(range(len(self._sources))):
             if self._posterior.agreement[number] < DROPPED:
                 self._posterior.without(number)
