@@ -99,6 +99,7 @@ class Journal:
     costs: dict[str, Json] = field(default_factory=dict)  # id -> costs by name, of what was to be measured
     refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
+    scores: dict[str, float | None] = field(default_factory=dict)  # id -> proxy, of what was screened
     promotions: set[int] = field(default_factory=set)  # rounds that proposed nothing new, but promoted
     proposals: dict[str, Proposal] = field(default_factory=dict)  # by id, of what was to be measured
     tried: list[tuple[int, Trial | Miss]] = field(default_factory=list)  # round, and what came of it
@@ -161,6 +162,8 @@ class Journal:
                     self.tried.append((self.rounds[outcome.architecture.id], Trial(proposal, outcome)))
             case "proposed":
                 self.tried += [(event["round"], Miss.from_dict(miss)) for miss in event.get("misses", ())]
+            case "screened":
+                self.scores |= event["scores"]
             case "refused":
                 self.refused |= {item["id"]: item["why"] for item in event["architectures"]}
             case "proposal":
