@@ -268,7 +268,7 @@ def pick(use: Services, state: SearchState, proposals: Sequence[Proposal], keep:
         first = proposals[:keep]
         expected = use.surrogate.predict([proposal.architecture for proposal in first])
         return [Chosen(proposal, "order", item.to_dict()) for proposal, item in zip(first, expected, strict=True)]
-    under_way = list(use.journal.under_way.values())
+    under_way = [proposal.architecture for proposal in use.journal.under_way.values()]
     ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep, under_way)
     return [Chosen(proposals[item.index], "surrogate", item.to_dict()) for item in ranked]
 
