@@ -16,14 +16,12 @@ from nas_agent.config import Config
 from nas_agent.continuation import finished_result, readable
 from nas_agent.engine import Result
 from nas_agent.errors import ConfigError, StorageError
-from nas_agent.preparation import evaluation_of, from_anywhere
+from nas_agent.preparation import evaluation_of, from_anywhere, space_of
 from nas_agent.records import Json, Measured
-from nas_agent.spaces import Space, load_space
-from nas_agent.spaces.inspection import Inspected
+from nas_agent.spaces import Space
 from nas_agent.tools.evaluators.artefacts import NEAR, ONNX, SOURCE, WEIGHTS
 from nas_agent.tools.evaluators.candidate import writes_network
 from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator
-from nas_agent.tools.inspection import equipped
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.version import __version__
 
@@ -88,9 +86,7 @@ class Exported:
 def export(folder: RunFolder, out: Path, changes: Json) -> Exported:
     """Train the winner and write it; `changes` are settings of the training that differ from the run's."""
     config = folder.config()
-    space = load_space(config.space)
-    if isinstance(space, Inspected):  # what its networks are is asked of the sandbox, for the images of the task
-        space = equipped(space, evaluation_of(config, space))
+    space = space_of(config)
     with readable(folder):
         result = finished_result(folder, config, space)
     if result is None or result.best is None:
