@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,7 +29,7 @@ from nas_agent.bench.compare import METHODS
 from nas_agent.bench.llmatic import Llmatic
 from nas_agent.bench.methods import Problem
 from nas_agent.config import Config, make_config
-from nas_agent.errors import ConfigError, DataError, InvalidArchitecture, NasAgentError
+from nas_agent.errors import ConfigError, DataError, InvalidArchitecture, MissingExtra, NasAgentError
 from nas_agent.graphs.state import stream
 from nas_agent.records import Architecture, Failed, Json, Measured, Miss, Outcome, Proposal, Task, Trial, Variation
 from nas_agent.run import resume, start
@@ -600,3 +601,37 @@ def test_a_damaged_archive_is_refused_with_what_is_wrong(
 def test_an_archive_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         first_of(tmp_path / "none.json", SPACE)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"archive": "sliding"}, {"archive": "grid", "curiosity": False}, {"islands": 3, "migration": 1}]
+)
+def test_other_archives_and_islands_are_resumed_alike(tmp_path: Path, settings: dict[str, object]) -> None:
+    whole = start(configured(tmp_path / "whole", **settings), evaluation=measured_by(Weigher()))
+    assert whole.run is not None
+    seen = 0
+
+    def kill(event: Json) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 33:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(configured(tmp_path / "runs", **settings), [kill], evaluation=measured_by(Weigher()))
+    (folder,) = (tmp_path / "runs").iterdir()
+    resume(open_folder(folder), evaluation=measured_by(Weigher()))
+    assert events(folder) == events(Path(whole.run))
+    assert (folder / "archive.csv").read_text() == (Path(whole.run) / "archive.csv").read_text()
+
+
+def test_without_pyribs_a_search_says_what_to_install_before_a_run_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ribs", None)
+    monkeypatch.setitem(sys.modules, "ribs.archives", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'nas-agent\[code\]'"):
+        start(configured(tmp_path / "runs"), evaluation=measured_by(Weigher()))
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(MissingExtra, match="ribs"):
+        METHODS["llmatic"]()

@@ -42,7 +42,7 @@ class NetworkShape:
         """
         if self.side >= 32:
             return {"width_to_depth": (1.0, 200.0), "flops": (2e8, 5e9)}
-        return {"width_to_depth": (0.5, 100.0), "flops": (16.0 * self.side**2, self.flops)}
+        return {"width_to_depth": (0.5, 100.0), "flops": (8.0 * self.side**2, self.flops)}
 
 
 @dataclass(frozen=True, slots=True)
