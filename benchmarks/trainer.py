@@ -8,7 +8,8 @@ The plain loop is what a tutorial has: a DataLoader that shifts, mirrors and bla
 candidate at a time with all cores. The trainer runs as in a search: each candidate in a child process, one thread
 each, `--slots` of them side by side (as many as there are cores). Both train the same networks with the same recipe,
 epochs and images, in turns: a round of the one, a round of the other, the first of them alternating, so that what else
-the machine does meets both. CPU seconds are those of all processes, the start of the workers included.
+the machine does meets both. On a machine that others use, `--slots 1 --threads 1` is the fair comparison: threads of
+one training wait for each other, and for their turn, much longer than processes do.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ class Augmented(Dataset[tuple[Tensor, int]]):
         return image, int(self.part.labels[row])
 
 
-def plain(cell: Architecture, images: ImageTask, recipe: Recipe, width: int, device: str) -> float:
+def plain(cell: Architecture, images: ImageTask, recipe: Recipe, width: int, device: str, seed: int = 0) -> float:
     """Train one candidate as a tutorial does, and return its validation accuracy."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     asked = {"classes": len(images.classes), "channels": images.channels, "width": width}
     network = built(SPACE, cell, asked).to(device)
     loader = DataLoader(Augmented(images, images.train, recipe), batch_size=recipe.batch, shuffle=True, drop_last=True)
@@ -117,6 +118,12 @@ class Side:
         return 3600 * each * len(self.seconds) / sum(self.seconds)
 
 
+def children_seconds() -> float:
+    """CPU time of the child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def compare(asked: argparse.Namespace) -> None:
     """Train the same cells both ways, in turns."""
     images = some_images(asked)
@@ -135,9 +142,15 @@ def compare(asked: argparse.Namespace) -> None:
         f"torch {torch.__version__}"
     )
     torch.set_num_threads(asked.threads)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), children_seconds()
+    _evaluator(images, training).trainer.worker.close()
+    starting = children_seconds() - before
+    print(
+        f"a worker starts once a search, in {time.perf_counter() - start:.1f} s ({starting:.1f} s of CPU), which is "
+        "not counted below",
+        flush=True,
+    )
     evaluators = [_evaluator(images, training) for _ in range(asked.slots)]
-    print(f"starting {asked.slots} workers, once a search: {time.perf_counter() - start:.1f} s", flush=True)
     ours = Side(f"trainer, {asked.slots} side by side", lambda cells: _side_by_side(cells, evaluators))
     theirs = Side(
         f"plain loop, {plural(asked.threads, 'thread')}",
@@ -146,12 +159,16 @@ def compare(asked: argparse.Namespace) -> None:
     for number, cells in enumerate(rounds):
         for side in (ours, theirs) if number % 2 == 0 else (theirs, ours):  # what is fast first is not always first
             side.play(cells)
-        print(f"round {number + 1}: {theirs.seconds[-1] / ours.seconds[-1]:.2f} times as many", flush=True)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        pairs = zip(ours.values[-len(cells) :], theirs.values[-len(cells) :], strict=True)
+        print(
+            f"round {number + 1}: {theirs.seconds[-1] / ours.seconds[-1]:.2f} times as many; accuracy, trainer and "
+            f"plain loop: {', '.join(f'{one:.2f} {other:.2f}' for one, other in pairs)}",
+            flush=True,
+        )
+    before = children_seconds()
     for evaluator in evaluators:
-        evaluator.trainer.worker.close()  # so that its CPU time counts, that of its start too
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ours.cpu += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        evaluator.trainer.worker.close()  # what has ended has a CPU time
+    ours.cpu += children_seconds() - before - asked.slots * starting
     tell(ours, theirs, asked.each, training.fidelity.epochs * len(images.train))
 
 
@@ -167,8 +184,8 @@ def tell(ours: Side, theirs: Side, each: int, trained: int) -> None:
     apart = np.array(ours.values) - np.array(theirs.values)  # of the same cell
     print(
         f"{ours.hourly(each) / theirs.hourly(each):.2f} times as many candidates an hour (rounds: {rounds.min():.2f} "
-        f"to {rounds.max():.2f}, n={len(rounds)}), a {theirs.cpu / ours.cpu:.2f}th of the CPU time; accuracy of the "
-        f"same cell {apart.mean():+.2f} ± {apart.std(ddof=1) / len(apart) ** 0.5:.2f} points"
+        f"to {rounds.max():.2f}, n={len(rounds)}), {theirs.cpu / ours.cpu:.2f} times as many in a CPU hour; accuracy "
+        f"of the same cell {apart.mean():+.2f} ± {apart.std(ddof=1) / len(apart) ** 0.5:.2f} points"
     )
 
 
@@ -176,7 +193,8 @@ def some_images(asked: argparse.Namespace) -> ImageTask:
     """Read a share of a task, scaled before anything is timed."""
     images = load_images(asked.task, data=None, resolution=None)
     few = Images(images.train.pixels[: asked.images], images.train.labels[: asked.images])
-    held = Images(images.validation.pixels[: asked.scored], images.validation.labels[: asked.scored])
+    every = -(-len(images.validation) // asked.scored)  # it may be sorted by class, the training part is not
+    held = Images(images.validation.pixels[::every], images.validation.labels[::every])
 
     def scaled(part: Images) -> Images:
         as_part = Part(part.pixels, part.labels, images.mean, images.spread, "cpu", resolution=asked.resolution)

@@ -64,6 +64,8 @@ class Config(BaseModel):
     generator_model: Path | None = None
     # code: the archive of networks, niches of Voronoi cells, of a grid, or with boundaries that move with the entries.
     archive: Literal["cvt", "grid", "sliding"] = "cvt"
+    # code: an archive.json of an earlier run; its networks are measured first, on this task.
+    archive_file: Path | None = None
     # code: niches of an archive; for a grid and for sliding boundaries a square.
     niches: int = Field(default=100, ge=2)
     # code: archives of networks that evolve apart, and generations after which each sends its best to the next one.

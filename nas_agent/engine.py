@@ -204,6 +204,7 @@ class Engine:
             **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
             **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
+            **self._archive(),
         }
 
     def run(self) -> Result:
@@ -252,7 +253,30 @@ class Engine:
         if journal.archive.best is not None:
             winner = journal.archive.best.architecture
             self.folder.write(self.folder.best_source, self.services.space.module_source(winner))
+        self._write_archive(self.folder, journal)
         self.folder.write(self.folder.best_json, json.dumps(self.result().to_dict(), indent=2) + "\n")
+
+    def _archive(self) -> Json:
+        """Say what networks are binned by, where they are: ranges are fixed before the search."""
+        if self.config.generator != "code":
+            return {}
+        from nas_agent.agents.generators.quality_diversity import CodeGenerator
+
+        assert isinstance(self.services.generator, CodeGenerator)
+        return {"axes": [axis.to_dict() for axis in self.services.generator.axes]}
+
+    def _write_archive(self, folder: RunFolder, journal: Journal) -> None:
+        """Leave the best of each kind in the run folder, where the generator keeps them."""
+        if self.config.generator != "code":
+            return
+        from nas_agent.agents.generators.quality_diversity import CodeGenerator, as_csv, document
+
+        assert isinstance(self.services.generator, CodeGenerator)
+        state = self.services.generator.state(journal.tried.items)
+        about = {"run": folder.path.name, "task": journal.task.name, "space": self.services.space.name}
+        archive = document(state.networks, state.members, about)
+        folder.write(folder.path / "archive.json", json.dumps(archive, indent=1) + "\n")
+        folder.write(folder.path / "archive.csv", as_csv(archive))
 
     def _add_surrogate(self, config: Config, space: Space) -> None:
         from nas_agent.tools.surrogates import make_surrogate
@@ -319,9 +343,9 @@ class Engine:
 def _generator(config: Config, space: Space, task: Task) -> Generator:
     if config.generator != "code":
         return make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model)
-    from nas_agent.agents.generators.quality_diversity import CodeGenerator, settings_of
+    from nas_agent.agents.generators.quality_diversity import CodeGenerator, first_of, settings_of
 
-    return CodeGenerator(space, task, settings_of(config))
+    return CodeGenerator(space, task, settings_of(config), first_of(config.archive_file, space))
 
 
 def _weighed(surrogate: Surrogate | None, use: Services) -> Surrogate | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nas_agent.agents.generators import make_generator
 from nas_agent.config import Config, make_config
 from nas_agent.errors import ConfigError
-from nas_agent.spaces import Space
+from nas_agent.spaces import Space, load_space
+from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.fidelities import FACTOR
+from nas_agent.tools.inspection import equipped
 from nas_agent.tools.principle_files import Imported
 
 
@@ -36,6 +39,8 @@ def from_anywhere(config: Config) -> Config:
         changes["source"] = tuple(pinned(source) for source in config.source)
     if config.generator_model is not None:
         changes["generator_model"] = _absolute(str(config.generator_model), "--generator-model")
+    if config.archive_file is not None:
+        changes["archive_file"] = _absolute(str(config.archive_file), "archive_file")
     if config.principles_file is not None:
         changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)
@@ -77,6 +82,29 @@ def carried_out(config: Config, by: Mapping[str, Any] | None = None) -> Config:
     return make_config({**config.model_dump(), **known, **by})
 
 
+def packed(config: Config, evaluation: Evaluation, space: Space, *, settled: bool = False) -> tuple[Config, Evaluation]:
+    """Try how many trainings side by side are fastest here, where `workers = auto` asks for it, and write it down.
+
+    `settled`: the run has begun, so that the number of threads stays as it is.
+    """
+    from nas_agent.tools.evaluators.train import TrainEvaluator, TrainTestSplit
+
+    evaluator = evaluation.evaluator
+    if config.workers != "auto" or config.executor_kind != "pool" or not isinstance(evaluator, TrainEvaluator):
+        return config, evaluation
+    from nas_agent.tools.executors.packing import pack, told
+
+    tried = pack(config, evaluator, space, settled=settled)
+    if not tried:
+        return config, evaluation
+    best = tried[-1]
+    if best.threads != config.train_threads:
+        evaluator = evaluator.beside(None, threads=best.threads)
+    note = f"{evaluation.note}; {told(tried)}"
+    evaluation = replace(evaluation, evaluator=evaluator, test_split=TrainTestSplit(evaluator.trainer), note=note)
+    return config.model_copy(update={"workers": best.workers, "train_threads": best.threads}), evaluation
+
+
 def imported_principles(config: Config, space: Space) -> Imported | None:
     """Read the file that `--principles` names, checked against the space; ConfigError under `--no-principles`."""
     if config.principles_file is None:
@@ -99,10 +127,17 @@ def check_generator(config: Config, space: Space) -> None:
     if config.generator == "vq":
         make_generator("vq", space.name, seed=config.seed, model=config.generator_model)
     if config.generator == "code":
-        from nas_agent.agents.generators.quality_diversity import check_space, settings_of
+        from nas_agent.agents.generators.quality_diversity import check_space, first_of, settings_of
 
         check_space(space)
         settings_of(config).check_archive()
+        first_of(config.archive_file, space)
+
+
+def space_of(config: Config) -> Space:
+    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked."""
+    space = load_space(config.space)
+    return equipped(space, evaluation_of(config, space)) if isinstance(space, Inspected) else space
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

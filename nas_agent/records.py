@@ -214,9 +214,10 @@ class Proposal:
     outside: bool = False  # True: breaks an active principle on purpose, so that a wrong one shows
     at: Fidelity | None = None  # how it is to be measured; None: the search has one fidelity
     variation: Variation | None = None  # by which intent it was made, where it was
+    measures: tuple[float, ...] | None = None  # what an archive of niches bins it by, where there is one
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `variation` only where there is one."""
+        """As plain JSON types; `variation` and `measures` only where there are some."""
         return {
             "architecture": self.architecture.to_dict(),
             "author": self.author,
@@ -225,6 +226,7 @@ class Proposal:
             "outside": self.outside,
             **({} if self.at is None else {"at": self.at.to_dict()}),
             **({} if self.variation is None else {"variation": self.variation.to_dict()}),
+            **({} if self.measures is None else {"measures": list(self.measures)}),
         }
 
     @classmethod
@@ -238,6 +240,7 @@ class Proposal:
             outside=bool(data["outside"]),
             at=None if data.get("at") is None else Fidelity.from_dict(data["at"]),
             variation=None if data.get("variation") is None else Variation.from_dict(data["variation"]),
+            measures=None if data.get("measures") is None else tuple(map(float, data["measures"])),
         )
 
 

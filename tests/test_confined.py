@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -199,6 +200,13 @@ def test_our_own_code_must_work_before_any_candidate_is_blamed(tmp_path, answer,
     box = Scripted([answer])
     with pytest.raises(error, match=message):
         Confined(tmp_path, start=lambda policy: box).train(request(tmp_path))
+    assert box.closed
+
+
+def test_a_sandbox_ends_with_who_opened_it(tmp_path: Path) -> None:
+    box = Scripted([READY])
+    Confined(tmp_path, start=lambda policy: box).probe(request(tmp_path))
+    gc.collect()
     assert box.closed
 
 

@@ -37,6 +37,7 @@ from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.executors.pool import PoolExecutor, slots
 from nas_agent.tools.images import load_images
 from nas_agent.tools.run_folder import RunFolder, open_folder
+from nas_agent.tools.surrogates.structure import CellSurrogate
 from tests.searching import TASK, Diary, TestVault, Toy, config, evaluation, worth
 
 AHEAD = 4
@@ -150,6 +151,23 @@ def test_by_default_nothing_is_under_way_beside_the_one_that_is_waited_for(tmp_p
     assert kinds == ["proposal", "outcome"] * 6
     assert "ahead" not in events[0]
     assert not the_folder(tmp_path / "runs").arrivals.exists()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_surrogate_chooses_beside_what_is_under_way_as_it_chooses_several_at_once(listed: bool) -> None:
+    space, rng = Toy(), Random(1)
+    pool = [space.sample(rng) for _ in range(200)]
+    pool = list({architecture.id: architecture for architecture in pool}.values())
+    surrogate = CellSurrogate(space, pool if listed else None)
+    for architecture in pool[:12]:
+        surrogate.observe(architecture, worth(architecture))
+    proposals = pool[12:]
+    first, second, third = surrogate.rank(proposals, 3)
+    under_way = [proposals[first.index], proposals[second.index]]
+    rest = [architecture for architecture in proposals if architecture not in under_way]
+    (chosen,) = surrogate.rank(rest, 1, under_way)
+    assert rest[chosen.index] == proposals[third.index]
+    assert chosen.deviation == pytest.approx(third.deviation)
 
 
 def test_rejected_proposals_keep_their_share_while_others_are_under_way(tmp_path: Path) -> None:

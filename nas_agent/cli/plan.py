@@ -80,6 +80,7 @@ def make(config: Config) -> Json:
         "evaluations": config.budget if candidates is None else min(config.budget, candidates),
         "initial": min(config.initial, config.budget),
         "candidates": candidates,
+        "executor": {"kind": config.executor_kind, "workers": config.workers or 1, "ahead": config.most_under_way},
         "limits": list(config.limits),
         "objectives": list(config.objectives),
         "fidelities": [] if found.rungs is None else found.rungs.to_list(),
@@ -118,6 +119,7 @@ def tell(planned: Json) -> list[RenderableType]:
             "evaluations",
             Text(f"{_worth(planned)}, {_first(planned)} before the surrogate is asked"),
         ),
+        ("executor", Text(_executor_words(planned["executor"]))),
         ("candidates", Text("\n".join([candidates, *limits_told(planned)]))),
         *[("fidelities", Text(line)) for line in fidelities_told(planned)],
         ("generator", Text(planned["generator"])),
@@ -136,6 +138,17 @@ def tell(planned: Json) -> list[RenderableType]:
         parts += ["", heading("The first prompt, with no outcomes to show yet")]
         parts += [Padding(Text(llm["first_prompt"], overflow="fold"), (0, 2))]
     return parts
+
+
+def _executor_words(executor: Json) -> str:
+    """Say who evaluates, and how many are under way at once."""
+    if executor["kind"] == "inline":
+        who = "this process"
+    else:
+        where = "on this machine" if executor["kind"] == "pool" else "of a Ray cluster"
+        number = executor["workers"]
+        who = f"workers {where}, as many as are fastest" if number == "auto" else f"{plural(number, 'worker')} {where}"
+    return f"{who}; {plural(executor['ahead'], 'evaluation')} under way at once"
 
 
 def _surrogate_words(planned: Json) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
+from difflib import ndiff
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
@@ -79,6 +80,10 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     if story.offered:
         counted = ", ".join(f"{count} {what}" for what, count in story.offered.items())
         last.append(("proposals", Text(f"by the language model: {counted}")))
+    if story.tallies:
+        every = story.tallies["all"]
+        counted = f"{every.asked} asked, {every.came_back} with a class, {every.valid} networks, "
+        last.append(("programs", Text(f"{counted}{every.valid_after_repair} after repair (by intent: --json)")))
     if story.model_failures:
         last.append(("model", _model_failures(story)))
     return [*parts, "", sections(last), *_files(story), *_next(story)]
@@ -151,7 +156,8 @@ def _headline(story: Story) -> str:
 def _best(story: Story, space: Space | None, console: Console) -> Parts:
     if story.best is None:
         return []
-    return [picture(space, story.best.architecture, console), "", story.best.architecture.text, ""]
+    drawn, text = picture(space, story.best.architecture, console), story.best.architecture.text
+    return [drawn, ""] if "\n" in text else [drawn, "", text, ""]
 
 
 def _best_rows(story: Story) -> Rows:
@@ -235,6 +241,7 @@ def _cost(story: Story) -> str:
 def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
+    known |= {"archive.json": "the best of each kind", "archive.csv": "the same as a table"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
     there = Table.grid(padding=(0, 2, 0, 0))
     there.add_column(no_wrap=True)
@@ -253,6 +260,8 @@ def _next(story: Story) -> Parts:
         commands.insert(0, f"nas-agent principles review {run}")
     if story.best is not None:
         commands.append(f"nas-agent show {run} best")
+        if story.config.generator == "code":
+            commands.append(f"nas-agent archive {run} --html archive.html")
     told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]
     told += [p.id for p in story.principles.values() if p.status == "active"] + list(story.principles)
     if told:
@@ -319,7 +328,10 @@ def _model_failures(story: Story) -> Text:
 
 
 def _apart(space: Space, best: Architecture, other: Architecture) -> str:
-    """Say in which decisions an architecture differs from the best one."""
+    """Say in which decisions an architecture differs from the best one; of a program, in how many lines."""
+    if "\n" in other.text:
+        marks = [line[:1] for line in ndiff(best.text.splitlines(), other.text.splitlines())]
+        return f"{plural(marks.count('+'), 'line')} of its own, {marks.count('-')} of the best one not"
     ours, theirs = space.choices(best), space.choices(other)
     if not ours:
         return other.text

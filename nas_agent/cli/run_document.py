@@ -47,7 +47,12 @@ def as_document(story: Story, *, running: bool) -> Json:
         "recalled": story.recalled,
         "recall_problem": story.recall_problem,
         "sources": list(story.sources.values()),
-        "llm": {**story.model_use.to_dict(), "failures": story.model_failures, "proposals": story.offered},
+        "llm": {
+            **story.model_use.to_dict(),
+            "failures": story.model_failures,
+            "proposals": story.offered,
+            **_tallies(story),
+        },
         "simulated_seconds": story.simulated_seconds,
         "seconds": story.active_seconds,
         "why": None if story.finished is None else story.finished["why"],
@@ -55,6 +60,13 @@ def as_document(story: Story, *, running: bool) -> Json:
         **fidelities_document(story),
         **({"sandboxes": story.sandboxes} if story.sandboxes else {}),
     }
+
+
+def _tallies(story: Story) -> Json:
+    """Build what came of a language model's programs; nothing where it wrote none."""
+    if not story.tallies:
+        return {}
+    return {"operators": {intent: counts.to_dict() for intent, counts in story.tallies.items()}}
 
 
 def _wishes(story: Story) -> Json:

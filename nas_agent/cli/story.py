@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError, PrincipleError, RunFolderError
@@ -16,6 +17,9 @@ from nas_agent.tools.journal import ModelUse
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.source_story import follow
 from nas_agent.tools.surrogates.gate import Gate
+
+if TYPE_CHECKING:
+    from nas_agent.agents.operators import Tally
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, PrincipleError)
 
@@ -102,6 +106,7 @@ class Story:
     model_use: ModelUse = field(default_factory=ModelUse)
     model_failures: list[str] = field(default_factory=list)
     offered: dict[str, int] = field(default_factory=dict)  # architectures a model proposed: accepted, or why not
+    tallies: dict[str, Tally] = field(default_factory=dict)  # what came of a model's programs: `all`, and by intent
     embedding: list[Json] = field(default_factory=list)  # events about what the surrogate reads code by
     costs: dict[str, dict[str, float | None]] = field(default_factory=dict)  # id -> costs by name
     spreads: dict[str, Json] = field(default_factory=dict)  # id -> quartiles of what was timed, by name
@@ -182,6 +187,10 @@ class Story:
             case "offered":
                 for what in ["accepted"] * len(event["proposals"]) + [str(item["fault"]) for item in event["refused"]]:
                     self.offered[what] = self.offered.get(what, 0) + 1
+            case "varied":
+                from nas_agent.agents.operators import tally
+
+                tally(event["answers"], self.tallies)
             case "finished":
                 test = event["test"]
                 if test is not None:

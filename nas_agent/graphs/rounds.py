@@ -19,7 +19,7 @@ from nas_agent.graphs.halving import due, new_rounds
 from nas_agent.graphs.screening import AT_ONCE, better_part
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
-from nas_agent.graphs.variations import answers_of, told_before
+from nas_agent.graphs.variations import answers_of
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
 from nas_agent.records import Architecture, Json, Miss, Proposal
@@ -126,7 +126,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
-        history=told_before(use, number),
+        history=use.journal.tried.before(number),
         answers=answers_of(use, number),
         wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
         note=misses.append,
@@ -268,7 +268,8 @@ def pick(use: Services, state: SearchState, proposals: Sequence[Proposal], keep:
         first = proposals[:keep]
         expected = use.surrogate.predict([proposal.architecture for proposal in first])
         return [Chosen(proposal, "order", item.to_dict()) for proposal, item in zip(first, expected, strict=True)]
-    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
+    under_way = [proposal.architecture for proposal in use.journal.under_way.values()]
+    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep, under_way)
     return [Chosen(proposals[item.index], "surrogate", item.to_dict()) for item in ranked]
 
 

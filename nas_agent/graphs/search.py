@@ -17,7 +17,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
-from nas_agent.agents.generators.base import Begins
+from nas_agent.agents.generators.base import Illuminates
 from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.graphs.confirm import confirmed
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
@@ -118,8 +118,9 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     blind = 1 if use.journal.sources else use.config.most_under_way
     wanted = min(max(use.config.initial, len(recalled), blind), use.config.budget)
     seeds = recalled[:wanted]
-    if not seeds and isinstance(use.generator, Begins):
-        seeds.append(Proposal(use.generator.start, "start"))
+    if not seeds and isinstance(use.generator, Illuminates):
+        seeds = list(use.generator.begin())[: use.config.budget]
+        wanted = max(wanted, len(seeds))
     taken = {proposal.architecture.id for proposal in seeds}
     rng = stream(use.config.seed, "seed", 0)
     for architecture in draw(use, rng, wanted):
@@ -207,6 +208,8 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
         choices = use.space.choices(item.proposal.architecture)
         data["principles"] = list(refinement.obeyed(choices))
         data["outside"] = not waiting and item.by != "promoted" and not refinement.allows(choices)
+        if isinstance(use.generator, Illuminates):  # logged, so that nobody has to look at the network again
+            data["measures"] = list(use.generator.describe(item.proposal.architecture))
         use.journal.emit(
             "proposal",
             evaluation=before + offset + 1,

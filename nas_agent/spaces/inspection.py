@@ -34,6 +34,16 @@ class NetworkShape:
             return cls(classes, channels, side)
         return cls(classes, channels, side, parameters=2e6, flops=1e6 * side * side)
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return how far archives reach: FLOPs are those of LLMatic from 32 pixels on, for small images ours.
+
+        The narrow end of small images is what some layers cost there at least; the wide end is the limit.
+        """
+        if self.side >= 32:
+            return {"width_to_depth": (1.0, 200.0), "flops": (2e8, 5e9)}
+        return {"width_to_depth": (0.5, 100.0), "flops": (8.0 * self.side**2, self.flops)}
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

@@ -1,13 +1,12 @@
 """`pytorch`: any network that can be written as a class of torch, for the images of a task.
 
 The text is read here and never run here: what it makes is looked at by an `Inspector`, in a sandbox. Two texts are one
-architecture where the operators that they compute are the same (`pytorch_graph`); each keeps its own text. The intents are
-those of LLMatic (Nasir et al., 2024), carried out on the syntax tree.
+architecture where the operators that they compute are the same (`pytorch_graph`); each keeps its own text. The intents
+are those of LLMatic (Nasir et al., 2024), carried out on the syntax tree.
 """
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +23,16 @@ from nas_agent.spaces.code import INTENTS, Descriptors
 from nas_agent.spaces.features import Floats, size_block
 from nas_agent.spaces.inspection import Inspection, Inspector, NetworkShape, Refusal
 from nas_agent.spaces.pytorch_graph import KINDS, Profile, profile
-from nas_agent.spaces.pytorch_template import DECISIONS, choices_of, start_text, written
+from nas_agent.spaces.pytorch_template import DECISIONS, choices_of, drawn_choices, start_text, written
 from nas_agent.spaces.pytorch_text import Program, read, stand_alone
 
 if TYPE_CHECKING:
     from torch import nn
 
-DRAWS = 200  # of choices, until they are a network
-NEIGHBOURS = 16
+DRAWS = 500  # of choices, until they are a network
+DRAWN = 0.1  # of the multiply-adds that are allowed: a draw says little of how much is needed
+BUILT = 7  # tries to meet choices by the numbers within their options, before the last one
+NEIGHBOURS = 8
 REMEMBERED = 5_000
 
 
@@ -43,7 +44,7 @@ class _Known:
 
 
 class Pytorch:
-    """Texts of nn.Module classes. Without an inspector they are read only, and an id tells texts apart, not networks."""
+    """Texts of nn.Module classes. Without an inspector they are read only, and an id tells texts apart."""
 
     name: ClassVar[str] = "pytorch"
     decisions: ClassVar[tuple[Decision, ...]] = DECISIONS
@@ -60,18 +61,24 @@ class Pytorch:
         """Return the space for images of this shape, None for its own, with somebody who looks at texts."""
         return Pytorch(shape or self.shape, inspector)
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return how far its descriptors reach for these images."""
+        return self.shape.ranges
+
     def start(self) -> Architecture:
         """Return LLMatic's first network: one 1x1 convolution and a linear layer."""
         return self.parse(start_text(self.shape))
 
     def sample(self, rng: Random) -> Architecture:
-        """Draw choices until they are a network of the template."""
+        """Draw choices, usual ones more often, until they are a network of the template that is not costly."""
         for _ in range(DRAWS):
-            choices = {decision.name: rng.choice(decision.options) for decision in self.decisions}
             try:
-                return self.parse(written(choices, self.shape, rng))
+                drawn = self.parse(written(drawn_choices(rng), self.shape, rng))
             except InvalidArchitecture:
                 continue
+            if self.inspection(drawn).flops <= DRAWN * self.shape.flops:
+                return drawn
         raise InvalidArchitecture(f"no network of {self.shape} was found in {DRAWS} draws; allow more parameters")
 
     def mutate(self, architecture: Architecture, rng: Random) -> Architecture:
@@ -156,14 +163,22 @@ class Pytorch:
 
     def build(self, choices: Choices) -> Architecture:
         """Write a network with these options by the template, always the same one."""
-        made = self.parse(written(choices, self.shape, Random(str(sorted(choices.items())))))
-        got = self.choices(made)
-        wrong = [name for name, option in got.items() if choices.get(name) != option]
-        if wrong:
-            raise InvalidArchitecture(
-                f"expected {wrong[0]}={choices.get(wrong[0])}, got {got[wrong[0]]} with the other choices; change one of them"
-            )
-        return made
+        rng = Random(str(sorted(choices.items())))
+        for last in (False,) * BUILT + (True,):
+            try:
+                made = self.parse(written(choices, self.shape, rng))
+            except InvalidArchitecture:
+                if last:
+                    raise
+                continue
+            got = self.choices(made)
+            wrong = [name for name, option in got.items() if choices.get(name) != option]
+            if not wrong:
+                return made
+        raise InvalidArchitecture(
+            f"expected {wrong[0]}={choices.get(wrong[0])}, got {got[wrong[0]]} with the other choices; "
+            "change one of them"
+        )
 
     def enumerate(self) -> Sequence[Architecture] | None:
         """Return None: there are too many."""
@@ -215,7 +230,10 @@ class Pytorch:
             found = self._inspect(program)
             if isinstance(found, Refusal):
                 raise InvalidArchitecture(f"{found.step}: {found.reason}")
-            seen = profile(found.nodes)
+            try:
+                seen = profile(found.nodes)
+            except (LookupError, TypeError, ValueError) as error:  # it is what the text's own process claims
+                raise InvalidArchitecture("reply: its operators cannot be read; propose a simpler network") from error
             known = _Known(Architecture(self.name, program.text, seen.identity), found, seen)
             self._known[program.text] = known
             if len(self._known) > REMEMBERED:

@@ -1,4 +1,4 @@
-"""Networks made of two or three: the first statements of one and the last of another, or all of them side by side (ours)."""
+"""Networks made of two or three: the first statements of one and the last of another, or all side by side (ours)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.spaces.inspection import Inspection, Sizes
-from nas_agent.spaces.pytorch_text import NETWORK
+from nas_agent.spaces.pytorch_text import NETWORK, read
 
 Parent = tuple[str, Inspection]  # a plain text and what its inspection said
 
@@ -33,6 +33,7 @@ def spliced(first: Parent, second: Parent, rng: Random) -> str:
     variables = {node.id for node in ast.walk(forward) if isinstance(node, ast.Name)} | {images}
     rest = [_Local(tail[1], head[1], variables).visit(statement) for statement in other.body[tail[0] :]]
     forward.body = [*forward.body[: head[0]], *rest]
+    _take_arguments(_method(ours, "__init__").args, _method(theirs, "__init__").args)
     _method(ours, "__init__").body += [s for s in _method(theirs, "__init__").body if not _calls_super(s)]
     _drop_idle(ours)
     return ast.unparse(ast.fix_missing_locations(mother)) + "\n"
@@ -41,7 +42,7 @@ def spliced(first: Parent, second: Parent, rng: Random) -> str:
 def side_by_side(parents: Sequence[Parent]) -> str:
     """Write a network whose logits are the mean of those of the others."""
     tree = ast.parse(parents[0][0])
-    names = []
+    names, calls, wanted = [], [], dict[str, None]()
     for number, (text, _) in enumerate(parents):
         other = tree if number == 0 else ast.parse(text)
         taken = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
@@ -52,16 +53,33 @@ def side_by_side(parents: Sequence[Parent]) -> str:
             elif isinstance(node, ast.Name) and node.id == NETWORK:
                 node.id = name
         names.append(name)
+        given = read(text).given
+        calls.append(f"{name}({', '.join(f'{argument}={meaning}' for argument, meaning in given)})")
+        wanted |= dict.fromkeys(meaning for _, meaning in given)
         if number:
             _add_classes(tree, other)
             tree.body.append(next(part for part in other.body if isinstance(part, ast.ClassDef) and part.name == name))
-    makers = "\n".join(f"        self.branch{i} = {name}()" for i, name in enumerate(names, 1))
+    makers = "\n".join(f"        self.branch{i} = {call}" for i, call in enumerate(calls, 1))
     total = " + ".join(f"self.branch{i}(x)" for i in range(1, len(names) + 1))
+    arguments = ", ".join(["self", *wanted])
     whole = (
-        f"class {NETWORK}(nn.Module):\n\n    def __init__(self):\n        super().__init__()\n{makers}\n\n"
+        f"class {NETWORK}(nn.Module):\n\n    def __init__({arguments}):\n        super().__init__()\n{makers}\n\n"
         f"    def forward(self, x):\n        return ({total}) / {len(names)}\n"
     )
     return f"{ast.unparse(tree)}\n\n{whole}"
+
+
+def _take_arguments(ours: ast.arguments, theirs: ast.arguments) -> None:
+    """Let our constructor take what theirs takes besides."""
+    known = {argument.arg for argument in (*ours.posonlyargs, *ours.args, *ours.kwonlyargs)}
+    positional = [*theirs.posonlyargs, *theirs.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(theirs.defaults))
+    defaults += theirs.defaults
+    pairs = [*zip(positional, defaults, strict=True), *zip(theirs.kwonlyargs, theirs.kw_defaults, strict=True)]
+    for argument, default in pairs:
+        if argument.arg not in known:
+            ours.kwonlyargs.append(argument)
+            ours.kw_defaults.append(default)
 
 
 def _cuts(tree: ast.Module, inspection: Inspection, *, tail: bool) -> list[tuple[int, str, Sizes]]:
@@ -123,15 +141,14 @@ def _method(owner: ast.ClassDef, name: str) -> ast.FunctionDef:
 
 
 def _add_classes(tree: ast.Module, other: ast.Module) -> None:
-    """Put the other text's imports, functions and classes, but its network, before ours; clashing ones get new names."""
+    """Put the other text's imports, functions and classes, but its network, before ours; clashing ones are renamed."""
     taken = {part.name: ast.unparse(part) for part in tree.body if isinstance(part, ast.ClassDef | ast.FunctionDef)}
     lines = {ast.unparse(part) for part in tree.body}
     new: list[ast.stmt] = []
     for part in other.body:
-        if isinstance(part, ast.ClassDef | ast.FunctionDef) and taken.get(part.name, ast.unparse(part)) != ast.unparse(
-            part
-        ):
-            if part.name != NETWORK:
+        if isinstance(part, ast.ClassDef | ast.FunctionDef) and part.name != NETWORK:
+            text = ast.unparse(part)
+            if taken.get(part.name, text) != text:
                 _rename(other, part.name, _free(part.name, set(taken)))
         if not _is_network(part) and ast.unparse(part) not in lines:
             new.append(part)

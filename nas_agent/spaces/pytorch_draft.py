@@ -1,4 +1,4 @@
-"""A network's text as a syntax tree (LibCST) that can be changed: where its layers are made and used, with their shapes.
+"""A network's text as a syntax tree (LibCST) that can be changed: where its layers are made and used, and how.
 
 The text is plain (one statement a line), so that lines and columns of the inspection are places in the tree.
 """
@@ -96,7 +96,7 @@ class Draft:
 
     @cached_property
     def head(self) -> Span | None:
-        """The call that makes the last layer, as far as one can see: that which gives as many numbers as there are logits."""
+        """The call that makes the last layer, as far as one can see: the last that gives what the logits are."""
         nodes = self.inspection.nodes
         logits = tuple(nodes[nodes[-1]["inputs"][0]]["shape"][1:])
         return max((span for span in self.layers if self.shape_at(span)[1] == logits), default=None)
@@ -156,7 +156,7 @@ class Draft:
 
     def changed(self, changes: Changes) -> Draft:
         """Return the text with changes; its inspection is still the one from before."""
-        return Draft(self.tree.visit(_Apply(changes)).code, self.inspection)  # type: ignore[union-attr]
+        return Draft(self.tree.visit(_Apply(changes)).code, self.inspection)
 
     def slots(self) -> list[Slot]:
         """Return every place for one more layer whose input has one known shape."""
@@ -207,7 +207,7 @@ class Draft:
         return False
 
     def granted(self, wishes: Sequence[Wish]) -> Draft:
-        """Give layers the sizes that make the network fit together; NotHere where one call makes several that differ."""
+        """Give layers the sizes that make the network fit together; NotHere where one call makes unlike ones."""
         wanted: dict[tuple[Span, str], set[int]] = {}
         for wish in wishes:
             wanted.setdefault((wish.span, wish.argument), set()).add(wish.value)

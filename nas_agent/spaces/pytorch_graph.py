@@ -1,9 +1,9 @@
 """What a network is, apart from how it is written: the traced operators as one hash, and as counts.
 
 Nodes are those of `nas_agent.tools.inspection.trace`: {"op", "attrs", "inputs", "shape"}, the last one the logits. Two
-texts have one hash where the operators that the logits depend on are the same, with their attributes, shapes and wiring,
-whichever of them share weights included. The order of sums and products does not matter, nor does computing a thing twice.
-What the hash does not see: how weights are initialised, and the numbers in constant tensors.
+texts have one hash where the operators that the logits depend on are the same, with their attributes, shapes and
+wiring, and which of them share weights. The order within sums and products does not matter, nor does computing a thing
+twice. What the hash does not see: how weights are initialised, and the numbers in constant tensors.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ KINDS = {
     ),
     "normalisation": ("aten.native_batch_norm", "aten.native_layer_norm", "aten.native_group_norm"),
     "activation": (
-        "aten.relu", "aten.gelu", "aten.silu", "aten.hardswish", "aten.leaky_relu", "aten.elu", "aten.tanh", "aten.mish",
-        "aten.sigmoid", "aten.hardtanh", "aten.softplus", "aten._prelu_kernel", "aten.hardsigmoid",
+        "aten.relu", "aten.gelu", "aten.silu", "aten.hardswish", "aten.leaky_relu", "aten.elu", "aten.tanh",
+        "aten.mish", "aten.sigmoid", "aten.hardtanh", "aten.softplus", "aten._prelu_kernel", "aten.hardsigmoid",
     ),
     "dropout": ("aten.bernoulli", "aten.native_dropout"),
     "attention": ("aten._softmax", "aten._scaled_dot_product_flash_attention_for_cpu"),
@@ -135,7 +135,7 @@ def _live(nodes: Sequence[Json]) -> list[_Node]:
     known: dict[tuple[object, ...], int] = {}
     for number in sorted(wanted):
         data = nodes[number]
-        op = SAME_AS.get(data["op"], data["op"])
+        op = SAME_AS.get(data["op"], str(data["op"]))
         inputs = tuple(place[i] for i in data["inputs"])
         shape = tuple(data["shape"])
         if op in ("aten.clone", "logits") or (op == "aten.view" and found[inputs[0]].shape == shape):

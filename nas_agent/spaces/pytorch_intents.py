@@ -154,10 +154,8 @@ def _acting(call: cst.Call, new: str) -> cst.BaseExpression:
         return cst.parse_expression(f"nn.{new}()")
     function = next(name for name, kind in _FUNCTIONS.items() if kind == new)
     owner = call.func.value if isinstance(call.func, cst.Attribute) else None
-    module = (
-        isinstance(owner, cst.Name)
-        and owner.value in ("F", "torch", "functional")
-        or (owner is not None and code(owner) == "nn.functional")
+    module = (isinstance(owner, cst.Name) and owner.value in ("F", "torch", "functional")) or (
+        owner is not None and code(owner) == "nn.functional"
     )
     argument = code(call.args[0].value) if module and call.args else None if owner is None else code(owner)
     if argument is None:

@@ -57,6 +57,19 @@ def choices_of(found: Profile) -> dict[str, str]:
     return {name: next(o for o, least, most in _BINS[name] if least <= value <= most) for name, value in values.items()}
 
 
+# How often options are drawn, in the order of the bins; the depth follows from the others.
+_LIKELY: dict[str, tuple[float, ...]] = {
+    "convolutions": (0.5, 2, 3, 3, 1, 0.2), "linear": (0, 4, 3, 1), "recurrent": (8, 1, 0.3), "pooling": (1, 2, 3, 2),
+    "normalisation": (2, 1, 3, 2), "activation": (0.5, 2, 3, 1), "dropout": (3, 1), "skips": (4, 2, 1, 0.3),
+    "kernel": (1, 1, 5, 1), "depth": (1, 1, 1, 1, 1), "width": (1, 3, 4, 2, 0.5),
+}  # fmt: skip
+
+
+def drawn_choices(rng: Random) -> dict[str, str]:
+    """Draw an option of each decision, those of usual networks more often (ours)."""
+    return {one.name: rng.choices(one.options, _LIKELY[one.name])[0] for one in DECISIONS}
+
+
 def start_text(shape: NetworkShape) -> str:
     """Write LLMatic's first network: one 1x1 convolution and a linear layer."""
     text = _Text(shape)

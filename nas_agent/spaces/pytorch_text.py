@@ -17,16 +17,22 @@ NETWORK = "Network"
 LONGEST, MOST_NODES, DEEPEST = 20_000, 6_000, 60  # characters; nodes of the syntax tree; how deep they are nested
 MODULES = ("torch", "torch.nn", "torch.nn.functional", "math", "typing", "collections", "functools", "__future__")
 BUILTINS = frozenset(
-    "abs all any bool dict enumerate filter float int isinstance len list map max min object pow range reversed round "
-    "set slice sorted staticmethod str sum super tuple zip NotImplementedError ValueError property".split()
-)
+    (
+        "abs", "all", "any", "bool", "dict", "enumerate", "filter", "float", "int", "isinstance", "len", "list", "map",
+        "max", "min", "object", "pow", "property", "range", "reversed", "round", "set", "slice", "sorted",
+        "staticmethod", "str", "sum", "super", "tuple", "zip", "NotImplementedError", "ValueError",
+    )
+)  # fmt: skip
 # Of torch, what no network needs, or what reaches beyond it.
 FORBIDDEN = frozenset(
-    "hub load save jit utils multiprocessing distributed ops compile cuda backends onnx export package classes library "
-    "autograd futures profiler testing overrides fx serialization storage random manual_seed seed set_rng_state "
-    "get_rng_state from_file frombuffer from_numpy set_default_device set_default_dtype set_grad_enabled "
-    "set_num_threads use_deterministic_algorithms no_grad inference_mode enable_grad numpy".split()
-)
+    (
+        "autograd", "backends", "classes", "compile", "cuda", "distributed", "enable_grad", "export", "from_file",
+        "from_numpy", "frombuffer", "futures", "fx", "get_rng_state", "hub", "inference_mode", "jit", "library", "load",
+        "manual_seed", "multiprocessing", "no_grad", "numpy", "onnx", "ops", "overrides", "package", "profiler",
+        "random", "save", "seed", "serialization", "set_default_device", "set_default_dtype", "set_grad_enabled",
+        "set_num_threads", "set_rng_state", "storage", "testing", "use_deterministic_algorithms", "utils",
+    )
+)  # fmt: skip
 DUNDERS = ("__init__", "__class__", "__name__", "__future__")
 # How a constructor may call what it is given; the first is ours.
 GIVEN = {
@@ -123,28 +129,33 @@ def _refusals(tree: ast.Module) -> Iterator[str]:
                 f"line {statement.lineno}: expected imports, classes and functions outside of classes, got "
                 f"'{ast.unparse(statement)[:60]}'; leave it out"
             )
-    bound = _bound(tree) | BUILTINS
+    names = _names(tree)
     for node in ast.walk(tree):
-        yield from _refused(node, bound)
+        yield from _refused(node, names)
 
 
-def _refused(node: ast.AST, bound: frozenset[str] | set[str]) -> Iterator[str]:
+def _root(node: ast.AST) -> str:
+    """Return the name that a chain of attributes begins with."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _refused(node: ast.AST, names: _Names) -> Iterator[str]:
     line = f"line {getattr(node, 'lineno', 0)}: "
     match node:
-        case ast.Import(names=names) | ast.ImportFrom(names=names):
+        case ast.Import() | ast.ImportFrom():
             yield from _imports(node, line)
-        case ast.Name(id=name) if isinstance(node.ctx, ast.Load) and name not in bound:
+        case ast.Name(id=name) if isinstance(node.ctx, ast.Load) and name not in names.bound:
             known = "is not allowed" if hasattr(builtins, name) else "is not defined"
-            yield f"{line}the name '{name}' {known}; use torch, nn, F, math and what the text itself defines"
+            yield f"{line}'{name}' {known}; expected torch, nn, F, math and what the text itself imports or defines"
         case ast.Name(id=name) if name.startswith("__") and name not in DUNDERS:
             yield f"{line}the name '{name}' is not allowed; choose another one"
         case ast.Attribute(attr=name) if name.startswith("__") and name not in DUNDERS:
             yield f"{line}the attribute '{name}' is not allowed; leave it out"
-        case ast.Attribute(value=ast.Name(id="torch" | "nn" | "F" | "functional"), attr=name) if (
-            name in FORBIDDEN or name.startswith("_")
-        ):
+        case ast.Attribute(attr=name) if _root(node) in names.imported and (name in FORBIDDEN or name.startswith("_")):
             yield f"{line}'{ast.unparse(node)}' is not allowed; use layers and functions of tensors only"
-        case ast.Attribute(value=ast.Name(id="torch" | "nn" | "F" | "math")) if not isinstance(node.ctx, ast.Load):
+        case ast.Attribute() if not isinstance(node.ctx, ast.Load) and _root(node) in names.imported:
             yield f"{line}'{ast.unparse(node)}' is set, which is not allowed; set attributes of self only"
         case ast.AsyncFunctionDef() | ast.Await() | ast.Global() | ast.Nonlocal() | ast.Yield() | ast.YieldFrom():
             yield f"{line}'{type(node).__name__}' is not allowed; write plain functions"
@@ -166,18 +177,23 @@ def _imports(node: ast.Import | ast.ImportFrom, line: str) -> Iterator[str]:
             yield f"{line}'{alias.name}' may not be imported; {advice}"
 
 
-def _bound(tree: ast.Module) -> set[str]:
-    """Return every name that the text gives a meaning."""
-    found = set[str]()
+@dataclass(frozen=True, slots=True)
+class _Names:
+    bound: frozenset[str]  # every name that has a meaning
+    imported: frozenset[str]
+
+
+def _names(tree: ast.Module) -> _Names:
+    bound, imported = set(BUILTINS), set[str]()
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) if not isinstance(node.ctx, ast.Load):
-                found.add(name)
+                bound.add(name)
             case ast.arg(arg=name) | ast.ClassDef(name=name) | ast.FunctionDef(name=name):
-                found.add(name)
+                bound.add(name)
             case ast.Import(names=names) | ast.ImportFrom(names=names):
-                found |= {(alias.asname or alias.name).partition(".")[0] for alias in names}
-    return found
+                imported |= {(alias.asname or alias.name).partition(".")[0] for alias in names}
+    return _Names(frozenset(bound | imported), frozenset(imported))
 
 
 def _network(tree: ast.Module) -> ast.ClassDef:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
-from nas_agent.spaces.inspection import Refusal
+from nas_agent.spaces.inspection import Inspection
 from nas_agent.spaces.pytorch_combine import side_by_side, spliced
 from nas_agent.spaces.pytorch_draft import Draft, NotHere
 from nas_agent.spaces.pytorch_intents import SEVERAL, SINGLE, Change
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from nas_agent.spaces.pytorch import Pytorch
 
 TRIES = 12  # of one intent
+WHOLE = 6  # of them, until networks are combined side by side
 MENDED = 4  # rounds in which sizes are made to fit
 SIZED = ("smaller", "larger")
 
 
-def varied(space: Pytorch, intent: str, parents: Sequence[Architecture], rng: Random) -> Architecture:
+def varied(
+    space: Pytorch, intent: str, parents: Sequence[Architecture], rng: Random, *, tries: int = TRIES
+) -> Architecture:
     """Carry out an intent on canonical parents; InvalidArchitecture where no try gives anything new and trainable."""
     known = {parent.id for parent in parents}
     last = ""
-    for number in range(TRIES):
+    for number in range(tries):
         try:
             if intent == "combine":
-                child = _combined(space, parents, rng, whole=number >= TRIES // 2)
+                child = _combined(space, parents, rng, whole=number >= WHOLE)
             else:
                 change, times = SEVERAL.get(intent, (SINGLE.get(intent), 1))
                 assert change is not None
@@ -80,7 +83,5 @@ def mended(space: Pytorch, text: str) -> Architecture:
             return space.parse(plain)
         if not refusal.wishes:
             raise InvalidArchitecture(f"{refusal.step}: {refusal.reason}")
-        from nas_agent.spaces.inspection import Inspection
-
         text = Draft(plain, Inspection((), 0, 0)).granted(refusal.wishes).text
     raise InvalidArchitecture("its sizes could not be made to fit together")

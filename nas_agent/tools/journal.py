@@ -12,22 +12,13 @@ from typing import Any
 from nas_agent.principles.library import Library
 from nas_agent.principles.principle import Change, Observation
 from nas_agent.principles.review import Answer, decide
-from nas_agent.records import (
-    Failed,
-    Json,
-    Measured,
-    Miss,
-    Outcome,
-    Proposal,
-    Task,
-    Trial,
-    outcome_from_dict,
-)
+from nas_agent.records import Failed, Json, Measured, Outcome, Proposal, Task, outcome_from_dict
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.fidelities import Rungs
 from nas_agent.tools.surrogates.gate import Gate
+from nas_agent.tools.tried import Tried
 
 Listener = Callable[[Json], None]
 
@@ -101,8 +92,7 @@ class Journal:
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
     scores: dict[str, float | None] = field(default_factory=dict)  # id -> proxy, of what was screened
     promotions: set[int] = field(default_factory=set)  # rounds that proposed nothing new, but promoted
-    proposals: dict[str, Proposal] = field(default_factory=dict)  # by id, of what was to be measured
-    tried: list[tuple[int, Trial | Miss]] = field(default_factory=list)  # round, and what came of it
+    tried: Tried = field(default_factory=Tried)
     under_way: dict[str, Proposal] = field(default_factory=dict)  # by id, without an outcome yet; oldest first
 
     @classmethod
@@ -142,6 +132,7 @@ class Journal:
 
     def _apply(self, event: Json) -> None:
         self.gate.follow(event)
+        self.tried.follow(event)
         match event["type"]:
             case "started":
                 if event.get("fidelities"):
@@ -157,11 +148,6 @@ class Journal:
                 # Of several rungs the cheapest is evidence: at the others stands only what was good there.
                 if added is not Added.KNOWN and score is not None and self.archive.is_first(outcome):
                     self.observations.append(self._observe(outcome, score))
-                proposal = self.proposals.get(outcome.architecture.id)
-                if added is not Added.KNOWN and proposal is not None:
-                    self.tried.append((self.rounds[outcome.architecture.id], Trial(proposal, outcome)))
-            case "proposed":
-                self.tried += [(event["round"], Miss.from_dict(miss)) for miss in event.get("misses", ())]
             case "screened":
                 self.scores |= event["scores"]
             case "refused":
@@ -174,7 +160,6 @@ class Journal:
                 if event.get("choice") == "promoted":
                     self.promotions.add(event["round"])
                     return
-                self.proposals[key] = proposal
                 self.costs[key] = event.get("costs", {})
                 self.rounds[key] = 0 if event["initial"] else event["round"]
             case "principle":

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from nas_agent.errors import ConfigError
-from nas_agent.records import Task
+from nas_agent.records import Architecture, Task
 from nas_agent.spaces import CategoricalSpace, Space, is_untrusted
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.benchmarks.registry import benchmark_of, measured_in, task_names, tasks_in
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
-from nas_agent.tools.evaluators.train import ImageTrainer, Source, TrainEvaluator, TrainTestSplit
+from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, TrainTestSplit
 from nas_agent.tools.evaluators.train_settings import TrainSettings
 from nas_agent.tools.fidelities import FACTOR, FLAG, rungs_of_columns
 from nas_agent.tools.images import image_task_names, load_images, means_images
@@ -157,7 +158,7 @@ def _from_table(table: BenchmarkTable, why: str) -> Evaluation:
 
 def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings, reference: str) -> Evaluation:
     """Train for real, on the images of the task."""
-    source = _writer(space) if is_untrusted(space) else None
+    source = partial(_text, space) if is_untrusted(space) else None  # a worker elsewhere gets it pickled
     if source is None and isinstance(space, CategoricalSpace) and type(space).network is CategoricalSpace.network:
         raise ConfigError(
             f"--task {task}: space '{space.name}' has no network to train; give its class a method 'network', "
@@ -175,5 +176,5 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
     return Evaluation(images.task, TrainEvaluator(trainer), TrainTestSplit(trainer), note, rungs=rungs)
 
 
-def _writer(space: Space) -> Source:
-    return lambda architecture, classes: space.module_source(architecture, classes=classes)
+def _text(space: Space, architecture: Architecture, classes: int) -> str:
+    return space.module_source(architecture, classes=classes)

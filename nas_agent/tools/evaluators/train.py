@@ -59,7 +59,7 @@ class ImageTrainer:
     ) -> None:
         self.training = training
         self._load = load
-        self._worker = worker or (self._trusting if source is None else self._confining)
+        self._worker = worker
         self._source = source
 
     @cached_property
@@ -77,7 +77,9 @@ class ImageTrainer:
     @cached_property
     def worker(self) -> Trains:
         """The process that trains, started on first use."""
-        return self._worker()
+        if self._worker is not None:
+            return self._worker()
+        return self._trusting() if self._source is None else self._confining()
 
     def _trusting(self) -> Worker:
         return Worker(threads=self.training.threads)
@@ -86,9 +88,13 @@ class ImageTrainer:
         start = partial(open_sandbox, unsafe=self.training.unsafe)
         return Confined(self._files.folder, threads=self.training.threads, start=start)
 
-    def beside(self, device: str | None) -> ImageTrainer:
-        """Return a trainer with a process of its own on this device (None: the same), for the same images and files."""
-        training = self.training if device is None else replace(self.training, device=device)
+    def beside(self, device: str | None, threads: int | None = None) -> ImageTrainer:
+        """Return a trainer with a process of its own, for the same images and files.
+
+        On this device, by so many threads; None: as this one.
+        """
+        known = self.training
+        training = replace(known, device=device or known.device, threads=threads or known.threads)
         other = ImageTrainer(training, lambda: self.images, worker=self._worker, source=self._source)
         other.__dict__["_files"] = self._files  # written once for all
         return other
@@ -248,9 +254,9 @@ class TrainEvaluator:
         """Return None: any architecture of the space can be trained."""
         return None
 
-    def beside(self, device: str | None) -> TrainEvaluator:
-        """Return one with a process of its own, on this device (None: the same)."""
-        return TrainEvaluator(self.trainer.beside(device))
+    def beside(self, device: str | None, threads: int | None = None) -> TrainEvaluator:
+        """Return one with a process of its own, on this device, by so many threads (None: as this one)."""
+        return TrainEvaluator(self.trainer.beside(device, threads))
 
     def stop(self) -> None:
         """End the process, and what it does for another thread."""

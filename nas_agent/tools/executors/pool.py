@@ -74,12 +74,18 @@ def places(config: Config) -> list[str | None]:
     """Return the device of each slot, None where an evaluator has its own; no more than can ever have work."""
     workers = config.workers if isinstance(config.workers, int) else max(1, cores() // config.train_threads)
     workers = min(workers, max(config.most_under_way, config.batch))
-    if config.device != "cuda":
-        return [None] * workers
+    devices = every_device(config.device)
+    return [devices[number % len(devices)] for number in range(workers)]
+
+
+def every_device(device: str) -> list[str | None]:
+    """Return all GPUs where none is named, else what is named, as None."""
+    if device != "cuda":
+        return [None]
     import torch
 
-    count = max(1, torch.cuda.device_count())
-    return [None if count == 1 else f"cuda:{number % count}" for number in range(workers)]
+    count = torch.cuda.device_count()
+    return [None] if count < 2 else [f"cuda:{number}" for number in range(count)]
 
 
 def cores() -> int:

@@ -1,12 +1,15 @@
-"""Looks at networks' texts in the sandbox, and hands a space what it needs to do so. See `nas_agent.spaces.inspection`."""
+"""Looks at networks' texts in the sandbox, and hands a space what it needs for that (`nas_agent.spaces.inspection`)."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from nas_agent.spaces.base import Space
 from nas_agent.spaces.inspection import Inspected, Inspector, NetworkShape
 from nas_agent.tools.costs.sources import Trains
 from nas_agent.tools.evaluators.base import Evaluation
-from nas_agent.tools.inspection.sandboxed import SandboxInspector
+from nas_agent.tools.evaluators.train import TrainEvaluator
+from nas_agent.tools.inspection.sandboxed import SandboxInspector, open_inspection
 
 __all__ = ["SandboxInspector", "equipped"]
 
@@ -18,8 +21,10 @@ def equipped(space: Space, evaluation: Evaluation | None, inspector: Inspector |
     """
     if not isinstance(space, Inspected) or space.inspector is not None:
         return space
-    shape = None
+    shape, unsafe = None, False
     if evaluation is not None and isinstance(evaluation.evaluator, Trains):
         images = evaluation.evaluator.shape
         shape = NetworkShape.of(images.classes, images.channels, images.side)
-    return space.equipped(shape, inspector or SandboxInspector())
+    if evaluation is not None and isinstance(evaluation.evaluator, TrainEvaluator):
+        unsafe = evaluation.evaluator.trainer.training.unsafe
+    return space.equipped(shape, inspector or SandboxInspector(partial(open_inspection, unsafe=unsafe)))

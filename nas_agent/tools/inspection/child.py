@@ -1,7 +1,7 @@
 """The inspection of one text, in its own confined process: build, trace, count, train one step, compare.
 
-The sandbox calls `inspect`; nothing here is trusted by who reads the answer. Importing this module warms torch up, so that
-processes forked from one that has it begin at once.
+The sandbox calls `inspect`; nothing here is trusted by who reads the answer. Importing this module warms torch up, so
+that processes forked from one that has it begin at once.
 """
 
 from __future__ import annotations
@@ -113,11 +113,11 @@ def _evaluated(network: nn.Module, shape: Any) -> None:
     images = _noise(2, shape)
     with torch.no_grad():
         two, again = (_step("forward", lambda: network(images)) for _ in range(2))
-        one = _step("forward", lambda: network(images[:1]))
+        one = _step("forward", lambda: network(images[1:]))
     _check_logits(one, 1, shape, None)
     if not _close(two, again):
         raise Refused("evaluation", "in evaluation mode it gives other logits each time; make dropout an nn.Dropout")
-    if not _close(two[:1], one):
+    if not _close(two[1:], one):
         told = "the logits of an image change with the other images of its batch; keep the first axis apart"
         raise Refused("evaluation", f"{told}: give recurrent layers batch_first=True, take no mean or softmax over it")
 

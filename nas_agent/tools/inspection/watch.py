@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 FILE = "candidate.py"
@@ -50,7 +49,7 @@ class Watch:
             if span is not None:
                 self.made[id(module)] = module, span
 
-        nn.Module.__init__ = noted  # type: ignore[method-assign]
+        nn.Module.__init__ = noted  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
@@ -144,7 +143,7 @@ def _made_at(module: nn.Module) -> tuple[int, int, int, int] | None:
     """Return the call in the text that makes a module of torch; None for parts of such a module."""
     if type(module).__module__ == "candidate":
         return None
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
         if code.co_filename == FILE:
@@ -152,7 +151,6 @@ def _made_at(module: nn.Module) -> tuple[int, int, int, int] | None:
         holder = frame.f_locals.get("self")
         if isinstance(holder, nn.Module) and holder is not module:
             return None
-        assert frame.f_back is not None
         frame = frame.f_back
     return None
 
@@ -187,42 +185,42 @@ def _sizes(value: object) -> list[int] | None:
 def _become(module: nn.Module, argument: str, value: int, watch: Watch) -> None:
     """Make a layer as if it had been constructed with another size."""
     sizes = _given(module)
-    if True:
-        match module:
-            case nn.Linear():
-                new: nn.Module = nn.Linear(value, module.out_features, bias=module.bias is not None)
-            case nn.Conv2d() | nn.Conv1d() | nn.ConvTranspose2d():
-                groups, leaving = module.groups, module.out_channels
-                if groups == sizes["in_channels"] > 1:  # of each channel: it stays so
-                    watch.wish(module, "groups", value)
-                    groups = value
-                    if leaving % value:
-                        watch.wish(module, "out_channels", value)
-                        leaving = value
-                elif value % groups:
-                    watch.wish(module, "groups", 1)
-                    groups = 1
-                new = type(module)(
-                    value, leaving, module.kernel_size, stride=module.stride, padding=module.padding,
-                    dilation=module.dilation, groups=groups, bias=module.bias is not None,
-                )  # type: ignore[arg-type]  # fmt: skip
-            case nn.GroupNorm():
-                groups = module.num_groups
-                if value % groups:
-                    groups = next(g for g in range(min(groups, value), 0, -1) if value % g == 0)
-                    watch.wish(module, "num_groups", groups)
-                new = nn.GroupNorm(groups, value)
-            case nn.LSTM() | nn.GRU() | nn.RNN():
-                new = type(module)(
-                    value, module.hidden_size, num_layers=module.num_layers, batch_first=module.batch_first,
-                    bidirectional=module.bidirectional,
-                )  # fmt: skip
-            case nn.PReLU():
-                new = nn.PReLU()
-            case nn.InstanceNorm2d():
-                new = nn.InstanceNorm2d(value, affine=module.affine)
-            case _:
-                new = type(module)(value)
+    match module:
+        case nn.Linear():
+            new: nn.Module = nn.Linear(value, module.out_features, bias=module.bias is not None)
+        case nn.Conv2d() | nn.Conv1d() | nn.ConvTranspose2d():
+            groups, leaving = module.groups, module.out_channels
+            if groups == sizes["in_channels"] > 1:  # of each channel: it stays so
+                watch.wish(module, "groups", value)
+                groups = value
+                if leaving % value:
+                    watch.wish(module, "out_channels", value)
+                    leaving = value
+            elif value % groups:
+                watch.wish(module, "groups", 1)
+                groups = 1
+            kind: Any = type(module)
+            new = kind(
+                value, leaving, module.kernel_size, stride=module.stride, padding=module.padding,
+                dilation=module.dilation, groups=groups, bias=module.bias is not None,
+            )  # fmt: skip
+        case nn.GroupNorm():
+            groups = module.num_groups
+            if value % groups:
+                groups = next(g for g in range(min(groups, value), 0, -1) if value % g == 0)
+                watch.wish(module, "num_groups", groups)
+            new = nn.GroupNorm(groups, value)
+        case nn.LSTM() | nn.GRU() | nn.RNN():
+            new = type(module)(
+                value, module.hidden_size, num_layers=module.num_layers, batch_first=module.batch_first,
+                bidirectional=module.bidirectional,
+            )  # fmt: skip
+        case nn.PReLU():
+            new = nn.PReLU()
+        case nn.InstanceNorm2d():
+            new = nn.InstanceNorm2d(value, affine=module.affine)
+        case _:
+            new = type(module)(value)
     training = module.training
     module.__dict__.update(new.__dict__)
     module.train(training)

@@ -153,7 +153,7 @@ class Gate:
         if self.away or beyond <= 0:
             return 0
         turns = self._turns + sum(_counts(event) for event in under_way)
-        given = len(self._rejected) + sum(event.get("choice") == "rejected" for event in under_way)
+        given = len(self._rejected) + sum(bool(event.get("choice") == "rejected") for event in under_way)
         due = math.floor(share * (turns + min(room, beyond))) - given
         return max(0, min(due, room))
 
