@@ -438,7 +438,7 @@ def test_training_learns_in_every_number_format_and_with_averaged_weights(precis
 
 
 def test_training_takes_the_steps_of_a_loop_written_plainly():
-    """The layout, the fused optimiser and the scaler change nothing: Nesterov's formula by hand, on the same batches."""
+    """Layout, fused optimiser and scaler change nothing: Nesterov's formula by hand, on the same batches."""
     import torch
     from torch import nn
     from torch.nn.functional import cross_entropy
