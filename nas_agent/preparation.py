@@ -137,7 +137,9 @@ def check_generator(config: Config, space: Space) -> None:
 def space_of(config: Config) -> Space:
     """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked."""
     space = load_space(config.space)
-    return equipped(space, evaluation_of(config, space)) if isinstance(space, Inspected) else space
+    if not isinstance(space, Inspected):
+        return space
+    return equipped(space, evaluation_of(config, space), unsafe=config.unsafe)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:
