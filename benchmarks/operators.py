@@ -4,7 +4,7 @@
 
 Each child is asked for by one intent, all in turn, from networks drawn among the last ones of its walk; every text is
 looked at in the sandbox. "trainable": a child came back, which builds, gives logits of the right shape for three batch
-sizes, and passes a gradient step. "at once": its first try was one. Prints Markdown: docs/results/open_code.md holds it.
+sizes, and passes a gradient step. "at once": its first try was one. Prints Markdown (docs/results/open_code.md).
 """
 
 from __future__ import annotations

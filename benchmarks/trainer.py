@@ -193,7 +193,8 @@ def some_images(asked: argparse.Namespace) -> ImageTask:
     """Read a share of a task, scaled before anything is timed."""
     images = load_images(asked.task, data=None, resolution=None)
     few = Images(images.train.pixels[: asked.images], images.train.labels[: asked.images])
-    held = Images(images.validation.pixels[: asked.scored], images.validation.labels[: asked.scored])
+    every = -(-len(images.validation) // asked.scored)  # it may be sorted by class, the training part is not
+    held = Images(images.validation.pixels[::every], images.validation.labels[::every])
 
     def scaled(part: Images) -> Images:
         as_part = Part(part.pixels, part.labels, images.mean, images.spread, "cpu", resolution=asked.resolution)

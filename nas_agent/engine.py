@@ -27,6 +27,7 @@ from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.fronts import told_front, told_limits
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
+from nas_agent.tools.proxies.screens import make_screen
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.source_story import told_sources
 from nas_agent.tools.surrogates.base import Surrogate
@@ -150,6 +151,7 @@ class Engine:
             arrivals=Arrivals(None if folder is None else folder.arrivals),
             pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
             wishes=wishes,
+            screen=make_screen(config.screen, evaluation, seed=config.seed),
             memory=memory,
             finished=self.write_result if folder is not None else None,
         )
@@ -197,6 +199,7 @@ class Engine:
             "objectives": list(self.config.objectives),
             "budget": self.config.budget,
             "seed": self.config.seed,
+            **({} if self.services.screen is None else {"screen": self.services.screen.name}),
             **({} if self._rungs is None else {"fidelities": self._rungs.to_list(), "eta": self.config.eta}),
             **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.

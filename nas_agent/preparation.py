@@ -10,10 +10,12 @@ from typing import Any
 from nas_agent.agents.generators import make_generator
 from nas_agent.config import Config, make_config
 from nas_agent.errors import ConfigError
-from nas_agent.spaces import Space
+from nas_agent.spaces import Space, load_space
+from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.fidelities import FACTOR
+from nas_agent.tools.inspection import equipped
 from nas_agent.tools.principle_files import Imported
 
 
@@ -130,6 +132,12 @@ def check_generator(config: Config, space: Space) -> None:
         check_space(space)
         settings_of(config).check_archive()
         first_of(config.archive_file, space)
+
+
+def space_of(config: Config) -> Space:
+    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked."""
+    space = load_space(config.space)
+    return equipped(space, evaluation_of(config, space)) if isinstance(space, Inspected) else space
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

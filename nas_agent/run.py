@@ -31,6 +31,7 @@ from nas_agent.preparation import (
     frozen,
     imported_principles,
     packed,
+    space_of,
 )
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
@@ -273,12 +274,11 @@ def resume(
     roles.go_offline(config)
     with folder.locked():
         with readable(folder):
-            space = load_space(config.space)
+            space = space_of(config)
             finished = finished_result(folder, config, space) if folder.best_json.exists() else None
             if finished is not None:
                 return finished
             evaluation = evaluation or evaluation_of(config, space)
-            space = equipped(space, evaluation)
             known = events_in_checkpoint(folder)
             log = EventLog.reopen(folder.events, known) if folder.events.exists() else EventLog(folder.events)
             # Once begun, the log says what the file held; it may have gone or changed since.
@@ -299,7 +299,7 @@ def resume(
 def answer(folder: RunFolder, answers: Mapping[str, Answer]) -> tuple[Change, ...]:
     """Say something to the principles that wait in a stopped run; return those that still wait. `resume` goes on."""
     with folder.locked(), readable(folder):
-        space = load_space(folder.config().space)
+        space = space_of(folder.config())
         events = read_events(folder.events)[0] if folder.events.exists() else []
         log = EventLog.reopen(folder.events, len(events)) if events else EventLog()
         journal = Journal.begin(Task.from_dict(events[0]["task"]), space, log) if events else None

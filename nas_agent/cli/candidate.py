@@ -66,8 +66,7 @@ def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) 
         "",
         picture(space, outcome.architecture, console),
         "",
-        data["arch"],
-        "",
+        *([] if "\n" in data["arch"] else [data["arch"], ""]),
     ]
     rows: Rows = [("proposed", Text(_proposed(data, story)))]
     rows.append(("principles", Text(_principles(data, story))))
@@ -78,7 +77,7 @@ def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) 
     if elsewhere:
         rows.append(("besides", Text(elsewhere)))
     parts.append(sections(rows))
-    if data["source"] is not None:
+    if data["source"] not in (None, data["arch"]):
         source = Syntax(data["source"], "python", theme="ansi_dark", background_color="default", word_wrap=True)
         parts += ["", heading("As the surrogate and the language model read it"), Padding(source, (0, 2))]
     return parts

@@ -36,10 +36,15 @@ class Arch:
 
 
 def draw(space: Space, architecture: Architecture, *, width: int, unicode: bool = True) -> list[str]:
-    """Draw an architecture: a graph where the space has one, else its choices or notation; lines of at most `width`."""
+    """Draw an architecture: a graph where the space has one, else its choices or notation, in at most `width` columns.
+
+    A program is left as it is, however wide.
+    """
     graph = space.graph(architecture)
     if graph is not None:
         return draw_cell(graph, width=width, unicode=unicode)
+    if "\n" in architecture.text:  # a program is its own drawing
+        return architecture.text.rstrip("\n").split("\n")
     choices = space.choices(architecture)
     if not choices:
         return wrap(space.format(architecture), width)

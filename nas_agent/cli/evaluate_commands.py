@@ -124,9 +124,9 @@ def _told(row: Json) -> str:
 
 
 def _lines(document: Json) -> list[str]:
+    what = document["id"] if "\n" in document["arch"] else document["arch"]  # a program has many lines
     lines = [
-        f"{document['arch']} on {document['task']}: {document['fidelity']}, {document['device']}, "
-        f"{document['precision']}",
+        f"{what} on {document['task']}: {document['fidelity']}, {document['device']}, {document['precision']}",
         document["split"],
     ]
     if "sandbox" in document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
+from difflib import ndiff
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
@@ -155,7 +156,8 @@ def _headline(story: Story) -> str:
 def _best(story: Story, space: Space | None, console: Console) -> Parts:
     if story.best is None:
         return []
-    return [picture(space, story.best.architecture, console), "", story.best.architecture.text, ""]
+    drawn, text = picture(space, story.best.architecture, console), story.best.architecture.text
+    return [drawn, ""] if "\n" in text else [drawn, "", text, ""]
 
 
 def _best_rows(story: Story) -> Rows:
@@ -326,7 +328,10 @@ def _model_failures(story: Story) -> Text:
 
 
 def _apart(space: Space, best: Architecture, other: Architecture) -> str:
-    """Say in which decisions an architecture differs from the best one."""
+    """Say in which decisions an architecture differs from the best one; of a program, in how many lines."""
+    if "\n" in other.text:
+        marks = [line[:1] for line in ndiff(best.text.splitlines(), other.text.splitlines())]
+        return f"{plural(marks.count('+'), 'line')} of its own, {marks.count('-')} of the best one not"
     ours, theirs = space.choices(best), space.choices(other)
     if not ours:
         return other.text

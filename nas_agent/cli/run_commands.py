@@ -101,6 +101,10 @@ def run(
             metavar="1,3,9|auto", help="Train all for few epochs and the best for more, by successive halving (ASHA)."
         ),
     ] = None,
+    screen: Annotated[
+        str | None,
+        typer.Option(metavar="PROXY", help="Drop half of the proposals by a score of untrained networks, e.g. naswot."),
+    ] = None,
     width: Annotated[int | None, typer.Option(help="Of a training: channels of the first stage (default 16).")] = None,
     resolution: Annotated[
         int | None, typer.Option(metavar="N", help="Of a training: scale images to NxN pixels.")
@@ -166,7 +170,7 @@ def run(
         "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
-        "fidelities": fidelities,
+        "fidelities": fidelities, "screen": screen,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,

@@ -16,6 +16,7 @@ from nas_agent.agents.generators import Brief
 from nas_agent.graphs.consult import offered
 from nas_agent.graphs.experience import inform
 from nas_agent.graphs.halving import due, new_rounds
+from nas_agent.graphs.screening import AT_ONCE, better_part
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
 from nas_agent.graphs.variations import answers_of
@@ -242,6 +243,15 @@ def front_tests(use: Services) -> dict[str, float | None] | None:
 
 
 def choose(use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int) -> list[Chosen]:
+    """Choose among the proposals that a proxy leaves, where there is one."""
+    number = state["round"]
+    if use.screen is None or use.screen.listed:
+        return pick(use, state, better_part(use, number, proposals, lambda proposal: proposal.architecture, keep), keep)
+    first = pick(use, state, proposals, max(keep, AT_ONCE))
+    return list(better_part(use, number, first, lambda chosen: chosen.proposal.architecture, keep))[:keep]
+
+
+def pick(use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int) -> list[Chosen]:
     """Let the surrogate choose, or, while it stands back, the generator's order; without one, chance."""
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
@@ -258,7 +268,8 @@ def choose(use: Services, state: SearchState, proposals: Sequence[Proposal], kee
         first = proposals[:keep]
         expected = use.surrogate.predict([proposal.architecture for proposal in first])
         return [Chosen(proposal, "order", item.to_dict()) for proposal, item in zip(first, expected, strict=True)]
-    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
+    under_way = [proposal.architecture for proposal in use.journal.under_way.values()]
+    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep, under_way)
     return [Chosen(proposals[item.index], "surrogate", item.to_dict()) for item in ranked]
 
 

@@ -230,7 +230,10 @@ class Pytorch:
             found = self._inspect(program)
             if isinstance(found, Refusal):
                 raise InvalidArchitecture(f"{found.step}: {found.reason}")
-            seen = profile(found.nodes)
+            try:
+                seen = profile(found.nodes)
+            except (LookupError, TypeError, ValueError) as error:  # it is what the text's own process claims
+                raise InvalidArchitecture("reply: its operators cannot be read; propose a simpler network") from error
             known = _Known(Architecture(self.name, program.text, seen.identity), found, seen)
             self._known[program.text] = known
             if len(self._known) > REMEMBERED:

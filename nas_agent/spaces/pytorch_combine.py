@@ -61,9 +61,9 @@ def side_by_side(parents: Sequence[Parent]) -> str:
             tree.body.append(next(part for part in other.body if isinstance(part, ast.ClassDef) and part.name == name))
     makers = "\n".join(f"        self.branch{i} = {call}" for i, call in enumerate(calls, 1))
     total = " + ".join(f"self.branch{i}(x)" for i in range(1, len(names) + 1))
-    taken = ", ".join(["self", *wanted])
+    arguments = ", ".join(["self", *wanted])
     whole = (
-        f"class {NETWORK}(nn.Module):\n\n    def __init__({taken}):\n        super().__init__()\n{makers}\n\n"
+        f"class {NETWORK}(nn.Module):\n\n    def __init__({arguments}):\n        super().__init__()\n{makers}\n\n"
         f"    def forward(self, x):\n        return ({total}) / {len(names)}\n"
     )
     return f"{ast.unparse(tree)}\n\n{whole}"

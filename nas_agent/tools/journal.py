@@ -90,6 +90,7 @@ class Journal:
     costs: dict[str, Json] = field(default_factory=dict)  # id -> costs by name, of what was to be measured
     refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
+    scores: dict[str, float | None] = field(default_factory=dict)  # id -> proxy, of what was screened
     promotions: set[int] = field(default_factory=set)  # rounds that proposed nothing new, but promoted
     tried: Tried = field(default_factory=Tried)
     under_way: dict[str, Proposal] = field(default_factory=dict)  # by id, without an outcome yet; oldest first
@@ -147,6 +148,8 @@ class Journal:
                 # Of several rungs the cheapest is evidence: at the others stands only what was good there.
                 if added is not Added.KNOWN and score is not None and self.archive.is_first(outcome):
                     self.observations.append(self._observe(outcome, score))
+            case "screened":
+                self.scores |= event["scores"]
             case "refused":
                 self.refused |= {item["id"]: item["why"] for item in event["architectures"]}
             case "proposal":

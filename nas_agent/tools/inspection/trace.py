@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-MOST = 20_000  # nodes of a graph
+MOST = 10_000  # nodes of a graph
 _RECURRENT = {getattr(torch._VF, name): name for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 _SAME = ("aten.detach", "aten.alias", "aten.lift_fresh", "aten.contiguous")  # the value that goes in

@@ -50,10 +50,12 @@ class JointSurrogate:
         self._joint.observe(architecture, score)
 
     @on_one_thread
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
         """Return the `keep` most promising of the shortlist, best first."""
         places = self._structure.promising(proposals, max(SHORTLIST, keep))
-        ranked = self._joint.rank([proposals[place] for place in places], keep)
+        ranked = self._joint.rank([proposals[place] for place in places], keep, under_way)
         return [replace(item, index=places[item.index]) for item in ranked]
 
     def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:

@@ -56,8 +56,13 @@ class ParetoSurrogate:
         """Return what metric is expected of each proposal, in their order and without a gain."""
         return self._metric.predict(proposals)
 
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
-        """Return the proposals that may win most area, best first; each pick counts as if it came out so well."""
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
+        """Return the proposals that may win most area, best first.
+
+        Each pick, and what is under way, counts as if it came out as well as is hoped.
+        """
         if not proposals:
             return []
         expected = self._metric.predict(proposals)
@@ -65,6 +70,10 @@ class ParetoSurrogate:
         deviation = np.array([item.deviation or 0.0 for item in expected])
         hoped, costs = mean + OPTIMISM * deviation, self._log_costs(proposals)
         known = [(value, cost) for value, cost in self._targets() if math.isfinite(cost)]
+        hopes = [(item.mean or 0.0) + OPTIMISM * (item.deviation or 0.0) for item in self._metric.predict(under_way)]
+        known += [
+            pair for pair in zip(hopes, self._log_costs(under_way).tolist(), strict=True) if math.isfinite(pair[1])
+        ]
         floor = min([value for value, _ in known] + [float(np.median(mean))])
         dear = [cost for cost in (*costs.tolist(), *(cost for _, cost in known)) if math.isfinite(cost)]
         most = max(dear, default=0.0) + MARGIN if self._most is None else math.log(self._most)

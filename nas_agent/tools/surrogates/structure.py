@@ -94,22 +94,30 @@ class CellSurrogate:
                 del self._sources[number]
 
     @on_one_thread
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
         """Return the most promising proposals; after each one, as if its expected value had been measured.
 
-        That leaves the means as they are and narrows the deviations (Ginsbourger et al. 2010).
+        That leaves the means as they are and narrows the deviations (Ginsbourger et al. 2010). What is under way comes
+        before the first one (Desautels et al. 2014).
         """
         if not proposals:
             return []
-        places = self._places(proposals)
+        places = self._places([*proposals, *under_way])
         mean, deviation, best = self._posterior.predict()
         mean, deviation = mean[places], deviation[places]
         lot = self._lot[places] if self._listed else np.arange(len(places))
         ranked: list[Ranked] = []
         believed = np.zeros((0, len(places)))  # what each pick explains of each proposal, given the earlier picks
+        taken = list(range(len(proposals), len(places)))
+        for index in taken:
+            explained = self._explained(places, index, believed)
+            believed = np.concatenate([believed, explained[None]])
+            deviation = np.sqrt(np.maximum(deviation**2 - explained**2, 1e-12))
         for _ in range(min(keep, len(proposals))):
             gain = self._gain(mean, deviation, best)
-            gain[[item.index for item in ranked]] = -np.inf
+            gain[[*taken, *(item.index for item in ranked)]] = -np.inf
             equal = np.flatnonzero(gain >= gain.max() - TIE)
             index = int(equal[np.argmin(lot[equal])])
             ranked.append(Ranked(index, float(mean[index]), float(deviation[index]), float(gain[index])))
