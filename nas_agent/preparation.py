@@ -130,6 +130,11 @@ def check_generator(config: Config, space: Space) -> None:
         from nas_agent.agents.generators.quality_diversity import check_space, first_of, settings_of
 
         check_space(space)
+        if config.fidelities:
+            raise ConfigError(
+                "--generator code compares networks at one fidelity, niche by niche, got fidelities = "
+                f"{', '.join(config.fidelities)}; leave one of the two out"
+            )
         settings_of(config).check_archive()
         first_of(config.archive_file, space)
 
