@@ -327,6 +327,30 @@ def test_the_seed_fixes_the_value_and_the_outcome_says_at_which_fidelity(digits,
     assert outcome_from_dict(outcome.to_dict()) == outcome
 
 
+def test_the_score_is_what_the_same_training_gives_where_the_labels_are_known(digits, worker):
+    """By the trainer's own `accuracy`, in this process: no digit is lost on the way of the predictions."""
+    import torch
+
+    from nas_agent.tools.evaluators.candidate import built
+    from nas_agent.tools.evaluators.trainer import Part, Place, Recipe, accuracy, train
+
+    measured = evaluator("nb201", digits, worker).evaluate(NasBench201().parse(SMALL), seed=0)
+    place, recipe = Place("cpu", "float32"), Recipe(epochs=2, batch=64, shift=0, mirror=digits.flip)
+    learned, held = (
+        Part(some.pixels, some.labels, digits.mean, digits.spread, "cpu") for some in (digits.train, digits.validation)
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        torch.manual_seed(0)
+        network = built(NasBench201(), NasBench201().parse(SMALL), {"classes": 10, "channels": 1, "width": 4})
+        expected = accuracy(train(network, learned, recipe, place, seed=0), held, place)
+    finally:
+        torch.set_num_threads(threads)
+    assert isinstance(measured, Measured)
+    assert measured.value == expected
+
+
 def test_isomorphic_architectures_are_one_network(digits, worker):
     dead = "|nor_conv_1x1~0|+|nor_conv_3x3~0|none~1|+|none~0|skip_connect~1|none~2|"
     values = [evaluator("nb201", digits, worker).evaluate(NasBench201().parse(t), seed=0) for t in (SMALL, dead)]
