@@ -274,7 +274,7 @@ def resume(
     roles.go_offline(config)
     with folder.locked():
         with readable(folder):
-            space = space_of(config)
+            space = space_of(config, evaluation)
             finished = finished_result(folder, config, space) if folder.best_json.exists() else None
             if finished is not None:
                 return finished
