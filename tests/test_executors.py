@@ -23,7 +23,7 @@ from nas_agent.cli.progress import Progress
 from nas_agent.cli.report import whole_run
 from nas_agent.cli.story import Story
 from nas_agent.config import make_config
-from nas_agent.errors import ConfigError, RunFolderError, StorageError
+from nas_agent.errors import ConfigError, MissingExtra, RunFolderError, StorageError
 from nas_agent.preparation import packed
 from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome
 from nas_agent.run import Search, resume, start
@@ -519,6 +519,15 @@ def test_show_says_how_many_were_under_way_when_a_run_was_stopped(tmp_path: Path
         console.print(part)
     written = console.file.getvalue()  # type: ignore[attr-defined]
     assert "It was stopped before its end and can be resumed; 3 evaluations were under way." in written
+
+
+def test_without_ray_the_command_that_installs_it_is_told_and_no_folder_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    with pytest.raises(MissingExtra, match=r"--executor ray needs the package 'ray'.*pip install 'nas-agent\[ray\]'"):
+        start(config(tmp_path / "runs", executor="ray"), evaluation=evaluation())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_more_workers_than_can_have_work_are_not_started_and_the_run_says_so() -> None:
