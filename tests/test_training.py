@@ -53,7 +53,7 @@ class Greedy(nn.Linear):
 class Faulty(CategoricalSpace):
     name = "faulty"
     decisions = (
-        Decision("fault", ("none infinite shape memory greedy hang crash exit leave kill forge orphan modules").split()),
+        Decision("fault", "none infinite shape memory greedy hang crash exit leave kill forge orphan modules".split()),
     )
 
     def network(self, architecture, *, classes, in_channels, width):
