@@ -39,6 +39,7 @@ from nas_agent.tools.images import load_images
 from nas_agent.tools.run_folder import RunFolder, open_folder
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from tests.searching import TASK, Diary, TestVault, Toy, config, evaluation, worth
+from tests.test_fidelities import graded
 
 AHEAD = 4
 
@@ -313,6 +314,42 @@ def test_a_run_of_one_worker_goes_on_by_many(tmp_path: Path) -> None:
     folder = the_folder(tmp_path / "runs")
     resume(folder, evaluation=evaluation(), by={"executor": "pool", "workers": 2})
     assert events_of(folder) == expected
+
+
+# -- several fidelities --------------------------------------------------------------------------------------------
+
+
+def test_rungs_are_climbed_the_same_way_by_any_number_of_workers(tmp_path: Path) -> None:
+    found = []
+    for number, settings in enumerate([{}, {"workers": 1}, {"workers": 3}]):
+        out = tmp_path / f"runs{number}"
+        start(config(out, budget=8, ahead=AHEAD, **settings), evaluation=graded())
+        found.append(events_of(the_folder(out)))
+    assert found[0] == found[1] == found[2]
+    promoted = [
+        event["evaluation"] for event in found[0] if event["type"] == "proposal" and event["choice"] == "promoted"
+    ]
+    assert len(promoted) >= 3
+    begun = [(e["proposal"]["architecture"]["id"], e["proposal"]["at"]["epochs"]) for e in found[0] if "proposal" in e]
+    assert len(begun) == len(set(begun))
+
+
+@pytest.mark.parametrize("point", [9, 25, 40, 55])
+def test_a_search_on_rungs_that_was_stopped_ends_as_the_one_that_was_not(tmp_path: Path, point: int) -> None:
+    settings = {"budget": 8, "ahead": AHEAD, "workers": 2}
+    start(config(tmp_path / "whole", **settings), evaluation=graded())
+    seen = 0
+
+    def kill(event: Json) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == point:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(config(tmp_path / "runs", **settings), [kill], evaluation=graded())
+    resume(the_folder(tmp_path / "runs"), evaluation=graded())
+    assert events_of(the_folder(tmp_path / "runs")) == events_of(the_folder(tmp_path / "whole"))
 
 
 # -- what goes wrong with workers ----------------------------------------------------------------------------------

@@ -86,7 +86,9 @@ class Progress:
             self._print(embedder_told(event))
         if self._live is not None:
             return  # redrawn by its own clock
-        if event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
+        whole = not self.started.get("fidelities") and self.done == self.budget
+        last = event["type"] == "finished" and self.started.get("fidelities")  # the budget's last part may be left
+        if last or (event["type"] == "outcome" and (better or self.done % EVERY == 0 or whole)):
             self._print(self.line())
 
     def _tell_imported(self, imported: Json | None) -> None:
