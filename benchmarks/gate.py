@@ -77,7 +77,9 @@ class Wrong:
             return [Ranked(item.index, -(item.mean or 0.0), item.deviation) for item in expected]
         return self._inner.predict(self._seen(proposals))
 
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
         """Choose by that, as optimistically as the product's surrogate."""
         if self._arm != "reversed":
             return self._inner.rank(self._seen(proposals), keep)

@@ -68,9 +68,9 @@ class Augmented(Dataset[tuple[Tensor, int]]):
         return image, int(self.part.labels[row])
 
 
-def plain(cell: Architecture, images: ImageTask, recipe: Recipe, width: int, device: str) -> float:
+def plain(cell: Architecture, images: ImageTask, recipe: Recipe, width: int, device: str, seed: int = 0) -> float:
     """Train one candidate as a tutorial does, and return its validation accuracy."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     asked = {"classes": len(images.classes), "channels": images.channels, "width": width}
     network = built(SPACE, cell, asked).to(device)
     loader = DataLoader(Augmented(images, images.train, recipe), batch_size=recipe.batch, shuffle=True, drop_last=True)
@@ -159,7 +159,12 @@ def compare(asked: argparse.Namespace) -> None:
     for number, cells in enumerate(rounds):
         for side in (ours, theirs) if number % 2 == 0 else (theirs, ours):  # what is fast first is not always first
             side.play(cells)
-        print(f"round {number + 1}: {theirs.seconds[-1] / ours.seconds[-1]:.2f} times as many", flush=True)
+        pairs = zip(ours.values[-len(cells) :], theirs.values[-len(cells) :], strict=True)
+        print(
+            f"round {number + 1}: {theirs.seconds[-1] / ours.seconds[-1]:.2f} times as many; accuracy, trainer and "
+            f"plain loop: {', '.join(f'{one:.2f} {other:.2f}' for one, other in pairs)}",
+            flush=True,
+        )
     before = children_seconds()
     for evaluator in evaluators:
         evaluator.trainer.worker.close()  # what has ended has a CPU time
@@ -188,7 +193,8 @@ def some_images(asked: argparse.Namespace) -> ImageTask:
     """Read a share of a task, scaled before anything is timed."""
     images = load_images(asked.task, data=None, resolution=None)
     few = Images(images.train.pixels[: asked.images], images.train.labels[: asked.images])
-    held = Images(images.validation.pixels[: asked.scored], images.validation.labels[: asked.scored])
+    every = -(-len(images.validation) // asked.scored)  # it may be sorted by class, the training part is not
+    held = Images(images.validation.pixels[::every], images.validation.labels[::every])
 
     def scaled(part: Images) -> Images:
         as_part = Part(part.pixels, part.labels, images.mean, images.spread, "cpu", resolution=asked.resolution)

@@ -64,6 +64,8 @@ class Config(BaseModel):
     generator_model: Path | None = None
     # code: the archive of networks, niches of Voronoi cells, of a grid, or with boundaries that move with the entries.
     archive: Literal["cvt", "grid", "sliding"] = "cvt"
+    # code: an archive.json of an earlier run; its networks are measured first, on this task.
+    archive_file: Path | None = None
     # code: niches of an archive; for a grid and for sliding boundaries a square.
     niches: int = Field(default=100, ge=2)
     # code: archives of networks that evolve apart, and generations after which each sends its best to the next one.
@@ -92,6 +94,15 @@ class Config(BaseModel):
     # The point that the front's hypervolume is measured from, e.g. "accuracy=65,params=0.34M"; what costs more counts
     # for nothing.
     reference: str | None = None
+    # Rungs of fidelities from the cheapest to the full one: each new architecture is measured at the first, the best
+    # of a rung at the next (ASHA; `eta`). Epochs such as 1,3,9, or what differs from the full one, such as
+    # "epochs=3 share=0.25", or auto. The budget then counts full trainings' worth. Empty: the full fidelity only.
+    fidelities: tuple[str, ...] = ()
+    # Of a rung, one in so many is promoted; None: as many times as the next rung costs, so that all rungs cost alike.
+    # By so much, or by 3, `fidelities = auto` divides the epochs of a training.
+    eta: int | None = Field(default=None, ge=2)
+    # A proxy of untrained networks that screens proposals before the surrogate chooses: the better half of them stays.
+    screen: Literal["none", "naswot", "synflow", "jacov", "snip", "grad_norm", "l2_norm", "params", "flops"] = "none"
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.
     epochs: int | None = Field(default=None, ge=1)
 
@@ -192,11 +203,15 @@ class Config(BaseModel):
         """Two objectives are searched without principles, unless these are asked for."""
         return {"principles": False, **values} if isinstance(values, dict) and values.get("objectives") else values
 
-    @field_validator("objectives", mode="before")
+    @field_validator("objectives", "fidelities", mode="before")
     @classmethod
-    def _separated(cls, objectives: object) -> object:
-        """A text names several, with commas between them."""
-        return tuple(name.strip() for name in objectives.split(",")) if isinstance(objectives, str) else objectives
+    def _separated(cls, several: object) -> object:
+        """A text names several, with commas between them; a number stands for its text."""
+        if isinstance(several, str):
+            return tuple(name.strip() for name in several.split(","))
+        if isinstance(several, int):
+            return (str(several),)
+        return tuple(str(one) for one in several) if isinstance(several, list | tuple) else several
 
 
 def load_config(file: Path | None, flags: dict[str, Any], overrides: tuple[str, ...] = ()) -> Config:

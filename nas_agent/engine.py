@@ -27,6 +27,7 @@ from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.fronts import told_front, told_limits
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
+from nas_agent.tools.proxies.screens import make_screen
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.source_story import told_sources
 from nas_agent.tools.surrogates.base import Surrogate
@@ -66,9 +67,11 @@ class Result:
     pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
     front: Json | None = None  # of two objectives: the front, its area and the reference; None with one
     limits: Json | None = None  # what the search was limited to, and how many proposals that refused; None without
+    fidelities: tuple[Json, ...] = ()  # of several, what was measured at each and what it costs; empty with one
+    spent: float = 0.0  # in full trainings: with one fidelity, the evaluations
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `sources`, `gate`, `pending`, `limits`, the front's keys only where there are some."""
+        """As plain JSON types; keys such as `sources`, `gate`, `limits`, `fidelities` only where there are some."""
         best: Json | None = None
         if self.best is not None:
             best = {
@@ -95,6 +98,7 @@ class Result:
             **({"gate": self.gate} if self.gate is not None else {}),
             **({"pending": list(self.pending)} if self.pending else {}),
             **({"limits": self.limits} if self.limits is not None else {}),
+            **({"fidelities": list(self.fidelities), "spent": self.spent} if self.fidelities else {}),
             **(self.front or {}),
         }
 
@@ -125,6 +129,11 @@ class Engine:
         journal.review, self._ask = config.review, ask
         if config.review and folder is None:
             raise ConfigError("review needs a run folder in which to wait; search by `start`, or without review")
+        self._rungs = evaluation.rungs
+        if config.fidelities and self._rungs is None:
+            raise ConfigError(f"fidelities: the evaluator '{evaluation.evaluator.name}' has only one; leave them out")
+        if self._rungs is not None and config.objectives:
+            raise ConfigError("fidelities and objectives: promotion goes by the metric alone; leave out one of the two")
         wishes = make_wishes(config, space, evaluation)
         pool = evaluation.evaluator.pool()
         self._listed = space.enumerate() if pool is None else pool
@@ -142,6 +151,7 @@ class Engine:
             arrivals=Arrivals(None if folder is None else folder.arrivals),
             pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
             wishes=wishes,
+            screen=make_screen(config.screen, evaluation, seed=config.seed),
             memory=memory,
             finished=self.write_result if folder is not None else None,
         )
@@ -189,9 +199,12 @@ class Engine:
             "objectives": list(self.config.objectives),
             "budget": self.config.budget,
             "seed": self.config.seed,
+            **({} if self.services.screen is None else {"screen": self.services.screen.name}),
+            **({} if self._rungs is None else {"fidelities": self._rungs.to_list(), "eta": self.config.eta}),
             **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
             **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
+            **self._archive(),
         }
 
     def run(self) -> Result:
@@ -240,7 +253,30 @@ class Engine:
         if journal.archive.best is not None:
             winner = journal.archive.best.architecture
             self.folder.write(self.folder.best_source, self.services.space.module_source(winner))
+        self._write_archive(self.folder, journal)
         self.folder.write(self.folder.best_json, json.dumps(self.result().to_dict(), indent=2) + "\n")
+
+    def _archive(self) -> Json:
+        """Say what networks are binned by, where they are: ranges are fixed before the search."""
+        if self.config.generator != "code":
+            return {}
+        from nas_agent.agents.generators.quality_diversity import CodeGenerator
+
+        assert isinstance(self.services.generator, CodeGenerator)
+        return {"axes": [axis.to_dict() for axis in self.services.generator.axes]}
+
+    def _write_archive(self, folder: RunFolder, journal: Journal) -> None:
+        """Leave the best of each kind in the run folder, where the generator keeps them."""
+        if self.config.generator != "code":
+            return
+        from nas_agent.agents.generators.quality_diversity import CodeGenerator, as_csv, document
+
+        assert isinstance(self.services.generator, CodeGenerator)
+        state = self.services.generator.state(journal.tried.items)
+        about = {"run": folder.path.name, "task": journal.task.name, "space": self.services.space.name}
+        archive = document(state.networks, state.members, about)
+        folder.write(folder.path / "archive.json", json.dumps(archive, indent=1) + "\n")
+        folder.write(folder.path / "archive.csv", as_csv(archive))
 
     def _add_surrogate(self, config: Config, space: Space) -> None:
         from nas_agent.tools.surrogates import make_surrogate
@@ -307,9 +343,9 @@ class Engine:
 def _generator(config: Config, space: Space, task: Task) -> Generator:
     if config.generator != "code":
         return make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model)
-    from nas_agent.agents.generators.quality_diversity import CodeGenerator, settings_of
+    from nas_agent.agents.generators.quality_diversity import CodeGenerator, first_of, settings_of
 
-    return CodeGenerator(space, task, settings_of(config))
+    return CodeGenerator(space, task, settings_of(config), first_of(config.archive_file, space))
 
 
 def _weighed(surrogate: Surrogate | None, use: Services) -> Surrogate | None:
@@ -336,7 +372,7 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
     outcomes = tuple(journal.archive)
     place = None
     if best is not None:
-        place = next(i for i, o in enumerate(outcomes, 1) if o.architecture.id == best.architecture.id)
+        place = journal.archive.place(best.architecture.id)
     test = finished.get("test")
     waiting = () if journal.result is not None else tuple(change.to_dict() for change in journal.pending.values())
     llm = journal.model_use.to_dict()
@@ -366,4 +402,6 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         pending=waiting,
         front=told_front(journal),
         limits=told_limits(journal),
+        fidelities=tuple(journal.archive.told()),
+        spent=journal.archive.spent,
     )

@@ -27,6 +27,10 @@ from nas_agent.version import __version__
 
 CARD = "README.md"
 SIZES = ("classes", "in_channels", "width")
+WARNING = f"""
+The code of `{SOURCE}` was written by a model, or by anybody, and read by nobody. What confined it in the search:
+{{level}}. Read it before you run it.
+"""
 LOADER = '''
 
 CLASSES = {names!r}
@@ -107,7 +111,8 @@ def export(folder: RunFolder, out: Path, changes: Json) -> Exported:
     reply, note = trainer.run(result.best.architecture, "validation", config.seed, fidelity, save=out)
     if reply["status"] == "failed":
         raise ConfigError(f"the winner could not be trained: {reply['reason']}")
-    same = trained_here and not changes and reply["value"] == result.best.value
+    measured = result.best.repeats[0] if result.best.repeats else result.best.value  # under this seed
+    same = trained_here and not changes and reply["value"] == measured
     exported = Exported(
         folder=out,
         searched=result.best,
@@ -178,7 +183,10 @@ def _card(done: Exported, config: Config, trainer: ImageTrainer, result: Result,
     test = (
         "not measured for these weights" if done.test is None else f"{done.test:.2f} {unit}, opened once by the search"
     )
-    text = best.architecture.text.replace("|", "\\|")  # of a cell in a table
+    program = "\n" in best.architecture.text
+    text = SOURCE if program else best.architecture.text.replace("|", "\\|")  # of a cell in a table
+    twice = f"; the lower of {len(best.repeats)} seeds" if best.repeats else ""
+    warning = "" if best.sandbox is None else WARNING.format(level=best.sandbox)
     same = "the same network" if done.same_network else "not the same network"
     return f"""# {images.task.name}: a network found by nas-agent
 
@@ -194,7 +202,8 @@ network = load()
 | architecture | `{text}` ({best.architecture.space}, id {best.architecture.id}) |
 | parameters | {done.parameters:,} |
 | validation {images.task.metric} of these weights | {done.value:.2f} {unit} |
-| as measured by the search ({same}) | {best.value:.2f} {unit}, {best.evaluator}, {best.provenance}, {best.fidelity} |
+| as measured by the search ({same}) | {best.value:.2f} {unit}, {best.evaluator}, {best.provenance}, \
+{best.fidelity}{twice} |
 | test {images.task.metric} | {test} |
 | images | {images.split} |
 | training | {training.fidelity}{note}, batches of {training.batch}, seed {config.seed}, {training.device}, \
@@ -206,4 +215,4 @@ network = load()
 
 Known of this model is what the table says: it was chosen by the validation value on these images, and nothing was
 measured on images of another origin, on groups within them, or under noise.
-"""
+{warning}"""

@@ -14,6 +14,7 @@ from nas_agent.spaces import Space, load_space
 from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation
+from nas_agent.tools.fidelities import FACTOR
 from nas_agent.tools.inspection import equipped
 from nas_agent.tools.principle_files import Imported
 
@@ -38,6 +39,8 @@ def from_anywhere(config: Config) -> Config:
         changes["source"] = tuple(pinned(source) for source in config.source)
     if config.generator_model is not None:
         changes["generator_model"] = _absolute(str(config.generator_model), "--generator-model")
+    if config.archive_file is not None:
+        changes["archive_file"] = _absolute(str(config.archive_file), "archive_file")
     if config.principles_file is not None:
         changes["principles_file"] = _absolute(str(config.principles_file), "--principles")
     return config.model_copy(update=changes)
@@ -124,18 +127,27 @@ def check_generator(config: Config, space: Space) -> None:
     if config.generator == "vq":
         make_generator("vq", space.name, seed=config.seed, model=config.generator_model)
     if config.generator == "code":
-        from nas_agent.agents.generators.quality_diversity import check_space, settings_of
+        from nas_agent.agents.generators.quality_diversity import check_space, first_of, settings_of
 
         check_space(space)
+        if config.fidelities:
+            raise ConfigError(
+                "--generator code compares networks at one fidelity, niche by niche, got fidelities = "
+                f"{', '.join(config.fidelities)}; leave one of the two out"
+            )
         settings_of(config).check_archive()
+        first_of(config.archive_file, space)
 
 
-def space_of(config: Config) -> Space:
-    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked."""
+def space_of(config: Config, evaluation: Evaluation | None = None) -> Space:
+    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked.
+
+    The images are those of a caller's `evaluation`, where there is one.
+    """
     space = load_space(config.space)
     if not isinstance(space, Inspected):
         return space
-    return equipped(space, evaluation_of(config, space), unsafe=config.unsafe)
+    return equipped(space, evaluation or evaluation_of(config, space), unsafe=config.unsafe)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:
@@ -151,4 +163,6 @@ def evaluation_of(config: Config, space: Space) -> Evaluation:
         epochs=config.epochs,
         reference=config.space,
         training=TrainSettings.of(config),
+        fidelities=config.fidelities,
+        factor=config.eta or FACTOR,
     )

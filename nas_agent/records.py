@@ -72,16 +72,23 @@ class Fidelity:
     """How much a training may cost: what a search in several fidelities varies."""
 
     epochs: int  # passes over the training images that are used
-    width: int  # channels of the first stage
+    width: int | None = None  # channels of the first stage; None: as published
     share: float = 1.0  # of the training images, each class in proportion
     resolution: int | None = None  # pixels of a side; None: as the images are
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.width < 1 or not 0.0 < self.share <= 1.0 or (self.resolution or 1) < 1:
+        counts = (
+            self.epochs,
+            1 if self.width is None else self.width,
+            1 if self.resolution is None else self.resolution,
+        )
+        if min(counts) < 1 or not 0.0 < self.share <= 1.0:
             raise ValueError(f"epochs, width and resolution are at least 1 and the share lies in (0, 1], got {self}")
 
     def __str__(self) -> str:
-        parts = [plural(self.epochs, "epoch"), plural(self.width, "channel")]
+        parts = [plural(self.epochs, "epoch")]
+        if self.width is not None:
+            parts.append(plural(self.width, "channel"))
         if self.share < 1.0:
             parts.append(f"{100 * self.share:g} % of the images")
         if self.resolution is not None:
@@ -110,7 +117,7 @@ class Measured:
     evaluator: str
     provenance: Provenance = "measured"  # "predicted" where a regressor stands in for training
     simulated: bool = False  # True where `seconds` is read from a table instead of a clock
-    at: Fidelity | None = None  # the fidelity in numbers, where it was trained here
+    at: Fidelity | None = None  # the fidelity in numbers, where it was trained here or the search has several
     sandbox: str | None = None  # what confined it, where its code is trusted by nobody
     repeats: tuple[float, ...] = ()  # all values, where it was measured under several seeds; `value` is the lowest
 
@@ -145,6 +152,7 @@ class Failed:
     seconds: float
     seed: int
     evaluator: str
+    at: Fidelity | None = None  # as of a Measured, where the search has several
     sandbox: str | None = None  # what confined it, where its code is trusted by nobody
 
     def to_dict(self) -> Json:
@@ -156,6 +164,7 @@ class Failed:
             "seconds": self.seconds,
             "seed": self.seed,
             "evaluator": self.evaluator,
+            **({} if self.at is None else {"at": self.at.to_dict()}),
             **({} if self.sandbox is None else {"sandbox": self.sandbox}),
         }
 
@@ -203,17 +212,21 @@ class Proposal:
     parents: tuple[str, ...] = ()  # ids of the architectures it was made from
     principles: tuple[str, ...] = ()  # "id@version" of each active principle that it obeys
     outside: bool = False  # True: breaks an active principle on purpose, so that a wrong one shows
+    at: Fidelity | None = None  # how it is to be measured; None: the search has one fidelity
     variation: Variation | None = None  # by which intent it was made, where it was
+    measures: tuple[float, ...] | None = None  # what an archive of niches bins it by, where there is one
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `variation` only where there is one."""
+        """As plain JSON types; `variation` and `measures` only where there are some."""
         return {
             "architecture": self.architecture.to_dict(),
             "author": self.author,
             "parents": list(self.parents),
             "principles": list(self.principles),
             "outside": self.outside,
+            **({} if self.at is None else {"at": self.at.to_dict()}),
             **({} if self.variation is None else {"variation": self.variation.to_dict()}),
+            **({} if self.measures is None else {"measures": list(self.measures)}),
         }
 
     @classmethod
@@ -225,7 +238,9 @@ class Proposal:
             parents=tuple(data["parents"]),
             principles=tuple(data["principles"]),
             outside=bool(data["outside"]),
+            at=None if data.get("at") is None else Fidelity.from_dict(data["at"]),
             variation=None if data.get("variation") is None else Variation.from_dict(data["variation"]),
+            measures=None if data.get("measures") is None else tuple(map(float, data["measures"])),
         )
 
 

@@ -35,12 +35,13 @@ from nas_agent.preparation import (
 )
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
-from nas_agent.records import Architecture, Failed, Measured, Outcome, Proposal, Provenance, Task
+from nas_agent.records import Architecture, Failed, Fidelity, Measured, Outcome, Proposal, Provenance, Task
 from nas_agent.spaces import Space, load_space
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.executors import check_executor, make_executor
+from nas_agent.tools.fidelities import own_rungs
 from nas_agent.tools.home import home
 from nas_agent.tools.inspection import equipped
 from nas_agent.tools.journal import Journal, Listener
@@ -72,7 +73,7 @@ class Told:
         """Return the candidates, where they are listed."""
         return self._pool
 
-    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+    def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
         """Return what was told."""
         return self.outcomes.pop(architecture.id)
 
@@ -126,7 +127,8 @@ class Search:
         self._measures_itself = evaluation is not None
         if evaluation is None:
             assert isinstance(task, Task)
-            evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER)
+            rungs = own_rungs(config.fidelities) if config.fidelities else None
+            evaluation = Evaluation(task, self._told, NoTestSplit(), CALLER, rungs=rungs)
         greet_embedder(config, built)
         memory = _recollection(config, evaluation.task, built, memory)
         models = roles.models(config) if model is None else roles.playing(config, model)
@@ -166,7 +168,10 @@ class Search:
             return self._engine.run()
 
     def ask(self) -> tuple[Proposal, ...]:
-        """Return what to measure next; empty once the search has ended. Asking twice gives the same answer."""
+        """Return what to measure next, each at its fidelity `at` where there are several; empty at the end.
+
+        Asking twice gives the same answer.
+        """
         from nas_agent.graphs.checkpoints import THREAD, pausing_graph
 
         if self._engine.config.most_under_way > 1:
@@ -200,8 +205,9 @@ class Search:
                 raise ConfigError(
                     f"expected a finite value for {architecture.text}, got {outcome}; tell a Failed instead"
                 )
-            seed = self._engine.config.seed
-            outcome = Measured(architecture, float(outcome), self._told.fidelity, 0.0, seed, self._told.name)
+            seed, at = self._engine.config.seed, self._asked[architecture.id].at
+            how = self._told.fidelity if at is None else f"{at}, {self._told.fidelity}"
+            outcome = Measured(architecture, float(outcome), how, 0.0, seed, self._told.name, at=at)
         if outcome.architecture.id != architecture.id:
             raise ConfigError(f"expected an outcome of {architecture.text}, got one of {outcome.architecture.text}")
         del self._asked[architecture.id]
@@ -268,7 +274,7 @@ def resume(
     roles.go_offline(config)
     with folder.locked():
         with readable(folder):
-            space = space_of(config)
+            space = space_of(config, evaluation)
             finished = finished_result(folder, config, space) if folder.best_json.exists() else None
             if finished is not None:
                 return finished

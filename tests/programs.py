@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
@@ -15,6 +15,9 @@ from nas_agent.spaces import CategoricalSpace, Decision
 from nas_agent.spaces.code import Descriptors
 from nas_agent.spaces.inspection import Inspector, NetworkShape
 from tests.searching import WORTH
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PROGRAM = """import torch
 from torch import nn
@@ -33,6 +36,7 @@ class ToyPrograms(CategoricalSpace):
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"width_to_depth": (0.1, 10.0), "flops": (1.0, 1000.0)}
     shape = NetworkShape(10, 1, 8)
     inspector: Inspector | None = None
+    proposals = 8
 
     def equipped(self, shape: NetworkShape | None, inspector: Inspector) -> ToyPrograms:
         return self
@@ -48,6 +52,9 @@ class ToyPrograms(CategoricalSpace):
         if len(options) != 5 or not set(options) <= set(WORTH):
             raise InvalidArchitecture(f"expected five layers of {', '.join(WORTH)}, got {options}")
         return tuple(options)
+
+    def network(self, architecture: Architecture, *, classes: int, in_channels: int, width: int) -> nn.Module:
+        raise NotImplementedError("nothing of it is ever run")
 
     def start(self) -> Architecture:
         return self.build({decision.name: "pool" for decision in self.decisions})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from nas_agent import Search, roles
 from nas_agent.agents.chat import CappedModel, Purse
+from nas_agent.cli import plan
+from nas_agent.cli.main import app
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError, ModelError
 from nas_agent.records import Json
@@ -144,6 +148,22 @@ def test_a_replayed_run_is_the_same_search_without_its_model(server: Server, tmp
     assert again.curve == first.curve
     assert [deterministic(event) for event in of(again.run)] == [deterministic(event) for event in of(first.run)]
     assert again.llm["operators"] == first.llm["operators"]
+    shown = CliRunner().invoke(app, ["show", str(first.run), "--json"])
+    assert json.loads(shown.stdout)["llm"]["operators"] == first.llm["operators"]
+    every = first.llm["operators"]["all"]
+    line = f"{every['asked']} asked, {every['came_back']} with a class, {every['valid']} networks, "
+    line += f"{every['valid_after_repair']} after repair"
+    assert line in " ".join(CliRunner().invoke(app, ["show", str(first.run)]).stdout.split())
+
+
+def test_a_dry_run_says_what_the_model_would_be_asked(server: Server) -> None:
+    given = {"task": "digits", "generator": "code", "principles": False, "edits": "blocks", "niches": 20}
+    planned = plan.make(Config(space=SPACE, llm=f"{server.url}#m", budget=50, **given))["llm"]
+    generator = planned["roles"]["generator"]
+    assert (generator["calls"], generator["repairs"], planned["most_calls"]) == (49, 2, 147)
+    assert "LAYERS = ('pool', 'pool', 'pool', 'pool', 'pool')" in generator["first_prompt"]
+    assert ">>>>>>> REPLACE" in generator["first_prompt"]
+    assert server.asked == []
 
 
 class Killed(BaseException):

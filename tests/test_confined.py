@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,12 @@ def test_a_job_gets_the_limits_of_a_training_and_no_label_of_what_is_scored(tmp_
     job = box.jobs[1]
     assert (job.limits.seconds, job.limits.memory) == (9.0, 2**29)
     assert "labels" not in json.dumps(job.payload)
+
+
+def test_a_limit_of_a_gpus_memory_is_none_of_the_machines(tmp_path: Path) -> None:
+    _, box = train(tmp_path, completed({"status": "predicted", "files": {}}, b"1234"), device="cuda:0", memory=0.5)
+    assert box.jobs[1].limits.memory > 2**29
+    assert box.jobs[1].payload["memory"] == 0.5
 
 
 def test_the_sandbox_may_read_the_images_and_nothing_else_of_the_user(tmp_path: Path) -> None:
@@ -199,6 +206,13 @@ def test_our_own_code_must_work_before_any_candidate_is_blamed(tmp_path, answer,
     box = Scripted([answer])
     with pytest.raises(error, match=message):
         Confined(tmp_path, start=lambda policy: box).train(request(tmp_path))
+    assert box.closed
+
+
+def test_a_sandbox_ends_with_who_opened_it(tmp_path: Path) -> None:
+    box = Scripted([READY])
+    Confined(tmp_path, start=lambda policy: box).probe(request(tmp_path))
+    gc.collect()
     assert box.closed
 
 

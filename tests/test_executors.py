@@ -37,7 +37,9 @@ from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.executors.pool import PoolExecutor, slots
 from nas_agent.tools.images import load_images
 from nas_agent.tools.run_folder import RunFolder, open_folder
+from nas_agent.tools.surrogates.structure import CellSurrogate
 from tests.searching import TASK, Diary, TestVault, Toy, config, evaluation, worth
+from tests.test_fidelities import graded
 
 AHEAD = 4
 
@@ -150,6 +152,23 @@ def test_by_default_nothing_is_under_way_beside_the_one_that_is_waited_for(tmp_p
     assert kinds == ["proposal", "outcome"] * 6
     assert "ahead" not in events[0]
     assert not the_folder(tmp_path / "runs").arrivals.exists()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_surrogate_chooses_beside_what_is_under_way_as_it_chooses_several_at_once(listed: bool) -> None:
+    space, rng = Toy(), Random(1)
+    pool = [space.sample(rng) for _ in range(200)]
+    pool = list({architecture.id: architecture for architecture in pool}.values())
+    surrogate = CellSurrogate(space, pool if listed else None)
+    for architecture in pool[:12]:
+        surrogate.observe(architecture, worth(architecture))
+    proposals = pool[12:]
+    first, second, third = surrogate.rank(proposals, 3)
+    under_way = [proposals[first.index], proposals[second.index]]
+    rest = [architecture for architecture in proposals if architecture not in under_way]
+    (chosen,) = surrogate.rank(rest, 1, under_way)
+    assert rest[chosen.index] == proposals[third.index]
+    assert chosen.deviation == pytest.approx(third.deviation)
 
 
 def test_rejected_proposals_keep_their_share_while_others_are_under_way(tmp_path: Path) -> None:
@@ -295,6 +314,42 @@ def test_a_run_of_one_worker_goes_on_by_many(tmp_path: Path) -> None:
     folder = the_folder(tmp_path / "runs")
     resume(folder, evaluation=evaluation(), by={"executor": "pool", "workers": 2})
     assert events_of(folder) == expected
+
+
+# -- several fidelities --------------------------------------------------------------------------------------------
+
+
+def test_rungs_are_climbed_the_same_way_by_any_number_of_workers(tmp_path: Path) -> None:
+    found = []
+    for number, settings in enumerate([{}, {"workers": 1}, {"workers": 3}]):
+        out = tmp_path / f"runs{number}"
+        start(config(out, budget=8, ahead=AHEAD, **settings), evaluation=graded())
+        found.append(events_of(the_folder(out)))
+    assert found[0] == found[1] == found[2]
+    promoted = [
+        event["evaluation"] for event in found[0] if event["type"] == "proposal" and event["choice"] == "promoted"
+    ]
+    assert len(promoted) >= 3
+    begun = [(e["proposal"]["architecture"]["id"], e["proposal"]["at"]["epochs"]) for e in found[0] if "proposal" in e]
+    assert len(begun) == len(set(begun))
+
+
+@pytest.mark.parametrize("point", [9, 25, 40, 55])
+def test_a_search_on_rungs_that_was_stopped_ends_as_the_one_that_was_not(tmp_path: Path, point: int) -> None:
+    settings = {"budget": 8, "ahead": AHEAD, "workers": 2}
+    start(config(tmp_path / "whole", **settings), evaluation=graded())
+    seen = 0
+
+    def kill(event: Json) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == point:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(config(tmp_path / "runs", **settings), [kill], evaluation=graded())
+    resume(the_folder(tmp_path / "runs"), evaluation=graded())
+    assert events_of(the_folder(tmp_path / "runs")) == events_of(the_folder(tmp_path / "whole"))
 
 
 # -- what goes wrong with workers ----------------------------------------------------------------------------------

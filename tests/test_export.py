@@ -15,6 +15,7 @@ from nas_agent.cli.main import app
 from nas_agent.errors import ConfigError, StorageError
 from nas_agent.export import export
 from nas_agent.tools.run_folder import RunFolder
+from nas_agent.tools.sandbox import backends
 from tests.test_training import SMALL, stripes
 
 SMALLEST = ["--set", "train_batch=32", "--set", "device=cpu", "--set", "precision=float32"]
@@ -145,3 +146,22 @@ def test_the_winner_of_a_table_is_trained_on_images_that_are_named(images, tmp_p
     assert done.searched.architecture.text == OTHER
     assert (done.same_network, done.same_logits) == (False, True)
     assert "60.00 %, table" in (tmp_path / "b" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(backends.obstacle() is not None, reason=f"no sandbox here: {backends.obstacle()}")
+def test_a_program_that_was_found_in_the_sandbox_comes_out_of_it_with_its_weights(images, tmp_path):
+    asked = ["run", "--task", images, "--space", "pytorch", "--budget", "2", "--epochs", "2", "--surrogate", "none"]
+    found = run(*asked, "--no-memory", "--out", str(tmp_path / "runs"), *SMALLEST)
+    outcomes = [json.loads(line) for line in (Path(found["run"]) / "events.jsonl").read_text().splitlines()]
+    levels = {event["outcome"]["sandbox"] for event in outcomes if event["type"] == "outcome"}
+    assert len(levels) == 1
+    done = run("export", found["run"], "--out", str(tmp_path / "model"))
+    assert done["same_network"]
+    assert done["same_logits"]
+    assert done["test"] == found["best"]["test"]
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"What confined it in the search:\n{levels.pop()}. Read it before you run it." in card
+    assert "the lower of 2 seeds" in card
+    network = imported(tmp_path / "model" / "model.py").load()
+    assert sum(one.numel() for one in network.parameters()) == done["parameters"]

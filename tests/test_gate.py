@@ -58,7 +58,9 @@ class Opposite:
         sign = 1.0 if self.told >= self.heals_at else -1.0
         return [replace(item, mean=sign * (item.mean or 0.0)) for item in self.inner.predict(proposals)]
 
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
         return sorted(self.predict(proposals), key=lambda item: -(item.mean or 0.0))[:keep]
 
 

@@ -6,18 +6,23 @@ Texts are looked at in this process: they are ours.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from random import Random
+from typing import Any
 
 import pytest
 
 from benchmarks import operators_llm
+from nas_agent import Search
 from nas_agent.agents.operators import LanguageModelOperators, Parent, Request, Rules
 from nas_agent.errors import InvalidArchitecture, ModelError
+from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
+from nas_agent.run import NoTestSplit
 from nas_agent.spaces.code import INTENTS
 from nas_agent.spaces.inspection import Inspection, NetworkShape, Refusal
 from nas_agent.spaces.pytorch import Pytorch
+from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.inspection import child
 from nas_agent.tools.inspection.sandboxed import reading
 from tests.fakes import ScriptedModel
@@ -96,6 +101,57 @@ def test_edits_of_the_spaces_own_text_are_carried_out(space: Pytorch) -> None:
     child_ = asking.vary(Request(INTENTS[0], [parent])).child
     assert child_ is not None
     assert "nn.Conv2d(1, 4, 3, padding=1)" in child_.text
+
+
+@dataclass
+class Weigher:
+    """An evaluator that trains nothing and likes weights; too many of them do not train."""
+
+    space: Pytorch
+    name: str = "weigher"
+    provenance: Provenance = "measured"
+    fidelity: str = "made up"
+
+    def pool(self) -> Sequence[Architecture] | None:
+        return None
+
+    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+        weights = self.space.inspection(architecture).parameters
+        if weights > 8_000:
+            return Failed(architecture, f"the loss became nan with {weights:,} weights", 0.0, seed, self.name)
+        return Measured(architecture, weights / 1000.0, self.fidelity, 0.0, seed, self.name)
+
+
+def test_a_whole_search_of_pytorch_measures_what_the_model_writes_and_what_the_space_makes(space: Pytorch) -> None:
+    def written(prompt: str) -> str:
+        """Write a network of another width each time, edit the convolution, import what is not allowed, or talk."""
+        rng = Random(prompt)
+        kind, width = rng.random(), rng.randrange(2, 99)
+        program = GOOD.replace("(1, 8, 3", f"(1, {width}, 3").replace("Norm2d(8)", f"Norm2d({width})")
+        program = program.replace("8 * 4 * 4", f"{width} * 4 * 4")
+        faulty = program.replace("from torch", "import torch.hub\nfrom torch", 1)
+        return program if kind < 0.5 else faulty if kind < 0.8 else "It depends."
+
+    model = ScriptedModel([written])
+    settings: dict[str, Any] = {"generator": "code", "principles": False, "surrogate": "none", "niches": 20}
+    found = Search(
+        TASK,
+        space=space,
+        evaluation=Evaluation(TASK, Weigher(space), NoTestSplit(), "made up for a test"),
+        model=model,
+        budget=16,
+        **settings,
+    )
+    result = found.run()
+    assert len(result.outcomes) == 16
+    counts = result.llm["operators"]["all"]
+    assert 0 < counts["valid"] < counts["valid_after_repair"] <= counts["asked"] <= 15
+    proposals = [event["proposal"] for event in found.journal.log.events if event["type"] == "proposal"]
+    by = [each["variation"]["by"].partition(" / ")[0] for each in proposals if "variation" in each]
+    assert by.count("language model scripted") == counts["valid_after_repair"]
+    assert by.count("program") == 15 - counts["valid_after_repair"]
+    assert any("'import torch.hub' is not allowed" in prompt for prompt in model.prompts)
+    assert any("the loss became nan" in prompt for prompt in model.prompts)
 
 
 def test_the_benchmark_counts_what_came_of_each_intent_and_what_the_space_makes_of_the_same_questions(

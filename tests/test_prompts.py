@@ -30,6 +30,7 @@ from nas_agent.principles import Allowed, Evidence, Principle
 from nas_agent.prompts import fenced, json_lines, names, render
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces.code import INTENTS
+from nas_agent.spaces.inspection import NetworkShape
 from nas_agent.spaces.nasbench201 import NasBench201
 from tests.fakes import ScriptedModel
 
@@ -105,8 +106,7 @@ class Network(nn.Module):
 def varied(name: str) -> str:
     """The prompt of an intent: `residual` asks for edits and tells what went wrong, the others for whole programs."""
     model = ScriptedModel([""], "openai:m" if name == "residual" else "scripted")
-    limits = ("It has at most 1,000,000 parameters.", "It takes at most 20,000,000 multiply-adds for one image.")
-    rules = Rules((1, 8, 8), 10, limits=limits)
+    rules = Rules.of(NetworkShape.of(10, 1, 8))
     asking = LanguageModelOperators(model, context("stuck").task, rules, lambda code: Architecture("x", code, code))
     if name == "repair":
         problems = ["'torch.hub' may not be imported; import torch and math alone"]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -189,6 +190,23 @@ def test_a_sandbox_whose_warm_parent_was_killed_starts_another(sandbox: Sandbox)
         os.killpg(process, signal.SIGKILL)
     while any(map(_alive, parents)):
         time.sleep(0.01)
+    assert isinstance(sandbox.run(source("return 1")), Completed)
+
+
+def test_a_job_whose_warm_parent_was_killed_is_lost_and_the_next_one_has_another(sandbox: Sandbox) -> None:
+    """By the kernel, for lack of memory: it says nothing about the job, which may be tried again."""
+    sandbox.run(source("return 1"))
+
+    def kill() -> None:
+        for parent in warm_parents(os.getpid()):
+            os.killpg(parent, signal.SIGKILL)
+
+    killer = threading.Timer(0.3, kill)
+    killer.start()
+    outcome = sandbox.run(source("import time\ntime.sleep(4)"))
+    killer.join()
+    assert isinstance(outcome, Stopped)
+    assert outcome.kind == "lost"
     assert isinstance(sandbox.run(source("return 1")), Completed)
 
 

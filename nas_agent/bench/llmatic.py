@@ -1,4 +1,4 @@
-"""LLMatic (Nasir et al., GECCO 2024, arXiv 2306.01102) as a bench method, with programmatic operators; and its control.
+"""LLMatic (Nasir et al., GECCO 2024, arXiv 2306.01102) as a bench method, with programmatic operators; its control.
 
 As in the paper: 100 niches each for networks and prompts, 100 networks a generation, the first ten fill the archives,
 the search begins with one 1x1 convolution. Corrected: selection by validation (the release selects by the test split).
@@ -19,7 +19,7 @@ from nas_agent.agents.generators.quality_diversity.ranges import Programs, axes_
 from nas_agent.bench.baselines import Baseline, Candidates
 from nas_agent.bench.methods import Meter, Method, Problem
 from nas_agent.errors import ConfigError
-from nas_agent.records import Architecture, Proposal, Trial
+from nas_agent.records import Proposal, Trial
 
 GENERATION = 100  # networks
 PAPER = Settings(generation=GENERATION)
@@ -40,11 +40,7 @@ class Llmatic(Baseline):
         if not isinstance(space, Programs):
             raise ConfigError(f"llmatic: expected a space that varies its programs, e.g. nb201, got '{space.name}'")
         programs: Programs = space
-
-        def describe(architecture: Architecture) -> tuple[float, float]:
-            return measures(programs, architecture)
-
-        state = Illumination(problem.task, axes_of(programs), describe, programs.start(), self.settings)
+        state = Illumination(problem.task, axes_of(programs), programs.start(), self.settings)
         known: set[str] = set()
         first = candidates.admit(state.start)
         batch = [Proposal(state.start if first is None else first, "start")]
@@ -53,10 +49,11 @@ class Llmatic(Baseline):
             for proposal in batch:
                 known.add(proposal.architecture.id)
                 meter.score(proposal.architecture)
-                trials.append(Trial(proposal, meter.outcomes()[-1]))
+                described = replace(proposal, measures=measures(programs, proposal.architecture))
+                trials.append(Trial(described, meter.outcomes()[-1]))
             state.follow(trials)
             left = self.settings.first - state.trials
-            wanted, number = left if left > 0 else GENERATION, rng.getrandbits(64)
+            wanted, number = left if left > 0 else self.settings.generation, rng.getrandbits(64)
             brood = breed(state, programs, wanted, number, known, candidates.admit)
             state.follow(brood.misses)
             batch = brood.proposals
@@ -66,5 +63,6 @@ class Llmatic(Baseline):
 
 LLMATIC: dict[str, Callable[[], Method]] = {
     "llmatic": Llmatic,
+    "llmatic-10": partial(Llmatic, replace(PAPER, generation=10)),  # ours: it learns from ten networks at a time
     "map-elites": partial(Llmatic, replace(PAPER, curiosity=False)),
 }

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
+from nas_agent.cli.fidelity_report import other_outcomes
 from nas_agent.cli.gate_report import chosen_how
 from nas_agent.cli.layout import Rows, effect, heading, picture, sections
 from nas_agent.cli.transfer_report import taken_from, taken_words
@@ -26,13 +27,13 @@ Json = dict[str, Any]
 def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
     """Build the JSON of `show RUN CANDIDATE`."""
     architecture = outcome.architecture
-    place = story.places[architecture.id]
+    place, peers = story.evaluation(outcome), story.peers(outcome)
     event = story.proposal(architecture.id) or {}
     proposal = event.get("proposal", {})
-    before = [o for o in story.archive.measured if story.places[o.architecture.id] < place]
+    before = [o for o in peers if story.evaluation(o) < place]
     score = None if isinstance(outcome, Failed) else story.task.score(outcome.value)
     best_before = max(before, key=lambda o: story.task.score(o.value), default=None)
-    ranked = [o.architecture.id for o in story.ranked()]
+    ranked = [o.architecture.id for o in sorted(peers, key=lambda o: -story.task.score(o.value))]
     return {
         "run": str(story.folder.path),
         "id": architecture.id,
@@ -72,6 +73,9 @@ def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) 
     if data["expected"] and data["expected"].get("mean") is not None:
         rows.append(("expected", Text(_expected(data))))
     rows.append(("came", Text(_came(data, story, outcome))))
+    elsewhere = other_outcomes(story, outcome)
+    if elsewhere:
+        rows.append(("besides", Text(elsewhere)))
     parts.append(sections(rows))
     if data["source"] not in (None, data["arch"]):
         source = Syntax(data["source"], "python", theme="ansi_dark", background_color="default", word_wrap=True)
@@ -137,8 +141,10 @@ def _came(data: Json, story: Story, outcome: Outcome) -> str:
         against = f"better than {share:.0%} of the {plural(data['measured_before'], 'architecture')} measured before it"
         gain = signed(outcome.value - data["best_before"], unit)
         lines.append(f"{against}; {gain} against the best until then" + (": a new best" if data["improved"] else ""))
-    lines.append(f"rank {data['rank']} of {data['measured']} measured in this run")
-    if data["rank"] == 1 and story.test is not None and story.test["value"] is not None:
+    alike = "" if outcome.at is None or story.archive.rungs is None else f" at {outcome.at}"
+    lines.append(f"rank {data['rank']} of {data['measured']} measured in this run{alike}")
+    best = story.best is not None and story.best is outcome
+    if best and story.test is not None and story.test["value"] is not None:
         lines.append(f"test {number(story.test['value'], unit)}, {story.test['provenance']}: it is the winner")
     return "\n".join(lines)
 

@@ -66,6 +66,8 @@ def chosen_how(choice: str | None, expected: Json | None) -> str:
     """Say why a proposal was measured where the surrogate did not choose it; "" where it did, or there is none."""
     if choice == "order":
         return "the surrogate stood back: it was next in the generator's order"
+    if choice == "promoted":
+        return "promoted: it was among the best at a lower fidelity"
     if choice != "rejected":
         return ""
     told = expected or {}

@@ -97,6 +97,7 @@ def _summary(folder: RunFolder) -> Json:
         "seed": story.config.seed,
         "evaluations": len(story.archive),
         "budget": story.config.budget,
+        **({} if story.archive.rungs is None else {"spent": story.archive.spent}),
         "best": None if story.best is None else story.best.value,
         "unit": story.task.unit,
     }
@@ -114,7 +115,7 @@ def _print_runs(rows: list[Json]) -> None:
         if row["status"] == "broken":
             table.add_row(name, "broken", "", "", row["problem"])
             continue
-        spent = f"{row['evaluations']}/{row['budget']}"
+        spent = f"{row['spent']:.1f}/{row['budget']}" if "spent" in row else f"{row['evaluations']}/{row['budget']}"
         table.add_row(name, row["status"], spent, number(row["best"], row["unit"]), row["provenance"] or "")
     output.answer(table)
     example = Path(rows[-1]["run"]).name.rpartition("-")[2]

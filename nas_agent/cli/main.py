@@ -21,6 +21,7 @@ from nas_agent.cli import (
     inspect_commands,
     memory_commands,
     models_commands,
+    niches_command,
     output,
     principle_commands,
     run_commands,
@@ -124,6 +125,7 @@ app.add_typer(inspect_commands.runs_app, name="runs")
 app.command("evaluate")(evaluate_commands.evaluate)
 app.command("export")(evaluate_commands.export)
 app.command("show")(inspect_commands.show)
+app.command("archive")(niches_command.archive)
 app.add_typer(principle_commands.principles_app, name="principles")
 app.add_typer(memory_commands.memory_app, name="memory")
 app.add_typer(models_commands.app, name="models")

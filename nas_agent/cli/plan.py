@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from nas_agent.cli.fidelity_report import announced as fidelities_told
 from nas_agent.cli.layout import Rows, heading, sections
 from nas_agent.cli.objectives_report import limits_told
 from nas_agent.cli.transfer_report import announced
@@ -75,12 +76,14 @@ def make(config: Config) -> Json:
         "provenance": found.evaluator.provenance,
         "fidelity": found.evaluator.fidelity,
         "note": found.note,
+        "budget": config.budget,
         "evaluations": config.budget if candidates is None else min(config.budget, candidates),
         "initial": min(config.initial, config.budget),
         "candidates": candidates,
         "executor": {"kind": config.executor_kind, "workers": config.workers or 1, "ahead": config.most_under_way},
         "limits": list(config.limits),
         "objectives": list(config.objectives),
+        "fidelities": [] if found.rungs is None else found.rungs.to_list(),
         **wished,
         "generator": config.generator,
         "surrogate": None if surrogate is None else surrogate.name,
@@ -114,10 +117,11 @@ def tell(planned: Json) -> list[RenderableType]:
         ),
         (
             "evaluations",
-            Text(f"{planned['evaluations']}, {_first(planned)} before the surrogate is asked"),
+            Text(f"{_worth(planned)}, {_first(planned)} before the surrogate is asked"),
         ),
         ("executor", Text(_executor_words(planned["executor"]))),
         ("candidates", Text("\n".join([candidates, *limits_told(planned)]))),
+        *[("fidelities", Text(line)) for line in fidelities_told(planned)],
         ("generator", Text(planned["generator"])),
         ("surrogate", Text(_surrogate_words(planned))),
         ("principles", Text(learns)),
@@ -152,6 +156,12 @@ def _surrogate_words(planned: Json) -> str:
         return "none: proposals are drawn by chance"
     read = "" if planned["embedder"] is None else f", code read by {planned['embedder']}"
     return f"{planned['surrogate']}{read}"
+
+
+def _worth(planned: Json) -> str:
+    return (
+        f"worth {plural(planned['budget'], 'full training')}" if planned["fidelities"] else str(planned["evaluations"])
+    )
 
 
 def _first(planned: Json) -> str:

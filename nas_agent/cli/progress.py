@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from nas_agent.cli.fidelity_report import announced as fidelities_told
 from nas_agent.cli.gate_report import changed, embedder_told
 from nas_agent.cli.objectives_report import limits_told
 from nas_agent.cli.transfer_report import announced, left
@@ -37,13 +38,14 @@ class Progress:
         self._live: Live | None = None
         self._shown = True  # False once nobody reads stderr any more
         self._begun: float | None = None  # when this process had its first outcome
-        self._past = 0  # evaluations that an earlier process made
+        self._past, self._past_spent = 0, 0.0  # evaluations that an earlier process made, and their cost
         self.started: Json = {}
         self.task: Json = {}
         self.sources: dict[str, Json] = {}
         self.header = "starting"
         self.budget = 0
         self.done = 0
+        self.spent = 0.0  # in full trainings: with one fidelity, the evaluations
         self.best: Json | None = None
         self.best_at = 0
         self.failed = 0
@@ -62,7 +64,7 @@ class Progress:
         """Take in the past of a run that is resumed, without showing it."""
         for event in events:
             self._take(event)
-        self._past, self._begun = self.done, None
+        self._past, self._past_spent, self._begun = self.done, self.spent, None
 
     def __call__(self, event: Json) -> None:
         """Take in one event and show what it changed."""
@@ -70,7 +72,7 @@ class Progress:
         if event["type"] == "started":
             self._print(self.header)
             self._print(event["note"])
-            for line in limits_told(event):
+            for line in [*fidelities_told(event), *limits_told(event)]:
                 self._print(line)
             self._tell_imported(event.get("imported"))
         elif event["type"] == "recalled":
@@ -84,7 +86,9 @@ class Progress:
             self._print(embedder_told(event))
         if self._live is not None:
             return  # redrawn by its own clock
-        if event["type"] == "outcome" and (better or self.done % EVERY == 0 or self.done == self.budget):
+        whole = not self.started.get("fidelities") and self.done == self.budget
+        last = event["type"] == "finished" and self.started.get("fidelities")  # the budget's last part may be left
+        if last or (event["type"] == "outcome" and (better or self.done % EVERY == 0 or whole)):
             self._print(self.line())
 
     def _tell_imported(self, imported: Json | None) -> None:
@@ -120,8 +124,9 @@ class Progress:
             case "started":
                 self.started = event
                 self.task, self.budget = event["task"], event["budget"]
+                unit = "full training" if event.get("fidelities") else "evaluation"
                 self.header = (
-                    f"{self.task['name']} on {event['space_name']}: {plural(event['budget'], 'evaluation')}, "
+                    f"{self.task['name']} on {event['space_name']}: {plural(event['budget'], unit)}, "
                     f"{event['evaluator']} ({event['provenance']}, {event['fidelity']})"
                 )
             case "refused":
@@ -133,6 +138,7 @@ class Progress:
                 self._chosen(event)
             case "outcome":
                 self.done = event["evaluation"]
+                self.spent += self._cost(event["outcome"])
                 self.under_way = [number for number in self.under_way if number > self.done]
                 self._begun = self._begun or time.monotonic()
                 return self._better(event["outcome"])
@@ -148,6 +154,10 @@ class Progress:
             case "model_failure":
                 self.model_failures += 1
         return False
+
+    def _cost(self, outcome: Json) -> float:
+        rungs = self.started.get("fidelities") or []
+        return float(next((rung["cost"] for rung in rungs if rung["at"] == outcome.get("at")), 1.0))
 
     def _chosen(self, event: Json) -> None:
         expected = event.get("expected")
@@ -166,6 +176,9 @@ class Progress:
             self.failed += 1
             return False
         sign = 1 if self.task.get("maximise", True) else -1
+        rungs = self.started.get("fidelities")
+        if rungs and outcome["at"] != rungs[-1]["at"]:
+            return False  # the best is of the full fidelity
         if self.best is not None and sign * outcome["value"] <= sign * self.best["value"]:
             return False
         self.best, self.best_at = outcome, self.done
@@ -204,7 +217,8 @@ class Progress:
         here = self.done - self._past
         if here < 2 or self._begun is None:  # the first evaluation also waits for everything to be loaded
             return ""
-        return duration((time.monotonic() - self._begun) / (here - 1) * (self.budget - self.done)) + " left"
+        worth = (self.spent - self._past_spent) / here * (here - 1)  # of all but the first one here
+        return duration((time.monotonic() - self._begun) / worth * max(self.budget - self.spent, 0.0)) + " left"
 
     def line(self) -> str:
         """Write everything as one line of a log."""
@@ -219,9 +233,14 @@ class Progress:
             parts.append(f"{self.refused} refused by limits")
         if self.calls or self.model_failures:
             parts.append(f"model {self._model()}")
-        if self._left() and self.done < self.budget:
+        if self._left() and self.spent < self.budget:
             parts.append(self._left())
-        return f"[{self.done:>{len(str(self.budget))}}/{self.budget}] " + "; ".join(parts)
+        if self.started.get("fidelities"):
+            parts.insert(0, plural(self.done, "evaluation"))
+        return f"[{self._shown_spent():>{len(str(self.budget))}}/{self.budget}] " + "; ".join(parts)
+
+    def _shown_spent(self) -> str:
+        return f"{self.spent:.1f}" if self.started.get("fidelities") else str(self.done)
 
     def panel(self) -> RenderableType:
         """Build the picture of a terminal: no line longer than the terminal is wide."""
@@ -234,8 +253,8 @@ class Progress:
             return Text("loading ...", style="dim")
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
-            ProgressBar(total=self.budget, completed=self.done, width=32),
-            Text(f"{self.done}/{self.budget}", style="bold"),
+            ProgressBar(total=self.budget, completed=self.spent, width=32),
+            Text(f"{self._shown_spent()}/{self.budget}", style="bold"),
             Text(self._left(), style="dim"),
         )
         rows = [("best", self._best()), ("surrogate", self.surrogate), ("sources", self._agreement())]

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.objectives_report import front_table, objective_rows
@@ -45,7 +46,7 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *objective_rows(story), *rows]),
+        sections([*_best_rows(story), *fidelity_rows(story), *objective_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
         *_next(story),
@@ -61,7 +62,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words = f"waits for review of {plural(len(story.pending), 'principle')}: {', '.join(story.pending)}"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = [*_best_rows(story), *objective_rows(story)]
+    rows = [*_best_rows(story), *fidelity_rows(story), *objective_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
@@ -79,6 +80,10 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
     if story.offered:
         counted = ", ".join(f"{count} {what}" for what, count in story.offered.items())
         last.append(("proposals", Text(f"by the language model: {counted}")))
+    if story.tallies:
+        every = story.tallies["all"]
+        counted = f"{every.asked} asked, {every.came_back} with a class, {every.valid} networks, "
+        last.append(("programs", Text(f"{counted}{every.valid_after_repair} after repair (by intent: --json)")))
     if story.model_failures:
         last.append(("model", _model_failures(story)))
     return [*parts, "", sections(last), *_files(story), *_next(story)]
@@ -143,7 +148,8 @@ def _headline(story: Story) -> str:
     provenance = story.started.get("provenance")
     word = "" if provenance is None else f" ({provenance})"
     evaluator = story.started.get("evaluator", story.config.evaluator)
-    spent = f"{len(story.archive)} of {plural(story.config.budget, 'evaluation')}"
+    several, archive = story.archive.rungs is not None, story.archive
+    spent = spent_words(len(archive), story.config.budget, archive.spent, several=several)
     return f"{story.task.name} on {story.space_name}: {spent}, {evaluator}{word}, seed {story.config.seed}"
 
 
@@ -235,6 +241,7 @@ def _cost(story: Story) -> str:
 def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
+    known |= {"archive.json": "the best of each kind", "archive.csv": "the same as a table"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
     there = Table.grid(padding=(0, 2, 0, 0))
     there.add_column(no_wrap=True)
@@ -253,6 +260,8 @@ def _next(story: Story) -> Parts:
         commands.insert(0, f"nas-agent principles review {run}")
     if story.best is not None:
         commands.append(f"nas-agent show {run} best")
+        if story.config.generator == "code":
+            commands.append(f"nas-agent archive {run} --html archive.html")
     told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]
     told += [p.id for p in story.principles.values() if p.status == "active"] + list(story.principles)
     if told:

@@ -47,7 +47,10 @@ def run(
     space: Annotated[
         str | None, typer.Option(help="auto (the default), a built-in one, FILE.py:CLASS, or a package's.")
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Evaluations to spend (default 100).")] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(help="Evaluations to spend (default 100); with --fidelities, full trainings' worth of them."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Fixes every random choice (default 0), but not what a language model says.")
     ] = None,
@@ -91,6 +94,16 @@ def run(
     evaluator: Annotated[str | None, typer.Option(help="auto (the default), table, embedded or train.")] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Training epochs: of the table's column, or of a training.")
+    ] = None,
+    fidelities: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,3,9|auto", help="Train all for few epochs and the best for more, by successive halving (ASHA)."
+        ),
+    ] = None,
+    screen: Annotated[
+        str | None,
+        typer.Option(metavar="PROXY", help="Drop half of the proposals by a score of untrained networks, e.g. naswot."),
     ] = None,
     width: Annotated[int | None, typer.Option(help="Of a training: channels of the first stage (default 16).")] = None,
     resolution: Annotated[
@@ -157,6 +170,7 @@ def run(
         "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
+        "fidelities": fidelities, "screen": screen,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,
@@ -281,9 +295,14 @@ class Watch:
         """Say what a search that was stopped leaves, and the exact command that goes on with it."""
         if self.folder is None:
             return "interrupted before the first evaluation; nothing is lost, start again"
-        done, budget = self.progress.done, self.progress.budget
+        from nas_agent.cli.fidelity_report import spent_words
+
+        seen = self.progress
+        done = spent_words(seen.done, seen.budget, seen.spent, several=bool(seen.started.get("fidelities")))
+        begun = len(seen.under_way)
+        again = f"; {begun} more were under way and will be queued again" if begun > 1 else ""
         return (
-            f"{what} after {done} of {plural(budget, 'evaluation')}; nothing measured is lost. Go on with:\n"
+            f"{what} after {done}{again}; nothing measured is lost. Go on with:\n"
             f"nas-agent resume {output.short(self.folder.path)}"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from nas_agent.cli.fidelity_report import fidelities_document
 from nas_agent.cli.output import short
 
 if TYPE_CHECKING:
@@ -46,13 +47,26 @@ def as_document(story: Story, *, running: bool) -> Json:
         "recalled": story.recalled,
         "recall_problem": story.recall_problem,
         "sources": list(story.sources.values()),
-        "llm": {**story.model_use.to_dict(), "failures": story.model_failures, "proposals": story.offered},
+        "llm": {
+            **story.model_use.to_dict(),
+            "failures": story.model_failures,
+            "proposals": story.offered,
+            **_tallies(story),
+        },
         "simulated_seconds": story.simulated_seconds,
         "seconds": story.active_seconds,
         "why": None if story.finished is None else story.finished["why"],
         **_wishes(story),
+        **fidelities_document(story),
         **({"sandboxes": story.sandboxes} if story.sandboxes else {}),
     }
+
+
+def _tallies(story: Story) -> Json:
+    """Build what came of a language model's programs; nothing where it wrote none."""
+    if not story.tallies:
+        return {}
+    return {"operators": {intent: counts.to_dict() for intent, counts in story.tallies.items()}}
 
 
 def _wishes(story: Story) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError, PrincipleError, RunFolderError
@@ -10,11 +11,15 @@ from nas_agent.principles.principle import Change, Principle
 from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
 from nas_agent.tools.archive import Archive
 from nas_agent.tools.event_log import read_events
+from nas_agent.tools.fidelities import Rungs
 from nas_agent.tools.fronts import Front, front_in
 from nas_agent.tools.journal import ModelUse
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.source_story import follow
 from nas_agent.tools.surrogates.gate import Gate
+
+if TYPE_CHECKING:
+    from nas_agent.agents.operators import Tally
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, PrincipleError)
 
@@ -90,7 +95,7 @@ class Story:
     task: Task
     archive: Archive
     proposals: list[Json] = field(default_factory=list)  # `proposal` events, oldest first
-    places: dict[str, int] = field(default_factory=dict)  # architecture id -> its evaluation, from 1
+    places: dict[str, int] = field(default_factory=dict)  # architecture id -> its evaluation, from 1; the latest
     principles: dict[str, Principle] = field(default_factory=dict)  # the latest version of each
     changes: list[Change] = field(default_factory=list)
     recalled: list[Json] = field(default_factory=list)  # architectures and principles
@@ -101,6 +106,7 @@ class Story:
     model_use: ModelUse = field(default_factory=ModelUse)
     model_failures: list[str] = field(default_factory=list)
     offered: dict[str, int] = field(default_factory=dict)  # architectures a model proposed: accepted, or why not
+    tallies: dict[str, Tally] = field(default_factory=dict)  # what came of a model's programs: `all`, and by intent
     embedding: list[Json] = field(default_factory=list)  # events about what the surrogate reads code by
     costs: dict[str, dict[str, float | None]] = field(default_factory=dict)  # id -> costs by name
     spreads: dict[str, Json] = field(default_factory=dict)  # id -> quartiles of what was timed, by name
@@ -121,7 +127,13 @@ class Story:
             task = _task(started) if started else Task(config.task, config.task)
         except UNREADABLE as error:
             raise RunFolderError(_told(folder, 1, "started", error)) from error
-        story = cls(folder, config, events, started, task, Archive(task))
+        archive = Archive(task)
+        try:
+            if started.get("fidelities"):
+                archive.rungs = Rungs.from_list(started["fidelities"])
+        except UNREADABLE as error:
+            raise RunFolderError(_told(folder, 1, "started", error)) from error
+        story = cls(folder, config, events, started, task, archive)
         for number, event in enumerate(events, start=1):
             try:
                 float(event["wall"]["time"])
@@ -149,7 +161,7 @@ class Story:
             case "outcome":
                 outcome = _outcome(event)
                 self.archive.add(outcome)
-                self.places.setdefault(outcome.architecture.id, len(self.archive))
+                self.places[outcome.architecture.id] = self.archive.place(outcome.architecture.id)
             case "principle":
                 change = Change.from_dict(event)
                 self.changes.append(change)
@@ -175,6 +187,10 @@ class Story:
             case "offered":
                 for what in ["accepted"] * len(event["proposals"]) + [str(item["fault"]) for item in event["refused"]]:
                     self.offered[what] = self.offered.get(what, 0) + 1
+            case "varied":
+                from nas_agent.agents.operators import tally
+
+                tally(event["answers"], self.tallies)
             case "finished":
                 test = event["test"]
                 if test is not None:
@@ -232,6 +248,14 @@ class Story:
             if later - earlier < 600.0 or event["type"] == "outcome"
         )
 
+    def peers(self, outcome: Outcome) -> list[Measured]:
+        """Return the outcomes with a value that this one can be compared with: those of its fidelity."""
+        return self.archive.levels[self.archive.level_of(outcome.at)].measured
+
+    def evaluation(self, outcome: Outcome) -> int:
+        """Return the number of an outcome, counted from 1."""
+        return next(place for place, other in enumerate(self.archive, start=1) if other is outcome)
+
     def failures(self) -> list[Failed]:
         """Return the evaluations that did not finish."""
         return [outcome for outcome in self.archive if isinstance(outcome, Failed)]
@@ -281,11 +305,11 @@ class Story:
             return self.best
         if name.isdecimal() and 1 <= int(name) <= len(outcomes):
             return outcomes[int(name) - 1]
-        matching = [outcome for outcome in outcomes if outcome.architecture.id.startswith(name)]
-        if len(matching) == 1:
+        matching = [self.archive.get(key) for key in self.archive.ids if key.startswith(name)]
+        if len(matching) == 1 and matching[0] is not None:
             return matching[0]
         if matching:
-            ids = ", ".join(outcome.architecture.id for outcome in matching[:5])
+            ids = ", ".join(outcome.architecture.id for outcome in matching[:5] if outcome is not None)
             raise ConfigError(f"'{name}' begins {len(matching)} ids: {ids}; give more of it")
         raise ConfigError(
             f"{self.folder.path.name} has no candidate '{name}'; give 'best', an evaluation from 1 to {len(outcomes)}, "

@@ -53,7 +53,7 @@ def trace(events: Sequence[Json], identity: str) -> Trace:
                 history.append(_step(event))
         elif event["type"] == "held" and event["principle"]["id"] == wanted:
             history.append({**_step(event), "action": "held", "status": status})
-        elif event["type"] == "proposal":
+        elif event["type"] == "proposal" and event.get("choice") != "promoted":  # those were proposed before
             entry = _entry(event, wanted)
             if status == "active" or entry["followed"]:
                 proposals.append(entry)

@@ -25,7 +25,7 @@ class Measures(Protocol):
 def confirmed(journal: Journal, measure: Measures, seed: int) -> Outcome:
     """Measure, and once more what would be the best so far; return what is to be recorded."""
     outcome = measure(seed=seed)
-    if not isinstance(outcome, Measured) or outcome.sandbox is None:
+    if not isinstance(outcome, Measured) or outcome.sandbox is None or not journal.archive.is_full(outcome):
         return outcome
     best, score = journal.archive.best, journal.task.score
     if best is not None and score(outcome.value) <= score(best.value):

@@ -15,15 +15,18 @@ from random import Random
 from nas_agent.agents.generators import Brief
 from nas_agent.graphs.consult import offered
 from nas_agent.graphs.experience import inform
+from nas_agent.graphs.halving import due, new_rounds
+from nas_agent.graphs.screening import AT_ONCE, better_part
 from nas_agent.graphs.services import Drawn, Services
 from nas_agent.graphs.state import SearchState, stream, stream_name
-from nas_agent.graphs.variations import answers_of, told_before
+from nas_agent.graphs.variations import answers_of
 from nas_agent.principles.principle import Principle
 from nas_agent.principles.refinement import Refinement
-from nas_agent.records import Architecture, Json, Measured, Miss, Proposal
+from nas_agent.records import Architecture, Json, Miss, Proposal
 from nas_agent.tools.costs.bounds import DRAWS
 from nas_agent.tools.fronts import by_fronts, front_in
 from nas_agent.tools.surrogates.gate import Choice
+from nas_agent.tools.surrogates.levels import Levels
 
 # Of the rounds, where a language model proposes: in them the surrogate chooses among its proposals alone. In a
 # listed space `evolve` proposes everything, and a model's proposals joined with it would change nothing.
@@ -74,13 +77,15 @@ def is_models_round(use: Services, number: int, breaks: str) -> bool:
     """Tell whether a round is the language model's: its share of those that do not test a principle."""
     if use.model_generator is None or breaks:
         return False
+    number = new_rounds(use, number)
     tests = math.floor(number * use.config.outside_share) if use.journal.library.active else 0
     return has_turn(number - tests, MODEL_SHARE)
 
 
 def room_left(use: Services) -> int:
-    """Return how many architectures may be measured in a round."""
-    return min(use.config.batch, use.config.budget - use.journal.begun)
+    """Return how many new architectures may be measured in a round."""
+    step = due(use)
+    return 0 if step is None else step.room
 
 
 def may_stay(use: Services, chosen: int) -> int:
@@ -88,7 +93,7 @@ def may_stay(use: Services, chosen: int) -> int:
 
     A round that found nothing new waits for one outcome, which may change that; the end of the budget for all.
     """
-    if use.journal.begun >= use.config.budget:
+    if due(use) is None:
         return 0
     room = max(use.config.most_under_way - use.config.batch, 0)
     return room if chosen else min(room, len(use.journal.under_way) - 1)
@@ -121,7 +126,7 @@ def generate(use: Services, number: int, breaks: str) -> Drawn:
         refinement=refinement,
         outside=bool(breaks),
         order=tuple(use.journal.archive.ids),
-        history=told_before(use, number),
+        history=use.journal.tried.before(number),
         answers=answers_of(use, number),
         wanted=room_left(use) * (1 if use.surrogate is None else SCREENED),
         note=misses.append,
@@ -238,20 +243,33 @@ def front_tests(use: Services) -> dict[str, float | None] | None:
 
 
 def choose(use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int) -> list[Chosen]:
+    """Choose among the proposals that a proxy leaves, where there is one."""
+    number = state["round"]
+    if use.screen is None or use.screen.listed:
+        return pick(use, state, better_part(use, number, proposals, lambda proposal: proposal.architecture, keep), keep)
+    first = pick(use, state, proposals, max(keep, AT_ONCE))
+    return list(better_part(use, number, first, lambda chosen: chosen.proposal.architecture, keep))[:keep]
+
+
+def pick(use: Services, state: SearchState, proposals: Sequence[Proposal], keep: int) -> list[Chosen]:
     """Let the surrogate choose, or, while it stands back, the generator's order; without one, chance."""
     if use.surrogate is None:
         drawn = stream(use.config.seed, "screen", state["round"]).sample(proposals, min(keep, len(proposals)))
         return [Chosen(proposal, "chance") for proposal in drawn]
     inform(use)
-    for outcome in islice(use.journal.archive, use.observed, None):
-        score = use.task.score(outcome.value) if isinstance(outcome, Measured) else -math.inf
-        use.surrogate.observe(outcome.architecture, score)
-    use.observed = len(use.journal.archive)
+    archive = use.journal.archive
+    if use.levels is None or not use.observed:
+        use.levels = Levels(use.task, len(archive.levels))
+    for outcome in islice(archive, use.observed, None):
+        for architecture, score in use.levels.follow(outcome, archive.level_of(outcome.at)):
+            use.surrogate.observe(architecture, score)
+    use.observed = len(archive)
     if use.journal.gate.away:
         first = proposals[:keep]
         expected = use.surrogate.predict([proposal.architecture for proposal in first])
         return [Chosen(proposal, "order", item.to_dict()) for proposal, item in zip(first, expected, strict=True)]
-    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep)
+    under_way = [proposal.architecture for proposal in use.journal.under_way.values()]
+    ranked = use.surrogate.rank([proposal.architecture for proposal in proposals], keep, under_way)
     return [Chosen(proposals[item.index], "surrogate", item.to_dict()) for item in ranked]
 
 

@@ -9,6 +9,7 @@ experience.py (what other tasks found), rounds.py (proposals), embedding.py (an 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
-from nas_agent.agents.generators.base import Begins
+from nas_agent.agents.generators.base import Illuminates
 from nas_agent.errors import MemoryStoreError, StorageError
 from nas_agent.graphs.confirm import confirmed
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
+from nas_agent.graphs.halving import at_level, due, new_rounds, promotes, promotions, work_of
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
     Chosen,
@@ -42,8 +44,7 @@ from nas_agent.graphs.state import SearchState, Update, stream
 from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
-from nas_agent.records import Architecture, Json, Outcome, Proposal, outcome_from_dict
-from nas_agent.tools.executors.base import Work
+from nas_agent.records import Json, Outcome, Proposal, outcome_from_dict
 from nas_agent.tools.sources import MEMORY
 
 if TYPE_CHECKING:
@@ -117,8 +118,9 @@ def seed(state: SearchState, runtime: Runtime[Services]) -> Update:
     blind = 1 if use.journal.sources else use.config.most_under_way
     wanted = min(max(use.config.initial, len(recalled), blind), use.config.budget)
     seeds = recalled[:wanted]
-    if not seeds and isinstance(use.generator, Begins):
-        seeds.append(Proposal(use.generator.start, "start"))
+    if not seeds and isinstance(use.generator, Illuminates):
+        seeds = list(use.generator.begin())[: use.config.budget]
+        wanted = max(wanted, len(seeds))
     taken = {proposal.architecture.id for proposal in seeds}
     rng = stream(use.config.seed, "seed", 0)
     for architecture in draw(use, rng, wanted):
@@ -159,10 +161,10 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Begin a round, inside the principles or in their outside share, and let the generator propose."""
     use = runtime.context
     number = state["round"] + 1
-    if state["seeds"]:
+    if state["seeds"] or promotes(use):
         return {"round": number, "breaks": "", "events": len(use.journal.log.events)}
-    active = use.journal.library.active
-    breaks = least_tested(use).reference if active and has_turn(number, use.config.outside_share) else ""
+    active, turn = use.journal.library.active, new_rounds(use, number)
+    breaks = least_tested(use).reference if active and has_turn(turn, use.config.outside_share) else ""
     if is_models_round(use, number, breaks):
         consult_generator(use)
     if use.model_operators is not None and not breaks:
@@ -186,20 +188,28 @@ def propose(state: SearchState, runtime: Runtime[Services]) -> Update:
 
 def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     """Keep the few that the surrogate would measure, while it deserves to choose; the rest cost no training."""
-    use = runtime.context
-    room, before = room_left(use), use.journal.begun
+    use, before = runtime.context, runtime.context.journal.begun
     waiting = [Proposal.from_dict(data) for data in state["seeds"]]
+    step = due(use, first=bool(waiting))
+    room = 0 if step is None else step.room
     judge_surrogate(use)
     chosen = [Chosen(first, "initial") for first in waiting[:room]]
-    if not waiting:
+    if not waiting and room:
         chosen = guarded(use, lambda: rank(use, state, room))
+    if not chosen:
+        if (step is None or not step.promoted) and not use.journal.under_way:
+            step = due(use, exhausted=True)
+        chosen = [Chosen(proposal, "promoted") for proposal in promotions(use, step)]
     refinement = use.journal.library.refinement()
     note_agreement(use)
     shortlist = []
     for offset, item in enumerate(chosen):
-        data, choices = item.proposal.to_dict(), use.space.choices(item.proposal.architecture)
+        data = at_level(use, item.proposal, step).to_dict()
+        choices = use.space.choices(item.proposal.architecture)
         data["principles"] = list(refinement.obeyed(choices))
-        data["outside"] = not waiting and not refinement.allows(choices)
+        data["outside"] = not waiting and item.by != "promoted" and not refinement.allows(choices)
+        if isinstance(use.generator, Illuminates):  # logged, so that nobody has to look at the network again
+            data["measures"] = list(use.generator.describe(item.proposal.architecture))
         use.journal.emit(
             "proposal",
             evaluation=before + offset + 1,
@@ -226,37 +236,38 @@ def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
     What another process had begun before it was killed, and what the retry policy tries again, is handed on here too.
     """
     use, journal = runtime.context, runtime.context.journal
-    for architecture in journal.under_way.values():
-        if known_outcome(use, architecture) is None:
-            use.executor.submit(Work(architecture, use.config.seed))
+    for proposal in journal.under_way.values():
+        if known_outcome(use, proposal) is None:
+            use.executor.submit(work_of(proposal, use.config.seed))
     room = may_stay(use, len(state["shortlist"]))
     while len(journal.under_way) > room:
         oldest = next(iter(journal.under_way.values()))
-        found = journal.log.outcome_ahead(oldest.id)
-        if found is not None:
-            outcome = outcome_from_dict(found)
-        else:
-            outcome = confirmed(journal, partial(taken, use, oldest), use.config.seed)
+        found = recorded(use, oldest)
+        outcome = confirmed(journal, partial(taken, use, oldest), use.config.seed) if found is None else found
         journal.outcome(len(journal.archive) + 1, outcome)
     return {"events": len(journal.log.events)}
 
 
-def known_outcome(use: Services, architecture: Architecture) -> Outcome | None:
+def recorded(use: Services, proposal: Proposal) -> Outcome | None:
+    """Return the outcome that a killed process has recorded."""
+    at = None if proposal.at is None else proposal.at.to_dict()
+    found = use.journal.log.outcome_ahead(proposal.architecture.id, at)
+    return None if found is None else outcome_from_dict(found)
+
+
+def known_outcome(use: Services, proposal: Proposal) -> Outcome | None:
     """Return the outcome that a killed process has recorded, or that arrived there before its turn."""
-    found = use.journal.log.outcome_ahead(architecture.id)
-    if found is not None:
-        return outcome_from_dict(found)
-    return use.arrivals.left(Work(architecture, use.config.seed))
+    return recorded(use, proposal) or use.arrivals.left(work_of(proposal, use.config.seed))
 
 
-def taken(use: Services, architecture: Architecture, *, seed: int) -> Outcome:
+def taken(use: Services, proposal: Proposal, *, seed: int) -> Outcome:
     """Return the outcome of one measurement, once it has arrived."""
-    work = Work(architecture, seed)
-    left = use.arrivals.left(work)
-    if left is not None:
-        return left
-    use.executor.submit(work)
-    return use.executor.take(work)
+    work = work_of(proposal, seed)
+    outcome = use.arrivals.left(work)
+    if outcome is None:
+        use.executor.submit(work)
+        outcome = use.executor.take(work)
+    return outcome if proposal.at is None else replace(outcome, at=proposal.at)
 
 
 def record(state: SearchState, runtime: Runtime[Services]) -> Update:
@@ -264,7 +275,7 @@ def record(state: SearchState, runtime: Runtime[Services]) -> Update:
     use, journal = runtime.context, runtime.context.journal
     if use.config.principles:
         journal.changes(journal.library.review(journal.observations, len(journal.archive)))
-    spent = len(journal.archive) >= use.config.budget
+    spent = due(use) is None and not use.journal.under_way
     return {
         "shortlist": [],
         "stopped": "the budget is spent" if spent else "",

@@ -20,7 +20,9 @@ from nas_agent.tools.evaluators.base import Evaluator, TestSplit
 from nas_agent.tools.executors.arrivals import Arrivals
 from nas_agent.tools.executors.base import Executor
 from nas_agent.tools.journal import Journal
+from nas_agent.tools.proxies.screens import Screen
 from nas_agent.tools.surrogates.base import Surrogate
+from nas_agent.tools.surrogates.levels import Levels
 
 
 class Recollection(Protocol):
@@ -62,6 +64,7 @@ class Services:
     executor: Executor  # has the evaluator measure
     arrivals: Arrivals  # outcomes that came before their turn
     wishes: Wishes | None = None  # limits, and a second objective
+    screen: Screen | None = None  # a proxy that proposals are screened by
     surrogate: Surrogate | None = None
     embedder: Embedder | None = None  # what the surrogate reads code by
     substitute: Callable[[], Surrogate] | None = None  # makes the surrogate to go on with where the embedder fails
@@ -73,5 +76,6 @@ class Services:
     finished: Callable[[Journal], None] | None = None  # writes what a finished run leaves behind
     # Caches of what follows from the journal, for the process that runs the nodes:
     observed: int = 0  # outcomes that the surrogate knows
+    levels: Levels | None = None  # them on one scale, of several fidelities
     drawn: Drawn | None = None  # the proposals of the present round
     informed: tuple[str, ...] | None = None  # names of the sources that the surrogate was told of; None: not yet

@@ -15,7 +15,8 @@ from nas_agent.agents.operators import Parent, Request
 from nas_agent.graphs.consult import log_calls
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import stream
-from nas_agent.records import Architecture, Json, Miss, Trial
+from nas_agent.principles.principle import one_line
+from nas_agent.records import Architecture, Failed, Json, Trial
 from nas_agent.spaces.code import INTENTS
 
 REST = 8  # rounds in which a model that gave no answer is left alone: waiting for it costs more than a training
@@ -28,7 +29,7 @@ def consult_operators(use: Services, number: int, wanted: int) -> None:
     assert isinstance(use.generator, CodeGenerator)
     if any(number - REST <= round_ < number and _silent(use, round_) for round_ in use.journal.varied):
         return
-    history, known = told_before(use, number), {*use.journal.archive.ids, *use.journal.refused}
+    history, known = use.journal.tried.before(number), {*use.journal.known, *use.journal.refused}
     answers: list[Json] = []
     for place in range(wanted):
         wish = use.generator.wish(history, stream(use.config.seed, "propose", number), place)
@@ -47,11 +48,6 @@ def consult_operators(use: Services, number: int, wanted: int) -> None:
 def answers_of(use: Services, number: int) -> dict[int, Answer]:
     """Return what the model made of the wishes of a round, by their place; those that it left open are not there."""
     return {answer["place"]: _answer(answer) for answer in use.journal.varied.get(number, ()) if not answer["silent"]}
-
-
-def told_before(use: Services, number: int) -> list[Trial | Miss]:
-    """Return what was tried before a round: a process that takes it again may have logged a part of it already."""
-    return [tried for round_, tried in use.journal.tried if round_ < number]
 
 
 def _answer(answer: Json) -> Answer:
@@ -92,9 +88,10 @@ def lately(use: Services, number: int) -> list[Json]:
         if answer["child"] is None and answer["attempts"]
     ]
     children = {answer["child"]["id"] for answers in journal.varied.values() for answer in answers if answer["child"]}
-    for failure in journal.failures():
-        proposal = journal.proposals.get(failure.architecture.id)
-        if proposal is not None and proposal.variation is not None and proposal.architecture.id in children:
-            why = f"the training failed: {failure.reason}"
-            wrong.append((journal.rounds[failure.architecture.id], {"intent": proposal.variation.intent, "why": why}))
+    for round_, trial in journal.tried.by_round():
+        if isinstance(trial, Trial) and isinstance(trial.outcome, Failed):
+            variation = trial.proposal.variation
+            if variation is not None and trial.outcome.architecture.id in children:
+                why = one_line(f"the training failed: {trial.outcome.reason}")
+                wrong.append((round_, {"intent": variation.intent, "why": why}))
     return [told for round_, told in sorted(wrong, key=lambda item: item[0]) if round_ < number]

@@ -61,6 +61,11 @@ class Pytorch:
         """Return the space for images of this shape, None for its own, with somebody who looks at texts."""
         return Pytorch(shape or self.shape, inspector)
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return how far its descriptors reach for these images."""
+        return self.shape.ranges
+
     def start(self) -> Architecture:
         """Return LLMatic's first network: one 1x1 convolution and a linear layer."""
         return self.parse(start_text(self.shape))

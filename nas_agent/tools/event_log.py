@@ -62,7 +62,7 @@ class EventLog:
         self.path = path
         self.events: list[Json] = []  # what has happened, as far as this process has come
         self._ahead: list[Json] = []  # logged by a killed process, not yet reached again; next one last
-        self._outcomes_ahead: dict[str, Json] = {}  # by canonical id
+        self._outcomes_ahead: dict[str, list[Json]] = {}  # by canonical id
         self._file: IO[bytes] | None = None
 
     @classmethod
@@ -77,12 +77,14 @@ class EventLog:
         log._ahead = events[known:][::-1]
         for event in [*_discarded(path.parent / DISCARDED), *events[known:]]:
             if event["type"] == "outcome":
-                log._outcomes_ahead[event["outcome"]["architecture"]["id"]] = event["outcome"]
+                outcome = event["outcome"]
+                log._outcomes_ahead.setdefault(outcome["architecture"]["id"], []).append(outcome)
         return log
 
-    def outcome_ahead(self, architecture_id: str) -> Json | None:
-        """Return the outcome of this architecture that a killed process measured, if it did."""
-        return self._outcomes_ahead.get(architecture_id)
+    def outcome_ahead(self, architecture_id: str, at: Json | None = None) -> Json | None:
+        """Return the outcome of this architecture that a killed process measured, if it did; `at`: at this fidelity."""
+        found = self._outcomes_ahead.get(architecture_id, [])
+        return next((outcome for outcome in reversed(found) if at is None or outcome.get("at") == at), None)
 
     def everything(self) -> list[Json]:
         """Return what was logged, also what a killed process logged and this one has not done again yet."""

@@ -103,7 +103,7 @@ def told_front(journal: Journal) -> Json | None:
     found = front_in(events[0] if events else {}, journal.task, journal.archive.measured, journal.costs)
     if found is None:
         return None
-    places = {key: number for number, key in enumerate(journal.archive.ids, start=1)}
+    places = {key: journal.archive.place(key) for key in journal.archive.ids}
     return found.to_dict(places, (journal.result or {}).get("front_tests"))
 
 

@@ -12,22 +12,13 @@ from typing import Any
 from nas_agent.principles.library import Library
 from nas_agent.principles.principle import Change, Observation
 from nas_agent.principles.review import Answer, decide
-from nas_agent.records import (
-    Architecture,
-    Failed,
-    Json,
-    Measured,
-    Miss,
-    Outcome,
-    Proposal,
-    Task,
-    Trial,
-    outcome_from_dict,
-)
+from nas_agent.records import Failed, Json, Measured, Outcome, Proposal, Task, outcome_from_dict
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.fidelities import Rungs
 from nas_agent.tools.surrogates.gate import Gate
+from nas_agent.tools.tried import Tried
 
 Listener = Callable[[Json], None]
 
@@ -99,11 +90,10 @@ class Journal:
     costs: dict[str, Json] = field(default_factory=dict)  # id -> costs by name, of what was to be measured
     refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
-    proposals: dict[str, Proposal] = field(default_factory=dict)  # by id, of what was to be measured
-    tried: list[tuple[int, Trial | Miss]] = field(default_factory=list)  # round, and what came of it
-    under_way: dict[str, Architecture] = field(
-        default_factory=dict
-    )  # proposed for measurement, no outcome yet; oldest first
+    scores: dict[str, float | None] = field(default_factory=dict)  # id -> proxy, of what was screened
+    promotions: set[int] = field(default_factory=set)  # rounds that proposed nothing new, but promoted
+    tried: Tried = field(default_factory=Tried)
+    under_way: dict[str, Proposal] = field(default_factory=dict)  # by id, without an outcome yet; oldest first
 
     @classmethod
     def begin(cls, task: Task, space: Space, log: EventLog) -> Journal:
@@ -142,33 +132,36 @@ class Journal:
 
     def _apply(self, event: Json) -> None:
         self.gate.follow(event)
+        self.tried.follow(event)
         match event["type"]:
             case "started":
+                if event.get("fidelities"):
+                    self.archive.rungs = Rungs.from_list(event["fidelities"])
                 self.imported = list(event.get("imported", {}).get("principles", []))
             case "outcome":
                 outcome = outcome_from_dict(event["outcome"])
                 self.under_way.pop(outcome.architecture.id, None)
-                worst = min(self.archive.scores, default=None)
+                worst = min(self.archive.levels[0].scores, default=None)
                 added = self.archive.add(outcome)
                 score = self.task.score(outcome.value) if isinstance(outcome, Measured) else worst
                 # A failure has no value. As evidence it is no better than the worst that was measured before it.
-                if added is not Added.KNOWN and score is not None:
+                # Of several rungs the cheapest is evidence: at the others stands only what was good there.
+                if added is not Added.KNOWN and score is not None and self.archive.is_first(outcome):
                     self.observations.append(self._observe(outcome, score))
-                proposal = self.proposals.get(outcome.architecture.id)
-                if added is not Added.KNOWN and proposal is not None:
-                    self.tried.append((self.rounds[outcome.architecture.id], Trial(proposal, outcome)))
-            case "proposed":
-                self.tried += [(event["round"], Miss.from_dict(miss)) for miss in event.get("misses", ())]
+            case "screened":
+                self.scores |= event["scores"]
             case "refused":
                 self.refused |= {item["id"]: item["why"] for item in event["architectures"]}
             case "proposal":
                 proposal = Proposal.from_dict(event["proposal"])
-                architecture = proposal.architecture
-                self.proposals[architecture.id] = proposal
-                self.costs[architecture.id] = event.get("costs", {})
-                self.rounds[architecture.id] = 0 if event["initial"] else event["round"]
-                if architecture.id not in self.archive:
-                    self.under_way[architecture.id] = architecture
+                key = proposal.architecture.id
+                if not self.archive.holds(key, proposal.at):
+                    self.under_way[key] = proposal
+                if event.get("choice") == "promoted":
+                    self.promotions.add(event["round"])
+                    return
+                self.costs[key] = event.get("costs", {})
+                self.rounds[key] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))
             case "held":

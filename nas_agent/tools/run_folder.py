@@ -8,6 +8,7 @@ runs/<time>-<task>-<id>/
   checkpoints.sqlite  where the state machine stands
   llm/                prompts and replies by content hash
   best.json, best.py  the winner, once the run is finished
+  archive.json, .csv  the best of each kind likewise, of a run that keeps them (--generator code)
 """
 
 from __future__ import annotations

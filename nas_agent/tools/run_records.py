@@ -20,7 +20,7 @@ def record_from(journal: Journal, run_id: str, space_name: str) -> RunRecord:
         run_id=run_id,
         task=journal.task,
         space=space_name,
-        outcomes=list(journal.archive),
+        outcomes=journal.archive.lasting(),
         principles=list(journal.library.principles),
         finished=journal.result is not None,
     )
@@ -44,14 +44,18 @@ def record_of(folder: RunFolder) -> RunRecord:
 
 def _record(run_id: str, events: Sequence[Json]) -> RunRecord | None:
     task: Task | None = None
+    full: Json | None = None  # of several fidelities
     space, outcomes, finished = "", list[Outcome](), False
     principles: dict[str, Principle] = {}
     for event in events:
         match event["type"]:
             case "started":
                 task, space = Task.from_dict(event["task"]), str(event["space_name"])
+                full = event["fidelities"][-1]["at"] if event.get("fidelities") else None
             case "outcome":
-                outcomes.append(outcome_from_dict(event["outcome"]))
+                outcome = event["outcome"]
+                if full is None or outcome["kind"] == "failed" or outcome.get("at") == full:
+                    outcomes.append(outcome_from_dict(outcome))
             case "principle":
                 principles[event["principle"]["id"]] = Principle.from_dict(event["principle"])
             case "finished":

@@ -56,7 +56,13 @@ class Generator(Protocol):
 
 
 @runtime_checkable
-class Begins(Protocol):
-    """A generator that has a first network of its own, where nothing else is there to begin with."""
+class Illuminates(Protocol):
+    """A generator that keeps the best of each kind: it has networks to begin with, and tells kinds apart."""
 
-    start: Architecture
+    def begin(self) -> Sequence[Proposal]:
+        """Return what is measured first, where nothing else is there to begin with."""
+        ...
+
+    def describe(self, architecture: Architecture) -> tuple[float, ...]:
+        """Return what an archive bins the architecture by."""
+        ...

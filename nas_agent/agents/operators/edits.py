@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from nas_agent.errors import InvalidArchitecture
 
 QUOTED = 80  # characters of a line that is quoted
+MOST_EDITS, MOST_LINES = 50, 1000  # of a reply and of a program: looking for lines takes the product of both sides
 
 _SEARCH = re.compile(r"\s*<{5,9}\s?SEARCH\b")
 _DIVIDER = re.compile(r"\s*={5,9}\s*$")
@@ -57,6 +58,8 @@ def find_edits(text: str) -> list[Edit]:
             part = None
         elif part is not None:
             part.append(line)
+    if len(edits) > MOST_EDITS:
+        raise InvalidArchitecture(f"{len(edits)} edits are too many, {MOST_EDITS} are read; answer with fewer")
     if part is not None:
         raise InvalidArchitecture(f"edit {len(edits) + 1} is not finished: the line '>>>>>>> REPLACE' is missing")
     return edits
@@ -80,6 +83,8 @@ def apply_edits(program: str, edits: Sequence[Edit]) -> str:
             )
         start, shift = found[0]
         lines[start : start + len(edit.search)] = [_shifted(line, shift) for line in edit.replace]
+        if len(lines) > MOST_LINES:
+            raise InvalidArchitecture(f"edit {number} makes the program longer than {MOST_LINES:,} lines; write less")
     return "\n".join(lines) + "\n"
 
 
@@ -91,17 +96,17 @@ def _trimmed(lines: Sequence[str]) -> tuple[str, ...]:
 
 def _places(lines: Sequence[str], search: Sequence[str]) -> list[tuple[int, int]]:
     """Return where lines occur and by how much further in; exactly, else with another indentation of them all."""
-    found = [(start, shift) for start in range(len(lines)) if (shift := _shift(lines[start:], search)) is not None]
+    size = len(search)
+    starts = range(len(lines) - size + 1)
+    found = [(start, shift) for start in starts if (shift := _shift(lines[start : start + size], search)) is not None]
     exact = [place for place in found if place[1] == 0]
     return exact or found
 
 
 def _shift(lines: Sequence[str], search: Sequence[str]) -> int | None:
     """Return by how many blanks `lines` begin further in than what is searched; None where they differ otherwise."""
-    if len(lines) < len(search):
-        return None
     shifts = set()
-    for line, wanted in zip(lines, search, strict=False):
+    for line, wanted in zip(lines, search, strict=True):
         if line.strip() != wanted.strip():
             return None
         if wanted.strip():

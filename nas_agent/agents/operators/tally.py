@@ -31,10 +31,10 @@ class Tally:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def tally(offspring: Iterable[Json]) -> dict[str, Tally]:
-    """Count what an event log holds, by intent; `all` counts them together."""
-    counted = {"all": Tally()}
+def tally(offspring: Iterable[Json], counted: dict[str, Tally] | None = None) -> dict[str, Tally]:
+    """Count what an event log holds, by intent, on top of what was counted before; `all` counts them together."""
+    counted = {} if counted is None else counted
     for each in offspring:
-        counted["all"].add(each)
+        counted.setdefault("all", Tally()).add(each)
         counted.setdefault(each["intent"], Tally()).add(each)
     return counted

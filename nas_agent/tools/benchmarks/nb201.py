@@ -23,6 +23,7 @@ from nas_agent.tools.benchmarks.arrays import (
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.embedded import EmbeddedBenchmark, EmbeddedEvaluator, EmbeddedTestSplit, predicted_note
+from nas_agent.tools.table_files import read_arrays
 from nas_agent.tools.tables import BenchmarkTable
 
 FILE = "nb201.npz"
@@ -80,6 +81,18 @@ def load_nb201(path: Path, task: Task, space: Space, epochs: int | None = None) 
 def is_published(table: BenchmarkTable) -> bool:
     """Tell whether a table is the published one, whose rows the file of latencies shares."""
     return table.source.name == FILE and table.task.name in SHORT
+
+
+@lru_cache(maxsize=4)
+def naswot(table: BenchmarkTable) -> dict[str, float]:
+    """Read the NASWOT scores of the published table by canonical id; nothing where the file has none."""
+    name = f"nwot_{SHORT[table.task.name]}"
+    found = read_arrays(table.source, (name,)).get(name)
+    if found is None:
+        return {}
+    if found.shape != (table.length,) or found.dtype.kind not in "fiu":
+        raise DataError(f"{table.source}: expected a number a cell in '{name}', got {found.dtype} of {found.shape}")
+    return {key: float(found[row]) for key, row in table.places.items()}
 
 
 @lru_cache(maxsize=4)

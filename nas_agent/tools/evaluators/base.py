@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from nas_agent.records import Architecture, Json, Outcome, Provenance, Task
+from nas_agent.tools.fidelities import Rungs
 
 if TYPE_CHECKING:
     from nas_agent.tools.costs import Costs
@@ -80,3 +81,4 @@ class Evaluation:
     note: str  # one line for the user: which evaluator was picked and why, rows left out, ...
     optimum: float | None = None  # best validation value where a complete table knows it; for `bench` only
     costs: Costs | None = None  # what architectures cost; None: as `tools/costs` finds out
+    rungs: Rungs | None = None  # the fidelities of the search, where the evaluator varies them; None: one fidelity

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nas_agent.tools.evaluators.trainer import Part, Place, Recipe
 
 NUMBER = "<u4"  # of a class, as numpy calls the format in which predictions travel
+LABELLED = ("pixels", "labels")
 SHOWN = 8  # images on which what was written is compared with what was trained
 
 
@@ -49,6 +50,9 @@ def answers(request: Json) -> Iterator[Json]:
     if request.get("memory") is not None and place.device.startswith("cuda"):
         whole = torch.cuda.get_device_properties(place.device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, request["memory"] * 2**30 / whole), place.device)
+    if "proxies" in request:
+        yield scored(build, request, place)
+        return
     network, what = outcome(build, request, place)
     if network is not None and request.get("save"):
         what = {**what, **saved(network, request)}
@@ -117,6 +121,28 @@ def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tupl
     else:
         return trained, {"status": "predicted", "classes": predictions, "seconds": time.perf_counter() - start}
     return None, {"status": "failed", "reason": reason, "cause": cause, "seconds": time.perf_counter() - start}
+
+
+def scored(build: Callable[[], nn.Module], request: Json, place: Place) -> Json:
+    """Score the untrained network by proxies, on the first training images: they hold the classes in proportion."""
+    import numpy as np
+    import torch
+
+    from nas_agent.tools.evaluators.trainer import Part
+    from nas_agent.tools.proxies.measures import measure
+
+    start = time.perf_counter()
+    pixels, labels = (np.load(request["train"][key], mmap_mode="r")[: request["images"]].copy() for key in LABELLED)
+    scale = tuple(request["mean"]), tuple(request["spread"])
+    part = Part(pixels, labels, *scale, place.device, resolution=request["resolution"])
+    try:
+        torch.manual_seed(request["seed"])
+        network = build().to(place.device)
+        scores = measure(network, part.scaled(part.pixels), part.labels, request["proxies"])
+    except Exception as error:  # a user's network may raise anything; it is the candidate that does not work
+        reason = f"its network raised {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return {"status": "failed", "reason": reason, "cause": "network", "seconds": time.perf_counter() - start}
+    return {"status": "scored", "scores": scores, "seconds": time.perf_counter() - start}
 
 
 def built(space: Space, architecture: Architecture, request: Json) -> nn.Module:

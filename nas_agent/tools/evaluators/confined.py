@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ class Confined:
                 if gpu and self._ready["device"] == "cpu":  # torch cannot use it: then a job need not open it
                     self._sandbox.close()
                     self._sandbox, self._ready = self._greeted(request, gpu=False)
+                weakref.finalize(self, self._sandbox.close)
+            self._check()
             return self._sandbox
 
     def _greeted(self, request: Json, *, gpu: bool) -> tuple[Sandbox, Json]:
@@ -125,7 +128,7 @@ class Confined:
 
     def _job(self, request: Json) -> Job:
         save = request.get("save")
-        memory = request["memory"] or machine_memory()
+        memory = request["memory"] if request["device"] == "cpu" else machine_memory()  # a GPU's is limited by torch
         return Job(
             JOB,
             {**request, "save": save is not None},

@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import json
+import math
 import os
 import queue
 import secrets
@@ -50,7 +51,8 @@ class Trains(Protocol):
     def train(self, request: Json) -> Json:
         """Return `predicted`, with the bytes of `classes`, or `failed`, with `reason` and `cause`; and the seconds.
 
-        Where code is confined, `sandbox` says by what.
+        Where proxies are asked for, it is `scored` instead of `predicted`, with their `scores`. Where code is
+        confined, `sandbox` says by what.
         """
         ...
 
@@ -268,7 +270,18 @@ def _outcome(replies: list[Json], limit: float) -> Json:
         how += "" if signalled else f" ({ended.get('error') or 'no message'})"
         reason = f"its training process was {how} without a result; propose a smaller or simpler architecture"
         return _failed(reason, "memory" if code == -signal.SIGKILL else "crash")
+    if last["status"] == "scored":
+        return last if _are_scores(last.get("scores")) else _failed(NO_RESULT, "crash")
     return _unpacked(last) if last["status"] == "predicted" else _refused(last)
+
+
+def _are_scores(scores: object) -> bool:
+    """Tell whether these are proxies' names with finite numbers, or None."""
+    return isinstance(scores, dict) and all(
+        isinstance(name, str)
+        and (score is None or (isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)))
+        for name, score in scores.items()
+    )
 
 
 def _unpacked(last: Json) -> Json:

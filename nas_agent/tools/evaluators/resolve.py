@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from nas_agent.errors import ConfigError
-from nas_agent.records import Task
+from nas_agent.records import Architecture, Task
 from nas_agent.spaces import CategoricalSpace, Space, is_untrusted
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.benchmarks.registry import benchmark_of, measured_in, task_names, tasks_in
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.table import TableEvaluator, TableTestSplit
-from nas_agent.tools.evaluators.train import ImageTrainer, Source, TrainEvaluator, TrainTestSplit
+from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, TrainTestSplit
 from nas_agent.tools.evaluators.train_settings import TrainSettings
+from nas_agent.tools.fidelities import FACTOR, FLAG, rungs_of_columns
 from nas_agent.tools.images import image_task_names, load_images, means_images
 from nas_agent.tools.tables import BenchmarkTable, data_folders, find_table, load_user_table
 
@@ -31,14 +34,22 @@ def load_evaluation(
     epochs: int | None,
     reference: str | None = None,
     training: TrainSettings | None = None,
+    fidelities: Sequence[str] = (),
+    factor: int = FACTOR,
 ) -> Evaluation:
-    """Find what measures the task; `reference` is the space as typed, e.g. FILE.py:CLASS (default: its name)."""
+    """Find what measures the task; `reference` is the space as typed, e.g. FILE.py:CLASS (default: its name).
+
+    `fidelities` are rungs as typed, and `factor` is what `auto` divides by.
+    """
     settings = replace(training or TrainSettings(), epochs=epochs)
+    settings = replace(settings, fidelities=tuple(fidelities), factor=factor)
     if settings.unsafe and not is_untrusted(space):
         raise ConfigError(
             f"--unsafe lets code that nobody vouches for run unconfined; space '{space.name}' has none, leave it out"
         )
     if task.startswith(_TABLE_PREFIX):
+        if fidelities:
+            raise ConfigError(f"{FLAG}: a table of your own holds one value a row; leave {FLAG} out")
         return _user_table(Path(task.removeprefix(_TABLE_PREFIX)).expanduser(), space, kind, epochs)
     if means_images(task):
         if kind not in ("auto", "train"):
@@ -57,7 +68,7 @@ def load_evaluation(
     found = benchmark_of(task, space)
     if found is None:
         raise ConfigError(_wrong_space(name, tuple(dict.fromkeys(b.space for b, _ in known)), space))
-    return _published(*found, space, kind, data, epochs)
+    return _published(*found, space, kind, data, epochs, fidelities)
 
 
 def _wrong_space(task: str, measured: tuple[str, ...], space: Space) -> str:
@@ -70,7 +81,13 @@ def _wrong_space(task: str, measured: tuple[str, ...], space: Space) -> str:
 
 
 def _published(
-    benchmark: Benchmark, task: Task, space: Space, kind: Kind, data: Path | None, epochs: int | None
+    benchmark: Benchmark,
+    task: Task,
+    space: Space,
+    kind: Kind,
+    data: Path | None,
+    epochs: int | None,
+    fidelities: Sequence[str],
 ) -> Evaluation:
     """Take the table; where there is none, what is embedded; else say where was looked and what to do."""
     if kind == "embedded" and benchmark.embedded is None:
@@ -81,11 +98,17 @@ def _published(
     path = None if kind == "embedded" else find_table(data, benchmark.file)
     if path is not None:
         _check_epochs(benchmark, epochs)
+        if fidelities:
+            return _from_columns(benchmark, task, space, path, epochs, fidelities)
         return _from_table(benchmark.load(path, task, space, epochs), "evaluator table: ")
     looked = f"no {benchmark.file} in " + ", ".join(f"{p.folder} ({p.named_by})" for p in data_folders(data))
     if kind == "table" or benchmark.embedded is None:
         asked = "--evaluator table" if kind == "table" else f"--task {task.name} in space {benchmark.space}"
         raise ConfigError(f"{asked}: {looked}; {_how_to_get(benchmark)}")
+    if fidelities:
+        raise ConfigError(
+            f"{FLAG}: the embedded benchmark predicts one fidelity only; leave {FLAG} out, or {_how_to_get(benchmark)}"
+        )
     if epochs is not None and epochs not in benchmark.epochs[:1]:
         why = "" if kind == "embedded" else f" ({looked})"
         only = f"{benchmark.epochs[0]} epochs only" if benchmark.epochs else "one value an architecture"
@@ -96,6 +119,18 @@ def _published(
 def _how_to_get(benchmark: Benchmark) -> str:
     importable = ", or run: nas-agent data import OFFICIAL_FILE" if benchmark.space == "nb201" else ""
     return f"give --data DIR or set NAS_AGENT_DATA to the folder that holds it{importable}"
+
+
+def _from_columns(
+    benchmark: Benchmark, task: Task, space: Space, path: Path, epochs: int | None, fidelities: Sequence[str]
+) -> Evaluation:
+    """Take several columns of a table, one a fidelity; the test split is of the full one."""
+    full = epochs or (benchmark.epochs[0] if benchmark.epochs else 1)
+    rungs = rungs_of_columns(fidelities, full, benchmark.epochs, benchmark.title)
+    tables = {at: benchmark.load(path, task, space, at.epochs) for at in rungs.levels}
+    table = tables[rungs.full]
+    evaluator = TableEvaluator(table, tables)
+    return replace(_from_table(table, "evaluator table: "), evaluator=evaluator, rungs=rungs)
 
 
 def _check_epochs(benchmark: Benchmark, epochs: int | None) -> None:
@@ -123,7 +158,7 @@ def _from_table(table: BenchmarkTable, why: str) -> Evaluation:
 
 def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings, reference: str) -> Evaluation:
     """Train for real, on the images of the task."""
-    source = _writer(space) if is_untrusted(space) else None
+    source = partial(_text, space) if is_untrusted(space) else None  # a worker elsewhere gets it pickled
     if source is None and isinstance(space, CategoricalSpace) and type(space).network is CategoricalSpace.network:
         raise ConfigError(
             f"--task {task}: space '{space.name}' has no network to train; give its class a method 'network', "
@@ -131,14 +166,15 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
         )
     images = load_images(task, data=data, resolution=settings.resolution)
     training = settings.training(images, reference)
+    rungs = settings.rungs(images, training.fidelity)
     trainer = ImageTrainer(training, lambda: images, source=source)
     where = "in a process of its own" if source is None else "in a sandbox" if not settings.unsafe else "UNCONFINED"
     note = (
         f"evaluator train: each candidate is trained {where}, {training.fidelity}, at most {training.limit:g} s; "
         f"{images.split}"
     )
-    return Evaluation(images.task, TrainEvaluator(trainer), TrainTestSplit(trainer), note)
+    return Evaluation(images.task, TrainEvaluator(trainer), TrainTestSplit(trainer), note, rungs=rungs)
 
 
-def _writer(space: Space) -> Source:
-    return lambda architecture, classes: space.module_source(architecture, classes=classes)
+def _text(space: Space, architecture: Architecture, classes: int) -> str:
+    return space.module_source(architecture, classes=classes)

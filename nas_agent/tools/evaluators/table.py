@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
+from nas_agent.records import Architecture, Failed, Fidelity, Measured, Outcome, Provenance
 from nas_agent.tools.evaluators.base import TestResult
 from nas_agent.tools.tables import BenchmarkTable, Row
 
@@ -15,8 +16,9 @@ class TableEvaluator:
 
     name = "table"
 
-    def __init__(self, table: BenchmarkTable) -> None:
-        self._table = table
+    def __init__(self, table: BenchmarkTable, others: Mapping[Fidelity, BenchmarkTable] | None = None) -> None:
+        """`others`: the same architectures at other fidelities."""
+        self._table, self._others = table, others or {}
 
     @property
     def table(self) -> BenchmarkTable:
@@ -56,8 +58,11 @@ class TableEvaluator:
         ranked = sorted(self._table.representatives(), key=lambda row: -score(row.value))
         return [self._measured(row.architecture, row) for row in ranked[:number]]
 
-    def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
+    def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
         """Look the validation value up; the seed changes nothing, since the table is fixed."""
+        if fidelity is not None and fidelity in self._others:
+            outcome = TableEvaluator(self._others[fidelity]).evaluate(architecture, seed=seed)
+            return replace(outcome, at=fidelity)
         row = self._table.row(architecture)
         if row is None:
             return Failed(

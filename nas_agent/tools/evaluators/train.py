@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from nas_agent.tools.evaluators.isolation import Trains, Worker, machine_memory
 from nas_agent.tools.evaluators.scoring import NoPredictions, accuracy
 from nas_agent.tools.images import ImageTask
 from nas_agent.tools.sandbox import open_sandbox
+
+SCORED = 64  # training images on which proxies score an untrained network
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,32 @@ class ImageTrainer:
             again["reason"] += f" (tried with batches of {training.batch} and of {training.batch // 2})"
         return _scored(again, asked.labels), f", batches of {training.batch // 2} for lack of memory"
 
+    @property
+    def confined(self) -> bool:
+        """Whether what is trained is trusted by nobody."""
+        return self._source is not None
+
+    def proxies(self, architecture: Architecture, names: Sequence[str], seed: int) -> dict[str, float | None]:
+        """Score the untrained network by proxies, in a child as if it were trained; nothing where that fails."""
+        assert not self.confined
+        images, fidelity = self.images, self.training.fidelity
+        request = {
+            **self._question(fidelity),
+            **self._network(architecture),
+            "classes": len(images.classes),
+            "channels": images.channels,
+            "width": fidelity.width,
+            "resolution": fidelity.resolution,
+            "seed": seed,
+            "mean": images.mean,
+            "spread": images.spread,
+            "train": self._files.train,
+            "images": SCORED,
+            "proxies": list(names),
+        }
+        reply = self.worker.train(request)
+        return dict(reply["scores"]) if reply["status"] == "scored" else {}
+
     def _network(self, architecture: Architecture) -> Json:
         """Say what is to be built: an architecture of a space, or a text of which no space is asked any more."""
         if self._source is None:
@@ -245,6 +273,7 @@ class TrainEvaluator:
                 seconds=reply["seconds"],
                 seed=seed,
                 evaluator=self.name,
+                at=at,
                 sandbox=reply.get("sandbox"),
             )
         return Measured(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nas_agent.errors import ConfigError
 from nas_agent.records import Fidelity, Json
 from nas_agent.tools.evaluators.train import Training
+from nas_agent.tools.fidelities import Rungs, full_epochs, rungs_of_training
 from nas_agent.tools.images import ImageTask
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class TrainSettings:
     threads: int = 1
     seconds: float = 1800.0
     memory: float | None = None
+    fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
+    factor: int = 3  # by which `auto` divides epochs
     unsafe: bool = False
 
     @classmethod
@@ -57,7 +60,11 @@ class TrainSettings:
         """Fill in what suits the images; `reference` is the space as typed."""
         side = self.resolution or min(images.train.pixels.shape[1:3])
         few = len(images.train) < SMALL
-        epochs = self.epochs or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
+        epochs = (
+            self.epochs
+            or full_epochs(self.fidelities)
+            or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
+        )
         recipe: Json = {"shift": max(1, side // SHIFTED)}
         if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
@@ -74,9 +81,16 @@ class TrainSettings:
             unsafe=self.unsafe,
         )
 
+    def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
+        """Return the rungs of a search in several fidelities; None where there is one."""
+        if not self.fidelities:
+            return None
+        side = min(images.train.pixels.shape[1:3])
+        return rungs_of_training(self.fidelities, full, side=side, factor=self.factor)
+
     def refuse_without_training(self, task: str) -> None:
         """Raise ConfigError where something is said about a training and nothing will be trained."""
-        default = asdict(TrainSettings(epochs=self.epochs))
+        default = asdict(TrainSettings(epochs=self.epochs, fidelities=self.fidelities, factor=self.factor))
         said = [name for name, value in asdict(self).items() if value != default[name]]
         if said:
             raise ConfigError(

@@ -147,7 +147,7 @@ class RayCluster:
         except errors.RayTaskError as error:  # the evaluator cannot be made there
             raise Lost(" ".join(str(error).split())[-300:]) from error
         except (errors.RayError, ConnectionError) as error:
-            raise Lost(first_line(error)) from error
+            raise Lost(told(error)) from error
 
 
 def show_token(*, own: bool) -> None:
@@ -164,12 +164,11 @@ def show_token(*, own: bool) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
-def first_line(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """Return what an error says first, and what lies behind it last; Ray goes on for pages in between."""
-    said = str(error).strip().splitlines()
-    first = said[0][:200] if said else type(error).__name__
-    behind = str(error.__cause__ or error.__context__ or "").strip().splitlines()
-    return f"{first}: {behind[-1][:200]}" if behind else first
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    behind = (str(error.__cause__ or error.__context__ or "").strip() or said[-1]).splitlines()
+    return said[0][:200] if behind[-1] == said[0] else f"{said[0][:200]}: {behind[-1][:200]}"
 
 
 def main() -> None:
@@ -186,7 +185,7 @@ def main() -> None:
     try:
         cluster = RayCluster(order, evaluator)
     except (ConnectionError, ValueError, RuntimeError, ImportError, OSError) as error:
-        say({"status": "unreachable", "reason": first_line(error)})
+        say({"status": "unreachable", "reason": told(error)})
         return
     try:
         Bridge(cluster, cluster.workers, say).hand_on(sys.stdin.buffer)

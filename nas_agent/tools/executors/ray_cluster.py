@@ -157,6 +157,8 @@ class RayExecutor:
 def sent(evaluator: Evaluator) -> bytes:
     """Pickle what is sent to the workers; ConfigError where it cannot be."""
     try:
+        if type(evaluator).__module__ == "__main__":
+            raise TypeError("its class is of the script that runs")
         return pickle.dumps(evaluator)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise ConfigError(

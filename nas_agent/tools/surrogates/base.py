@@ -46,11 +46,13 @@ class Surrogate(Protocol):
         ...
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
         ...
 
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
-        """Return the `keep` proposals most worth measuring, best first."""
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
+        """Return the `keep` proposals most worth measuring, best first, while others are being measured."""
         ...
 
     def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:

@@ -26,7 +26,7 @@ from typing import Literal
 from nas_agent.records import Json, Task
 
 # Who or what chose a proposal for measurement:
-Choice = Literal["initial", "chance", "surrogate", "rejected", "order"]
+Choice = Literal["initial", "chance", "surrogate", "rejected", "order", "promoted"]
 
 TRUSTED = 0.6  # steps back where surely less of what it predicted came true
 REGAINED = 0.3  # comes back where surely more did
@@ -82,14 +82,21 @@ class Gate:
     _chosen: list[float] = field(default_factory=list)  # scores of what the surrogate chose inside the principles
     _rejected: list[float] = field(default_factory=list)
     _turns: int = 0  # evaluations that the surrogate decided on, the undisturbed ones left out
+    _lowest: Json | None = None  # of several fidelities, the one at which all new architectures are measured
 
     def follow(self, event: Json) -> None:
         """Take one event in; logs older than the gate say less, and give less evidence."""
         match event["type"]:
+            case "started":
+                self._lowest = event["fidelities"][0]["at"] if event.get("fidelities") else None
             case "proposal":
+                if event.get("choice") == "promoted":
+                    return
                 self._waiting[event["proposal"]["architecture"]["id"]] = event, len(self._scores)
             case "outcome":
                 outcome = event["outcome"]
+                if self._lowest is not None and outcome.get("at") != self._lowest:
+                    return  # values of different fidelities are not compared
                 failed = outcome["kind"] == "failed"
                 score = -math.inf if failed else self.task.score(float(outcome["value"]))
                 found = self._waiting.pop(outcome["architecture"]["id"], None)

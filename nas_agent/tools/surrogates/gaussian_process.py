@@ -104,6 +104,7 @@ class Posterior:
         self._active: list[int] = []  # observed members that take part, in order
         self._observed: list[int] = []
         self._values: list[float] = []
+        self._told: dict[int, int] = {}  # member -> its place among the observed
         self._next_fit = self.settings.refit_from
         self._lasting = len(self._trend)  # members that are there for good
         # Observations of other tasks come first among the active ones:
@@ -168,8 +169,12 @@ class Posterior:
 
     @on_one_thread
     def observe(self, member: int, value: float) -> None:
-        """Take in the score of a member that is there for good; more is better."""
+        """Take in the score of a member that is there for good, or another score than was told; more is better."""
         self._withdraw()
+        known = self._told.setdefault(member, len(self._observed))
+        if known < len(self._observed):
+            self._values[known] = value  # targets are made of the values when they are asked for
+            return
         self._observed.append(member)
         self._values.append(value)
         if len(self._active) == self._rows:
@@ -262,8 +267,7 @@ class Posterior:
             np.abs(block - block[member]).sum(axis=1, out=self._distances[place, row])
 
     def _places(self) -> list[int]:
-        place = {member: index for index, member in enumerate(self._observed)}
-        return [place[member] for member in self._active[len(self._sources) :]]
+        return [self._told[member] for member in self._active[len(self._sources) :]]
 
     def _tasks(self) -> Tasks:
         """Return of which task each active row is: 0 is this one."""

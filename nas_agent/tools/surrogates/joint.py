@@ -45,15 +45,17 @@ class JointSurrogate:
         return self._joint.agreement
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
         self._structure.observe(architecture, score)
         self._joint.observe(architecture, score)
 
     @on_one_thread
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
         """Return the `keep` most promising of the shortlist, best first."""
         places = self._structure.promising(proposals, max(SHORTLIST, keep))
-        ranked = self._joint.rank([proposals[place] for place in places], keep)
+        ranked = self._joint.rank([proposals[place] for place in places], keep, under_way)
         return [replace(item, index=places[item.index]) for item in ranked]
 
     def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:

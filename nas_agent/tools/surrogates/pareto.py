@@ -36,7 +36,7 @@ class ParetoSurrogate:
         self._metric, self._cost, self._seed, self._most = metric, cost, seed, most
         self.name = metric.name
         self._logs: dict[str, float] = {}
-        self._observed: list[tuple[Architecture, float]] = []
+        self._observed: dict[str, tuple[Architecture, float]] = {}
 
     def inform(self, sources: Sequence[Source]) -> None:
         """Learn of other tasks, before the first outcome."""
@@ -48,16 +48,21 @@ class ParetoSurrogate:
         return self._metric.agreement
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
         self._metric.observe(architecture, score)
-        self._observed.append((architecture, score))
+        self._observed[architecture.id] = architecture, score
 
     def predict(self, proposals: Sequence[Architecture]) -> list[Ranked]:
         """Return what metric is expected of each proposal, in their order and without a gain."""
         return self._metric.predict(proposals)
 
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
-        """Return the proposals that may win most area, best first; each pick counts as if it came out so well."""
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
+        """Return the proposals that may win most area, best first.
+
+        Each pick, and what is under way, counts as if it came out as well as is hoped.
+        """
         if not proposals:
             return []
         expected = self._metric.predict(proposals)
@@ -65,6 +70,10 @@ class ParetoSurrogate:
         deviation = np.array([item.deviation or 0.0 for item in expected])
         hoped, costs = mean + OPTIMISM * deviation, self._log_costs(proposals)
         known = [(value, cost) for value, cost in self._targets() if math.isfinite(cost)]
+        hopes = [(item.mean or 0.0) + OPTIMISM * (item.deviation or 0.0) for item in self._metric.predict(under_way)]
+        known += [
+            pair for pair in zip(hopes, self._log_costs(under_way).tolist(), strict=True) if math.isfinite(pair[1])
+        ]
         floor = min([value for value, _ in known] + [float(np.median(mean))])
         dear = [cost for cost in (*costs.tolist(), *(cost for _, cost in known)) if math.isfinite(cost)]
         most = max(dear, default=0.0) + MARGIN if self._most is None else math.log(self._most)
@@ -87,7 +96,7 @@ class ParetoSurrogate:
         """Return what was measured, on the rank scale of the surrogate, with the logarithm of its cost."""
         if not self._observed:
             return []
-        architectures, scores = zip(*self._observed, strict=True)
+        architectures, scores = zip(*self._observed.values(), strict=True)
         return list(zip(rank_gauss(np.array(scores)).tolist(), self._log_costs(architectures).tolist(), strict=True))
 
     def _log_costs(self, architectures: Sequence[Architecture]) -> Floats:

@@ -54,6 +54,7 @@ class CellSurrogate:
         self._posterior = Posterior(Scaler(reference), members, settings)
         self._sources: list[Source] = []
         self._place = {} if pool is None else {member.id: place for place, member in enumerate(pool)}
+        self._observed: dict[str, int] = {}  # id -> place, where the pool is not listed
         order = list(range(len(pool or ())))
         Random(f"{seed}/ties").shuffle(order)
         self._lot = np.argsort(np.asarray(order, dtype=np.intp))  # decides among equals, by chance but once
@@ -82,33 +83,41 @@ class CellSurrogate:
         return {source.name: value for source, value in zip(self._sources, self._posterior.agreement, strict=True)}
 
     def observe(self, architecture: Architecture, score: float) -> None:
-        """Learn of a measured architecture; more is better."""
-        if self._listed:
-            self._posterior.observe(self._place[architecture.id], score)
-        else:
-            self._posterior.observe(self._posterior.admit(self._describe([architecture])), score)
+        """Learn of a measured architecture, or that one is worth something else than was told; more is better."""
+        place = (self._place if self._listed else self._observed).get(architecture.id)
+        if place is None:
+            place = self._observed[architecture.id] = self._posterior.admit(self._describe([architecture]))
+        self._posterior.observe(place, score)
         for number in reversed(range(len(self._sources))):
             if self._posterior.agreement[number] < DROPPED:
                 self._posterior.without(number)
                 del self._sources[number]
 
     @on_one_thread
-    def rank(self, proposals: Sequence[Architecture], keep: int) -> list[Ranked]:
+    def rank(
+        self, proposals: Sequence[Architecture], keep: int, under_way: Sequence[Architecture] = ()
+    ) -> list[Ranked]:
         """Return the most promising proposals; after each one, as if its expected value had been measured.
 
-        That leaves the means as they are and narrows the deviations (Ginsbourger et al. 2010).
+        That leaves the means as they are and narrows the deviations (Ginsbourger et al. 2010). What is under way comes
+        before the first one (Desautels et al. 2014).
         """
         if not proposals:
             return []
-        places = self._places(proposals)
+        places = self._places([*proposals, *under_way])
         mean, deviation, best = self._posterior.predict()
         mean, deviation = mean[places], deviation[places]
         lot = self._lot[places] if self._listed else np.arange(len(places))
         ranked: list[Ranked] = []
         believed = np.zeros((0, len(places)))  # what each pick explains of each proposal, given the earlier picks
+        taken = list(range(len(proposals), len(places)))
+        for index in taken:
+            explained = self._explained(places, index, believed)
+            believed = np.concatenate([believed, explained[None]])
+            deviation = np.sqrt(np.maximum(deviation**2 - explained**2, 1e-12))
         for _ in range(min(keep, len(proposals))):
             gain = self._gain(mean, deviation, best)
-            gain[[item.index for item in ranked]] = -np.inf
+            gain[[*taken, *(item.index for item in ranked)]] = -np.inf
             equal = np.flatnonzero(gain >= gain.max() - TIE)
             index = int(equal[np.argmin(lot[equal])])
             ranked.append(Ranked(index, float(mean[index]), float(deviation[index]), float(gain[index])))

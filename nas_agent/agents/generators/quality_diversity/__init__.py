@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from nas_agent.agents.generators.quality_diversity.generator import CodeGenerator, check_space
+from nas_agent.agents.generators.quality_diversity.generator import CodeGenerator, check_space, first_of
 from nas_agent.agents.generators.quality_diversity.illumination import Illumination, Settings
 from nas_agent.agents.generators.quality_diversity.niches import Axis, Elite, Niches
+from nas_agent.agents.generators.quality_diversity.saved import as_csv, document, read_archive
 from nas_agent.config import Config
 
-__all__ = ["Axis", "CodeGenerator", "Elite", "Illumination", "Niches", "Settings", "check_space", "settings_of"]
+__all__ = [
+    "Axis",
+    "CodeGenerator",
+    "Elite",
+    "Illumination",
+    "Niches",
+    "Settings",
+    "as_csv",
+    "check_space",
+    "document",
+    "first_of",
+    "read_archive",
+    "settings_of",
+]
 
 GENERATION = 10  # networks at least; a round of more is a generation of its own
 

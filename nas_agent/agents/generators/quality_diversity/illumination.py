@@ -13,7 +13,7 @@ like what did not enter. Corrected: descriptors are normalised (the release look
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -89,12 +89,10 @@ class Illumination:
         self,
         task: Task,
         axes: Sequence[Axis],
-        describe: Callable[[Architecture], Sequence[float]],
         start: Architecture,
         settings: Settings,
     ) -> None:
         self.task, self.settings, self.start = task, settings, start
-        self._describe = describe
 
         def archive(of: Sequence[Axis]) -> Niches:
             return Niches(of, cells=settings.niches, kind=settings.archive)
@@ -109,6 +107,7 @@ class Illumination:
         self.trials = 0
         self.curve: list[Point] = []
         self.members: dict[str, Architecture] = {}  # by id: what was measured
+        self.entered: set[str] = set()  # ids of those that took a niche
         self._before = -math.inf  # best score of the generation before
         self._best = -math.inf  # and of this one
         self._in_generation = 0
@@ -132,8 +131,12 @@ class Illumination:
         if isinstance(outcome, Measured):
             score = self.task.score(outcome.value)
             self.members[outcome.architecture.id] = outcome.architecture
-            measures = self._describe(outcome.architecture)
+            measures = trial.proposal.measures
+            if measures is None:
+                raise ValueError(f"{outcome.architecture.id}: expected a proposal with its measures, got none")
             entered = self.islands[island % len(self.islands)].add(outcome.architecture.id, score, measures)
+            if entered:
+                self.entered.add(outcome.architecture.id)
             if len(self.islands) > 1:
                 self.networks.add(outcome.architecture.id, score, measures)
         if variation is not None:
