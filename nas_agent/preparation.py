@@ -139,10 +139,15 @@ def check_generator(config: Config, space: Space) -> None:
         first_of(config.archive_file, space)
 
 
-def space_of(config: Config) -> Space:
-    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked."""
+def space_of(config: Config, evaluation: Evaluation | None = None) -> Space:
+    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked.
+
+    The images are those of a caller's `evaluation`, where there is one.
+    """
     space = load_space(config.space)
-    return equipped(space, evaluation_of(config, space)) if isinstance(space, Inspected) else space
+    if not isinstance(space, Inspected):
+        return space
+    return equipped(space, evaluation or evaluation_of(config, space), unsafe=config.unsafe)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

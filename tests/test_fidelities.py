@@ -238,6 +238,21 @@ def test_when_nothing_new_is_left_the_rest_of_the_budget_goes_to_the_best_that_g
     assert next_step(archive, 10.0, batch=1, factor=None, exhausted=True) is None
 
 
+def test_what_is_under_way_is_spent_and_is_not_begun_a_second_time() -> None:
+    archive = Archive(TASK, THREE)
+    architectures = at_level(6, 0, archive)
+    first = next_step(archive, 3.0, batch=1, factor=None)
+    assert first is not None
+    assert first.promoted == ((architectures[5], 1),)
+    second = next_step(archive, 3.0, batch=1, factor=None, under_way={architectures[5].id: 1})
+    assert second is not None
+    assert second.promoted == ((architectures[4], 1),)
+    third = next_step(archive, 3.0, batch=1, factor=None, under_way={architectures[5].id: 1, architectures[4].id: 1})
+    assert third is not None
+    assert (third.promoted, third.room) == ((), 1)
+    assert next_step(archive, 1.5, batch=1, factor=None, under_way={architectures[5].id: 1}) is None
+
+
 # -- searching -----------------------------------------------------------------------------------------
 
 
@@ -374,6 +389,33 @@ def test_ask_says_at_which_fidelity_to_measure() -> None:
     assert search.best.at == THREE.full
     with pytest.raises(ConfigError, match="auto"):
         Search(TASK, space=Toy(), fidelities="auto")
+
+
+@pytest.mark.parametrize("budget", [3, 9])
+def test_with_several_under_way_the_budget_is_kept_and_nothing_is_measured_twice(budget: int) -> None:
+    diary = Graded()
+    search = Search(TASK, space=SPACE, evaluation=graded(diary), budget=budget, seed=1, ahead=4)
+    result = search.run()
+    assert len(set(diary.asked)) == len(diary.asked) == len(result.outcomes)
+    assert budget - 1.0 < result.spent <= budget + 1e-9
+    assert result.best is not None
+    under_way, most = set(), 0
+    for event in search.journal.log.events:
+        if event["type"] == "proposal":
+            key = event["proposal"]["architecture"]["id"]
+            assert key not in under_way
+            under_way.add(key)
+        elif event["type"] == "outcome":
+            under_way.discard(event["outcome"]["architecture"]["id"])
+        most = max(most, len(under_way))
+    assert most == 4
+
+
+def test_two_workers_give_the_same_search_as_one(tmp_path: Path) -> None:
+    settings = {"budget": 5, "ahead": 3}
+    one = start(config(tmp_path / "one", **settings), evaluation=graded())
+    two = start(config(tmp_path / "two", executor="pool", workers=2, **settings), evaluation=graded())
+    assert [o.to_dict() for o in one.outcomes] == [o.to_dict() for o in two.outcomes]
 
 
 # -- stopped and resumed -------------------------------------------------------------------------------

@@ -461,6 +461,38 @@ def test_training_learns_in_every_number_format_and_with_averaged_weights(precis
     assert accuracy(trained, held, place) == pytest.approx(100 * float(right))
 
 
+def test_training_takes_the_steps_of_a_loop_written_plainly():
+    """Layout, fused optimiser and scaler change nothing: Nesterov's formula by hand, on the same batches."""
+    import torch
+    from torch import nn
+    from torch.nn.functional import cross_entropy
+
+    from nas_agent.tools.evaluators.trainer import Place, Recipe, batches, rate, train
+
+    def network() -> nn.Module:
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+
+    held, recipe = part(*stripes(96, 0), margin=1), Recipe(epochs=2, batch=32, shift=1, clip=0.5)
+    plainly, count, momenta = network(), 6, {}
+    chance, step = torch.Generator().manual_seed(5), 0
+    for _ in range(recipe.epochs):
+        for images, labels in batches(held, recipe, chance):
+            plainly.zero_grad()
+            cross_entropy(plainly(images.contiguous()), labels, label_smoothing=0.1).backward()
+            norm = torch.sqrt(sum((weights.grad**2).sum() for weights in plainly.parameters()))
+            with torch.no_grad():
+                for name, weights in plainly.named_parameters():
+                    slope = weights.grad * min(1.0, 0.5 / norm) + recipe.decay * weights
+                    momenta[name] = recipe.momentum * momenta.get(name, 0.0) + slope
+                    weights -= rate(recipe, step, count) * (slope + recipe.momentum * momenta[name])
+            step += 1
+    assert step == count
+    trained = train(network(), held, recipe, Place("cpu", "float32"), seed=5)
+    for (name, weights), expected in zip(trained.named_parameters(), plainly.parameters(), strict=True):
+        assert torch.allclose(weights, expected, atol=1e-4), name
+
+
 def test_images_are_scaled_to_the_resolution_that_is_asked_for():
     pixels = np.zeros((2, 8, 8, 1), dtype=np.uint8)
     pixels[:, :4] = 200

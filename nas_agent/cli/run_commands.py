@@ -299,8 +299,10 @@ class Watch:
 
         seen = self.progress
         done = spent_words(seen.done, seen.budget, seen.spent, several=bool(seen.started.get("fidelities")))
+        begun = len(seen.under_way)
+        again = f"; {begun} more were under way and will be queued again" if begun > 1 else ""
         return (
-            f"{what} after {done}; nothing measured is lost. Go on with:\n"
+            f"{what} after {done}{again}; nothing measured is lost. Go on with:\n"
             f"nas-agent resume {output.short(self.folder.path)}"
         )
 
