@@ -89,7 +89,10 @@ def packed(config: Config, evaluation: Evaluation, space: Space, *, settled: boo
     """
     from nas_agent.tools.evaluators.train import TrainEvaluator, TrainTestSplit
 
-    evaluator = evaluation.evaluator
+    evaluator, most = evaluation.evaluator, max(config.most_under_way, config.batch)
+    if isinstance(config.workers, int) and config.workers > most:
+        idle = f"{most} of {config.workers} workers are started: no more have work (ahead = {most})"
+        return config, replace(evaluation, note=f"{evaluation.note}; {idle}")
     if config.workers != "auto" or config.executor_kind != "pool" or not isinstance(evaluator, TrainEvaluator):
         return config, evaluation
     from nas_agent.tools.executors.packing import pack, told

@@ -173,18 +173,15 @@ def test_the_note_says_where_code_of_a_model_is_trained(unsafe: bool, told: str)
     assert f"each candidate is trained {told}, 1 epoch" in found.note
 
 
-def test_unsafe_holds_for_looking_at_networks_too_and_goes_with_the_evaluator_to_other_machines() -> None:
+def test_whether_code_may_run_unconfined_goes_with_the_evaluator_to_other_machines() -> None:
     from nas_agent.spaces.pytorch import Pytorch
-    from nas_agent.tools.inspection import equipped
 
     for unsafe in (False, True):
         settings = TrainSettings(unsafe=unsafe)
         found = load_evaluation("digits", Pytorch(), "auto", data=None, epochs=1, training=settings)
-        inspector = equipped(Pytorch(), found).inspector  # type: ignore[attr-defined]
-        assert inspector._open.keywords == {"unsafe": unsafe}
         sent = pickle.loads(pickle.dumps(found.evaluator))
         assert sent.trainer.training.unsafe is unsafe
-        assert sent.trainer._source is not None
+        assert sent.trainer.confined
 
 
 def test_code_that_nobody_vouches_for_is_not_built_to_be_counted() -> None:

@@ -51,7 +51,7 @@ def test_one_warm_parent_answers_and_a_text_is_looked_at_once(inspector: Sandbox
 # What reads like a network, gets by the checks of the text, and must be met by the walls.
 HOSTILE = [
     ("self.big = [torch.zeros(1000, 1000) for _ in range(3000)]", "memory|cannot allocate"),
-    ("[0 for _ in range(10**12)]", "stopped after|more than|cpu"),
+    ("[0 for _ in range(10**12)]", "stopped after|more than|cpu|MemoryError"),
     ("self.forward.__init__.__self__", "not allowed"),
     ("self.x = str.format('{0.__globals__}', self.forward)", "."),
     ("self.y = 'a' * 10**10", "memory|MemoryError"),
