@@ -1,6 +1,6 @@
-"""How many offspring of the programmatic operators can be trained: random walks from the start network on digits.
+"""How many offspring of the programmatic operators can be trained: random walks from the first network on digits.
 
-    python benchmarks/operators.py [--children 320] [--walks 8] [--seed 0] [--unsafe]
+    python benchmarks/operators.py [--children 320] [--walks 8] [--seed 0] [--programs DIR] [--unsafe]
 
 Each child is asked for by one intent, all in turn, from networks drawn among the last ones of its walk; every text is
 looked at in the sandbox. "trainable": a child came back, which builds, gives logits of the right shape for three batch
@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 from nas_agent.errors import InvalidArchitecture
@@ -31,20 +32,23 @@ def main() -> None:
     parser.add_argument("--children", type=int, default=320)
     parser.add_argument("--walks", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--programs", type=Path, help="walk from each *.py in this folder instead")
     parser.add_argument("--unsafe", action="store_true")
     asked = parser.parse_args()
     inspector = SandboxInspector(lambda: open_inspection(unsafe=asked.unsafe))
     space = Pytorch(NetworkShape.of(10, 1, 8), inspector)
-    space.start()  # opens the sandbox
+    starts = [space.start()] * asked.walks
+    if asked.programs is not None:
+        starts = [space.parse(file.read_text()) for file in sorted(asked.programs.glob("*.py"))]
     tried: Counter[str] = Counter()
     trained: Counter[str] = Counter()
     at_once: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     seconds, sizes = [], []
-    each = asked.children // asked.walks
-    for walk in range(asked.walks):
+    each = asked.children // len(starts)
+    for walk, start in enumerate(starts):
         rng = Random(f"{asked.seed}/{walk}")
-        line = [space.start()]
+        line = [start]
         for number in range(each):
             intent = INTENTS[(number + walk * each) % len(INTENTS)]
             wanted = intent.parents if intent.parents == 1 else rng.choice((2, 3))

@@ -10,7 +10,8 @@
 Arms, all measured at the same fidelity and binned by the same archive:
 
 llmatic     programmatic operators, curiosity (the product's `--generator code` without a surrogate)
-map-elites  the same operators, every prompt drawn by chance
+drawn       the same after 100 draws, which are those of `random` (`--generator code --set initial=100`)
+map-elites  as llmatic, every prompt drawn by chance
 random      draws of the space's own sampler
 
 Every batch of ten is one line of OUT/ARM-SEED.jsonl; what lies there is not measured again.
@@ -41,7 +42,8 @@ from nas_agent.spaces import load_space
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.inspection import equipped
 
-ARMS = ("llmatic", "map-elites", "random")
+ARMS = ("llmatic", "drawn", "map-elites", "random")
+DRAWS = 100  # at the beginning of `drawn`
 BATCH = 10
 
 
@@ -139,7 +141,7 @@ def batches(file: Path) -> list[list[Trial | Miss]]:
 
 
 def settings_of(arm: str) -> Settings:
-    return Settings(generation=BATCH, curiosity=arm == "llmatic")
+    return Settings(generation=BATCH, curiosity=arm != "map-elites")
 
 
 def fill(space: Programs, evaluation: Evaluation, arm: str, seed: int, budget: int, file: Path) -> None:
@@ -172,9 +174,10 @@ def fill(space: Programs, evaluation: Evaluation, arm: str, seed: int, budget: i
 def proposed(
     space: Programs, state: Illumination, arm: str, rng: Random, wanted: int, known: set[str]
 ) -> tuple[list[Proposal], list[Miss]]:
-    if not state.trials and arm != "random":
+    draws = arm == "random" or (arm == "drawn" and state.trials < DRAWS)
+    if not state.trials and not draws:
         return [Proposal(state.start, "start")], []
-    if arm == "random":
+    if draws:
         found: dict[str, Proposal] = {}
         while len(found) < wanted:
             drawn = space.sample(rng)  # type: ignore[attr-defined]

@@ -89,7 +89,10 @@ def packed(config: Config, evaluation: Evaluation, space: Space, *, settled: boo
     """
     from nas_agent.tools.evaluators.train import TrainEvaluator, TrainTestSplit
 
-    evaluator = evaluation.evaluator
+    evaluator, most = evaluation.evaluator, max(config.most_under_way, config.batch)
+    if isinstance(config.workers, int) and config.workers > most:
+        idle = f"{most} of {config.workers} workers are started: no more have work (ahead = {most})"
+        return config, replace(evaluation, note=f"{evaluation.note}; {idle}")
     if config.workers != "auto" or config.executor_kind != "pool" or not isinstance(evaluator, TrainEvaluator):
         return config, evaluation
     from nas_agent.tools.executors.packing import pack, told
@@ -130,14 +133,24 @@ def check_generator(config: Config, space: Space) -> None:
         from nas_agent.agents.generators.quality_diversity import check_space, first_of, settings_of
 
         check_space(space)
+        if config.fidelities:
+            raise ConfigError(
+                "--generator code compares networks at one fidelity, niche by niche, got fidelities = "
+                f"{', '.join(config.fidelities)}; leave one of the two out"
+            )
         settings_of(config).check_archive()
         first_of(config.archive_file, space)
 
 
-def space_of(config: Config) -> Space:
-    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked."""
+def space_of(config: Config, evaluation: Evaluation | None = None) -> Space:
+    """Load the space of a run; one that looks at texts is handed the task's images and a sandbox, opened when asked.
+
+    The images are those of a caller's `evaluation`, where there is one.
+    """
     space = load_space(config.space)
-    return equipped(space, evaluation_of(config, space)) if isinstance(space, Inspected) else space
+    if not isinstance(space, Inspected):
+        return space
+    return equipped(space, evaluation or evaluation_of(config, space), unsafe=config.unsafe)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

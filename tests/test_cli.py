@@ -853,7 +853,11 @@ def test_the_panel_fits_a_terminal_of_80_columns_and_says_what_everybody_did() -
         started(),
         event("proposed", proposals=212),
         event(
-            "proposal", proposal=proposal, surrogate="structure", expected={"mean": 1.25, "deviation": 0.2, "gain": 0.5}
+            "proposal",
+            evaluation=1,
+            proposal=proposal,
+            surrogate="structure",
+            expected={"mean": 1.25, "deviation": 0.2, "gain": 0.5},
         ),
         outcome(1, 50.0),
         event("principle", action="retired", principle=principle, why="a long reason " * 20, evaluations=1),

@@ -74,6 +74,12 @@ def test_a_job_gets_the_limits_of_a_training_and_no_label_of_what_is_scored(tmp_
     assert "labels" not in json.dumps(job.payload)
 
 
+def test_a_limit_of_a_gpus_memory_is_none_of_the_machines(tmp_path: Path) -> None:
+    _, box = train(tmp_path, completed({"status": "predicted", "files": {}}, b"1234"), device="cuda:0", memory=0.5)
+    assert box.jobs[1].limits.memory > 2**29
+    assert box.jobs[1].payload["memory"] == 0.5
+
+
 def test_the_sandbox_may_read_the_images_and_nothing_else_of_the_user(tmp_path: Path) -> None:
     policies: list[Policy] = []
 

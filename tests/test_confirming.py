@@ -10,16 +10,18 @@ import pytest
 from typer.testing import CliRunner
 
 from nas_agent.cli.main import app
+from nas_agent.cli.trace import trace
 from nas_agent.config import make_config
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.confirm import confirmed
-from nas_agent.records import Architecture, Failed, Measured, Outcome, Task, outcome_from_dict
+from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome, Proposal, Task, outcome_from_dict
 from nas_agent.run import Search, start
 from nas_agent.spaces import CategoricalSpace, Decision, is_untrusted
 from nas_agent.tools.evaluators import base
 from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.evaluators.train_settings import TrainSettings
 from nas_agent.tools.event_log import EventLog
+from nas_agent.tools.fidelities import make_rungs
 from nas_agent.tools.journal import Journal
 
 LEVEL = "fake: walls"
@@ -100,6 +102,39 @@ def test_a_network_that_fails_the_second_time_has_no_score() -> None:
     assert (outcome.seconds, outcome.seed, outcome.sandbox) == (2.0, 0, LEVEL)
 
 
+def test_of_several_fidelities_only_the_full_one_is_measured_twice() -> None:
+    known, cheap, full = journal(), Fidelity(1), Fidelity(3)
+    known.archive.rungs = make_rungs([cheap, full])
+    for at, times in ((cheap, 1), (full, 2)):
+        asked: list[int] = []
+
+        def measured(*, seed: int, at: Fidelity = at, asked: list[int] = asked) -> Outcome:
+            asked.append(seed)
+            return Measured(Texts().parse("network=a"), 90.0, str(at), 1.0, seed, "train", at=at, sandbox=LEVEL)
+
+        confirmed(known, measured, 5)
+        assert asked == [5, 6][:times]
+
+
+def test_the_trace_of_a_principle_says_what_confined_each_network() -> None:
+    """Logs of before, without a level, are read as they are."""
+    principle = {"id": "P1", "version": 1, "status": "active", "text": "t", "constraint": {}, "author": "a"}
+    events: list[Json] = [
+        {
+            "type": "principle", "evaluations": 0, "action": "activated", "why": "",
+            "principle": {**principle, "evidence": {}},
+        }
+    ]  # fmt: skip
+    for number, sandbox in ((1, None), (2, LEVEL)):
+        proposal = Proposal(Texts().parse("network=a"), "sample", principles=("P1@1",))
+        events.append({"type": "proposal", "evaluation": number, "proposal": proposal.to_dict()})
+        came = Measured(proposal.architecture, 50.0, "1 epoch", 1.0, 0, "train", sandbox=sandbox)
+        events.append({"type": "outcome", "evaluation": number, "outcome": came.to_dict()})
+    first, second = trace(events, "P1").proposals
+    assert "sandbox" not in first
+    assert second["sandbox"] == LEVEL
+
+
 def test_trusted_code_is_measured_once() -> None:
     outcome = measure([90.0], journal(70.0), sandbox=None)
     assert isinstance(outcome, Measured)
@@ -138,18 +173,15 @@ def test_the_note_says_where_code_of_a_model_is_trained(unsafe: bool, told: str)
     assert f"each candidate is trained {told}, 1 epoch" in found.note
 
 
-def test_unsafe_holds_for_looking_at_networks_too_and_goes_with_the_evaluator_to_other_machines() -> None:
+def test_whether_code_may_run_unconfined_goes_with_the_evaluator_to_other_machines() -> None:
     from nas_agent.spaces.pytorch import Pytorch
-    from nas_agent.tools.inspection import equipped
 
     for unsafe in (False, True):
         settings = TrainSettings(unsafe=unsafe)
         found = load_evaluation("digits", Pytorch(), "auto", data=None, epochs=1, training=settings)
-        inspector = equipped(Pytorch(), found).inspector  # type: ignore[attr-defined]
-        assert inspector._open.keywords == {"unsafe": unsafe}
         sent = pickle.loads(pickle.dumps(found.evaluator))
         assert sent.trainer.training.unsafe is unsafe
-        assert sent.trainer._source is not None
+        assert sent.trainer.confined
 
 
 def test_code_that_nobody_vouches_for_is_not_built_to_be_counted() -> None:

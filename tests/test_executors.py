@@ -20,8 +20,11 @@ import pytest
 from rich.console import Console
 
 from nas_agent.cli.progress import Progress
+from nas_agent.cli.report import whole_run
+from nas_agent.cli.story import Story
 from nas_agent.config import make_config
-from nas_agent.errors import ConfigError, RunFolderError, StorageError
+from nas_agent.errors import ConfigError, MissingExtra, RunFolderError, StorageError
+from nas_agent.preparation import packed
 from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome
 from nas_agent.run import Search, resume, start
 from nas_agent.spaces import CategoricalSpace, Decision
@@ -39,6 +42,7 @@ from nas_agent.tools.images import load_images
 from nas_agent.tools.run_folder import RunFolder, open_folder
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from tests.searching import TASK, Diary, TestVault, Toy, config, evaluation, worth
+from tests.test_fidelities import graded
 
 AHEAD = 4
 
@@ -315,6 +319,42 @@ def test_a_run_of_one_worker_goes_on_by_many(tmp_path: Path) -> None:
     assert events_of(folder) == expected
 
 
+# -- several fidelities --------------------------------------------------------------------------------------------
+
+
+def test_rungs_are_climbed_the_same_way_by_any_number_of_workers(tmp_path: Path) -> None:
+    found = []
+    for number, settings in enumerate([{}, {"workers": 1}, {"workers": 3}]):
+        out = tmp_path / f"runs{number}"
+        start(config(out, budget=8, ahead=AHEAD, **settings), evaluation=graded())
+        found.append(events_of(the_folder(out)))
+    assert found[0] == found[1] == found[2]
+    promoted = [
+        event["evaluation"] for event in found[0] if event["type"] == "proposal" and event["choice"] == "promoted"
+    ]
+    assert len(promoted) >= 3
+    begun = [(e["proposal"]["architecture"]["id"], e["proposal"]["at"]["epochs"]) for e in found[0] if "proposal" in e]
+    assert len(begun) == len(set(begun))
+
+
+@pytest.mark.parametrize("point", [9, 25, 40, 55])
+def test_a_search_on_rungs_that_was_stopped_ends_as_the_one_that_was_not(tmp_path: Path, point: int) -> None:
+    settings = {"budget": 8, "ahead": AHEAD, "workers": 2}
+    start(config(tmp_path / "whole", **settings), evaluation=graded())
+    seen = 0
+
+    def kill(event: Json) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == point:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(config(tmp_path / "runs", **settings), [kill], evaluation=graded())
+    resume(the_folder(tmp_path / "runs"), evaluation=graded())
+    assert events_of(the_folder(tmp_path / "runs")) == events_of(the_folder(tmp_path / "whole"))
+
+
 # -- what goes wrong with workers ----------------------------------------------------------------------------------
 
 
@@ -465,6 +505,36 @@ def test_the_display_says_how_many_are_under_way(alone: list[Json]) -> None:
     assert "4 under way" in progress.line()
     console.print(progress.panel())
     assert "4 evaluations, 1 to 4" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_show_says_how_many_were_under_way_when_a_run_was_stopped(tmp_path: Path) -> None:
+    def kill(event: Json) -> None:
+        if event["type"] == "outcome" and event["evaluation"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(config(tmp_path / "runs", ahead=AHEAD, workers=2), [kill], evaluation=evaluation())
+    console = Console(file=StringIO(), width=200)
+    for part in whole_run(Story.read(the_folder(tmp_path / "runs")), Toy(), console, running=False):
+        console.print(part)
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "It was stopped before its end and can be resumed; 3 evaluations were under way." in written
+
+
+def test_without_ray_the_command_that_installs_it_is_told_and_no_folder_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    with pytest.raises(MissingExtra, match=r"--executor ray needs the package 'ray'.*pip install 'nas-agent\[ray\]'"):
+        start(config(tmp_path / "runs", executor="ray"), evaluation=evaluation())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_workers_than_can_have_work_are_not_started_and_the_run_says_so() -> None:
+    known = evaluation()
+    asked = make_config({"workers": 20, "ahead": 6})
+    assert packed(asked, known, Toy())[1].note.endswith("6 of 20 workers are started: no more have work (ahead = 6)")
+    assert packed(make_config({"workers": 6, "ahead": 6}), known, Toy())[1] == known
 
 
 def test_outcomes_are_what_the_task_says(alone: list[Json]) -> None:

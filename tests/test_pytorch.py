@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -18,6 +20,7 @@ from nas_agent.tools.evaluators.candidate import stand_alone, writes_network
 from tests.contracts import AnySpaceContract
 from tests.inspecting import DIGITS, TrustingInspector
 
+ROOT = Path(__file__).resolve().parent.parent
 INSPECTOR = TrustingInspector()
 SPACE = Pytorch(DIGITS, INSPECTOR)
 
@@ -174,6 +177,55 @@ def test_another_operator_attribute_or_wiring_is_another_architecture(old: str, 
     if "self.b = None" in new:  # `b` is used no more: left idle, its weights would get no gradient
         other = changed(changed(PLAIN, "self.b(x)", "self.a(x)"), "self.b = nn.Conv2d(1, 8, 5, padding=2)\n", "\n")
     assert SPACE.parse(other).id != SPACE.parse(PLAIN).id
+
+
+class Disguised(ast.NodeTransformer):
+    """Renames what a text names itself, by chance."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng, self._names = rng, dict[str, str]()
+
+    def _name(self, old: str) -> str:
+        return self._names.setdefault(old, f"{self._rng.choice('abcdef')}_{len(self._names)}")
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if isinstance(node.value, ast.Name) and node.value.id == "self":
+            return ast.Attribute(node.value, self._name(node.attr), node.ctx)
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Name(self._name(node.id), node.ctx) if node.id.startswith(("x", "skip")) else node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(self._name(node.arg)) if node.arg == "x" else node
+
+
+def disguised(text: str, rng: Random) -> str:
+    """Write a text of straight statements with other names, layers made in another order, and comments."""
+    tree = ast.parse(text)
+    for owner in (part for part in tree.body if isinstance(part, ast.ClassDef) and part.name == "Network"):
+        maker = owner.body[0]
+        assert isinstance(maker, ast.FunctionDef)
+        layers = maker.body[1:]
+        rng.shuffle(layers)
+        maker.body[1:] = layers
+        Disguised(rng).visit(owner)
+    lines = ast.unparse(ast.fix_missing_locations(tree)).split("\n")
+    return "\n".join(f"{line}  # {rng.random()}" if line.strip() else line for line in lines)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_disguised_offspring_is_the_same_architecture_and_another_width_is_not(seed: int) -> None:
+    rng = Random(seed)
+    child = SPACE.sample(rng)
+    for intent in rng.sample([one.name for one in INTENTS if one.parents == 1], 3):
+        with suppress(InvalidArchitecture):
+            child = SPACE.vary(intent, [child], rng)
+    other = disguised(child.text, rng)
+    assert other != child.text
+    assert SPACE.parse(other).id == child.id
+    with suppress(InvalidArchitecture):
+        assert SPACE.vary("width", [child], rng).id != child.id
 
 
 def test_shared_weights_are_not_two_layers_of_one_shape() -> None:
@@ -366,6 +418,25 @@ def test_a_misfit_is_refused_with_the_size_that_would_mend_it() -> None:
     assert refusal is not None
     assert {(wish.argument, wish.value) for wish in refusal.wishes} == {("in_features", 16), ("out_features", 10)}
     assert SPACE.refusal(PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "functional",
+        "perceptron",
+        "recurrent",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("inception", "mobilenet", "resnet", "transformer", "vgg")),
+    ],
+)
+def test_programs_as_people_write_them_are_read_and_varied(name: str) -> None:
+    parent = SPACE.parse((ROOT / "examples" / "networks" / f"{name}.py").read_text())
+    carried = 0
+    intents = [one.name for one in INTENTS if one.parents == 1]
+    for intent in intents:
+        with suppress(InvalidArchitecture):
+            carried += SPACE.vary(intent, [parent], Random(0)).id != parent.id
+    assert carried >= len(intents) - 2
 
 
 def test_the_plain_text_has_neither_comments_nor_docstrings_and_runs_as_before() -> None:

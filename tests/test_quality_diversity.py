@@ -443,6 +443,9 @@ def test_archives_that_cannot_be_are_refused_before_a_run_folder_is_made(tmp_pat
         start(configured(tmp_path / "runs", archive="grid", niches=90), evaluation=measured_by(Weigher()))
     assert not (tmp_path / "runs").exists()
     assert settings_of(configured(tmp_path, batch=50)).generation == 50
+    with pytest.raises(ConfigError, match="compares networks at one fidelity"):
+        start(configured(tmp_path / "runs", fidelities=("auto",)), evaluation=measured_by(Weigher()))
+    assert not (tmp_path / "runs").exists()
 
 
 # -- the bench method ---------------------------------------------------------------------------------------------

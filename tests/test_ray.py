@@ -22,13 +22,15 @@ from typing import Any
 import pytest
 
 from nas_agent.errors import ConfigError, DataError, ExecutorError, NasAgentError
-from nas_agent.records import Failed, Json, Measured
+from nas_agent.records import Failed, Fidelity, Json, Measured
 from nas_agent.run import resume, start
+from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, Training
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.executors.base import Work
 from nas_agent.tools.executors.ray_bridge import Bridge, Lost
 from nas_agent.tools.executors.ray_cluster import RayExecutor, RemoteFault
 from nas_agent.tools.executors.ray_worker import RayWorker
+from nas_agent.tools.images import load_images
 from nas_agent.tools.run_folder import open_folder
 from tests.searching import Diary, Toy, config, evaluation, worth
 
@@ -207,6 +209,17 @@ def test_a_worker_answers_with_what_it_made_or_with_what_went_wrong() -> None:
     broken = RayWorker(pickle.dumps(Raises())).perform(work.to_dict())
     assert (broken["raised"], broken["text"]) == ("DataError", "no images")
     assert "Traceback" in broken["trace"]
+
+
+def test_training_is_sent_with_its_images_and_without_those_of_the_test_part() -> None:
+    import pickle
+
+    images = load_images("digits", data=None, resolution=None)
+    training = Training("nb201", Fidelity(3, 8), batch=32, device="cpu", precision="float32")
+    there = pickle.loads(pickle.dumps(TrainEvaluator(ImageTrainer(training, lambda: images)))).trainer
+    assert there.training == training
+    assert (there.images.train.pixels == images.train.pixels).all()
+    assert there.images.open_test is None
 
 
 class Raises(Diary):

@@ -53,7 +53,7 @@ class Greedy(nn.Linear):
 class Faulty(CategoricalSpace):
     name = "faulty"
     decisions = (
-        Decision("fault", ("none infinite shape memory greedy hang crash exit leave kill forge orphan").split()),
+        Decision("fault", "none infinite shape memory greedy hang crash exit leave kill forge orphan modules".split()),
     )
 
     def network(self, architecture, *, classes, in_channels, width):
@@ -82,6 +82,8 @@ class Faulty(CategoricalSpace):
             case "orphan":
                 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
                 open(notes, "w").write(f"{child.pid} {os.getpid()}")
+            case "modules":
+                open(notes, "w").write(str("torch._dynamo" in sys.modules))
             case "memory":
                 torch.zeros(10**14)
         last = {"infinite": Infinite, "greedy": Greedy}.get(fault, nn.Linear)
@@ -197,6 +199,13 @@ def test_a_worker_that_dies_is_replaced_and_its_candidate_tried_once_more(faulty
     assert notes.read_text() == "tried tried "
     good = evaluator(faulty, digits, worker).evaluate(load_space(faulty).parse("fault=none"), seed=0)
     assert isinstance(good, Measured)
+
+
+def test_what_torch_loads_with_the_first_optimiser_is_loaded_once_for_all_candidates(faulty, digits, worker, notes):
+    """Else each child imports it anew: seconds for a training of a third of a second."""
+    outcome = evaluator(faulty, digits, worker).evaluate(load_space(faulty).parse("fault=modules"), seed=0)
+    assert isinstance(outcome, Measured)
+    assert notes.read_text() == "True"
 
 
 ASKER = """
@@ -327,6 +336,30 @@ def test_the_seed_fixes_the_value_and_the_outcome_says_at_which_fidelity(digits,
     assert outcome_from_dict(outcome.to_dict()) == outcome
 
 
+def test_the_score_is_what_the_same_training_gives_where_the_labels_are_known(digits, worker):
+    """By the trainer's own `accuracy`, in this process: no digit is lost on the way of the predictions."""
+    import torch
+
+    from nas_agent.tools.evaluators.candidate import built
+    from nas_agent.tools.evaluators.trainer import Part, Place, Recipe, accuracy, train
+
+    measured = evaluator("nb201", digits, worker).evaluate(NasBench201().parse(SMALL), seed=0)
+    place, recipe = Place("cpu", "float32"), Recipe(epochs=2, batch=64, shift=0, mirror=digits.flip)
+    learned, held = (
+        Part(some.pixels, some.labels, digits.mean, digits.spread, "cpu") for some in (digits.train, digits.validation)
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        torch.manual_seed(0)
+        network = built(NasBench201(), NasBench201().parse(SMALL), {"classes": 10, "channels": 1, "width": 4})
+        expected = accuracy(train(network, learned, recipe, place, seed=0), held, place)
+    finally:
+        torch.set_num_threads(threads)
+    assert isinstance(measured, Measured)
+    assert measured.value == expected
+
+
 def test_isomorphic_architectures_are_one_network(digits, worker):
     dead = "|nor_conv_1x1~0|+|nor_conv_3x3~0|none~1|+|none~0|skip_connect~1|none~2|"
     values = [evaluator("nb201", digits, worker).evaluate(NasBench201().parse(t), seed=0) for t in (SMALL, dead)]
@@ -435,6 +468,38 @@ def test_training_learns_in_every_number_format_and_with_averaged_weights(precis
     assert (trained is network) == (average is None)
     right = (predicted(trained, held, place).argmax(1) == held.labels).float().mean()
     assert accuracy(trained, held, place) == pytest.approx(100 * float(right))
+
+
+def test_training_takes_the_steps_of_a_loop_written_plainly():
+    """Layout, fused optimiser and scaler change nothing: Nesterov's formula by hand, on the same batches."""
+    import torch
+    from torch import nn
+    from torch.nn.functional import cross_entropy
+
+    from nas_agent.tools.evaluators.trainer import Place, Recipe, batches, rate, train
+
+    def network() -> nn.Module:
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+
+    held, recipe = part(*stripes(96, 0), margin=1), Recipe(epochs=2, batch=32, shift=1, clip=0.5)
+    plainly, count, momenta = network(), 6, {}
+    chance, step = torch.Generator().manual_seed(5), 0
+    for _ in range(recipe.epochs):
+        for images, labels in batches(held, recipe, chance):
+            plainly.zero_grad()
+            cross_entropy(plainly(images.contiguous()), labels, label_smoothing=0.1).backward()
+            norm = torch.sqrt(sum((weights.grad**2).sum() for weights in plainly.parameters()))
+            with torch.no_grad():
+                for name, weights in plainly.named_parameters():
+                    slope = weights.grad * min(1.0, 0.5 / norm) + recipe.decay * weights
+                    momenta[name] = recipe.momentum * momenta.get(name, 0.0) + slope
+                    weights -= rate(recipe, step, count) * (slope + recipe.momentum * momenta[name])
+            step += 1
+    assert step == count
+    trained = train(network(), held, recipe, Place("cpu", "float32"), seed=5)
+    for (name, weights), expected in zip(trained.named_parameters(), plainly.parameters(), strict=True):
+        assert torch.allclose(weights, expected, atol=1e-4), name
 
 
 def test_images_are_scaled_to_the_resolution_that_is_asked_for():

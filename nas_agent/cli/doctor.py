@@ -29,6 +29,7 @@ EXTRAS = {
     "llguidance": "hf",
     "nats-bench": "nasbench",
     "nas-bench-201": "nasbench",
+    "ray": "ray",
 }
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MISTRAL_API_KEY", "GOOGLE_API_KEY", "NAS_AGENT_API_KEY")
 TRACING = ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2", "LANGCHAIN_TRACING")

@@ -65,7 +65,7 @@ def evaluate(
     config = from_anywhere(load_config(None, flags, tuple(settings or ())))
     found = load_space(config.space)
     evaluation = evaluation_of(config, found)
-    found = equipped(found, evaluation)
+    found = equipped(found, evaluation, unsafe=config.unsafe)
     asked = found.parse(_read(architecture))
     assert isinstance(evaluation.evaluator, TrainEvaluator)
     training = evaluation.evaluator.trainer.settle()

@@ -87,9 +87,8 @@ class Progress:
         if self._live is not None:
             return  # redrawn by its own clock
         whole = not self.started.get("fidelities") and self.done == self.budget
-        if event["type"] == "outcome" and (better or self.done % EVERY == 0 or whole):
-            self._print(self.line())
-        elif event["type"] == "finished" and self.started.get("fidelities"):  # the budget's last part may be left
+        last = event["type"] == "finished" and self.started.get("fidelities")  # the budget's last part may be left
+        if last or (event["type"] == "outcome" and (better or self.done % EVERY == 0 or whole)):
             self._print(self.line())
 
     def _tell_imported(self, imported: Json | None) -> None:

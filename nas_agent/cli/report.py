@@ -60,6 +60,8 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
         words = "is running now, in another process" if running else "was stopped before its end and can be resumed"
         if story.pending and not running:
             words = f"waits for review of {plural(len(story.pending), 'principle')}: {', '.join(story.pending)}"
+        if (under_way := len(story.proposals) - story.outcomes) > 1:
+            words += f"; {under_way} evaluations {'are' if running else 'were'} under way"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
     rows = [*_best_rows(story), *fidelity_rows(story), *objective_rows(story)]

@@ -214,7 +214,7 @@ def resume(
 def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_json: bool) -> None:
     """Drive a search under a progress display, then report; Ctrl-C says how to go on and ends with 130."""
     from nas_agent.cli.progress import Progress
-    from nas_agent.errors import StorageError
+    from nas_agent.errors import ExecutorError, StorageError
 
     watch = Watch(Progress(output.stderr()), folder, asks=not as_json and sys.stdin.isatty() and sys.stderr.isatty())
     if folder is not None:
@@ -225,10 +225,10 @@ def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_js
     except KeyboardInterrupt:
         output.say(watch.farewell())
         raise typer.Exit(INTERRUPTED) from None
-    except StorageError as error:
+    except (StorageError, ExecutorError) as error:
         if watch.folder is None:
             raise
-        raise StorageError(f"{error}: nas-agent resume {output.short(watch.folder.path)}") from error
+        raise type(error)(f"{error}: nas-agent resume {output.short(watch.folder.path)}") from error
     if as_json:
         output.document(result.to_dict())
     elif not result.pending:
@@ -299,8 +299,10 @@ class Watch:
 
         seen = self.progress
         done = spent_words(seen.done, seen.budget, seen.spent, several=bool(seen.started.get("fidelities")))
+        begun = len(seen.under_way)
+        again = f"; {begun} more were under way and will be queued again" if begun > 1 else ""
         return (
-            f"{what} after {done}; nothing measured is lost. Go on with:\n"
+            f"{what} after {done}{again}; nothing measured is lost. Go on with:\n"
             f"nas-agent resume {output.short(self.folder.path)}"
         )
 

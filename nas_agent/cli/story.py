@@ -95,6 +95,7 @@ class Story:
     task: Task
     archive: Archive
     proposals: list[Json] = field(default_factory=list)  # `proposal` events, oldest first
+    outcomes: int = 0  # `outcome` events
     places: dict[str, int] = field(default_factory=dict)  # architecture id -> its evaluation, from 1; the latest
     principles: dict[str, Principle] = field(default_factory=dict)  # the latest version of each
     changes: list[Change] = field(default_factory=list)
@@ -160,6 +161,7 @@ class Story:
                     self.refused[item["id"]] = item["why"]
             case "outcome":
                 outcome = _outcome(event)
+                self.outcomes += 1
                 self.archive.add(outcome)
                 self.places[outcome.architecture.id] = self.archive.place(outcome.architecture.id)
             case "principle":

@@ -15,6 +15,7 @@ from nas_agent.agents.operators import Parent, Request
 from nas_agent.graphs.consult import log_calls
 from nas_agent.graphs.services import Services
 from nas_agent.graphs.state import stream
+from nas_agent.principles.principle import one_line
 from nas_agent.records import Architecture, Failed, Json, Trial
 from nas_agent.spaces.code import INTENTS
 
@@ -28,7 +29,7 @@ def consult_operators(use: Services, number: int, wanted: int) -> None:
     assert isinstance(use.generator, CodeGenerator)
     if any(number - REST <= round_ < number and _silent(use, round_) for round_ in use.journal.varied):
         return
-    history, known = use.journal.tried.before(number), {*use.journal.archive.ids, *use.journal.refused}
+    history, known = use.journal.tried.before(number), {*use.journal.known, *use.journal.refused}
     answers: list[Json] = []
     for place in range(wanted):
         wish = use.generator.wish(history, stream(use.config.seed, "propose", number), place)
@@ -73,7 +74,7 @@ def _request(use: Services, wish: Wish, number: int, known: set[str]) -> Request
         temperature=wish.variation.temperature,
         draw=sum((answer["intent"], answer["parents"]) == (wish.variation.intent, ids) for answer in before),
         lately=lately(use, number),
-        known=known | use.journal.under_way.keys(),
+        known=frozenset(known),
     )
 
 
@@ -91,6 +92,6 @@ def lately(use: Services, number: int) -> list[Json]:
         if isinstance(trial, Trial) and isinstance(trial.outcome, Failed):
             variation = trial.proposal.variation
             if variation is not None and trial.outcome.architecture.id in children:
-                why = f"the training failed: {trial.outcome.reason}"
+                why = one_line(f"the training failed: {trial.outcome.reason}")
                 wrong.append((round_, {"intent": variation.intent, "why": why}))
     return [told for round_, told in sorted(wrong, key=lambda item: item[0]) if round_ < number]

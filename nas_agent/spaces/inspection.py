@@ -38,11 +38,12 @@ class NetworkShape:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Return how far archives reach: FLOPs are those of LLMatic from 32 pixels on, for small images ours.
 
-        The narrow end of small images is what some layers cost there at least; the wide end is the limit.
+        For small images they begin at the first network and end at a quarter of the limit, beyond which one training
+        costs more than many others together; from as many layers as channels to fifty channels a layer.
         """
         if self.side >= 32:
             return {"width_to_depth": (1.0, 200.0), "flops": (2e8, 5e9)}
-        return {"width_to_depth": (0.5, 100.0), "flops": (8.0 * self.side**2, self.flops)}
+        return {"width_to_depth": (1.0, 50.0), "flops": (8.0 * self.side**2, self.flops / 4)}
 
 
 @dataclass(frozen=True, slots=True)

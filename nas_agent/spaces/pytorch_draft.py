@@ -167,16 +167,14 @@ class Draft:
             for statement in method.body.body:
                 line = self._places[statement][0]
                 for name, shape in self.inspection.points.get(line, {}).items():
-                    if self._read_in(method, name, line):
+                    if (line, name) in self._read:
                         yield Slot(shape, _before(owner, statement, name), line)
 
-    def _read_in(self, method: cst.FunctionDef, name: str, line: int) -> bool:
-        """Tell whether a statement reads a variable: only there a layer before it makes a difference for sure."""
-        found = (n for n in self._places if isinstance(n, cst.Name) and n.value == name and self._places[n][0] == line)
-        return any(not self._is_target(node) for node in found)
-
-    def _is_target(self, node: cst.CSTNode) -> bool:
-        return isinstance(self._parents[node], cst.AssignTarget)
+    @cached_property
+    def _read(self) -> set[tuple[int, str]]:
+        """Lines and the variables that they read: only before these does one more layer make a difference for sure."""
+        names = ((node, span[0]) for node, span in self._places.items() if isinstance(node, cst.Name))
+        return {(line, node.value) for node, line in names if not isinstance(self._parents[node], cst.AssignTarget)}
 
     def _around_calls(self) -> Iterator[Slot]:
         for span, made in self.layers.items():

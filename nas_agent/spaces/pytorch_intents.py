@@ -193,7 +193,7 @@ def delete(draft: Draft, rng: Random) -> Draft:
     found: list[Callable[[], Draft]] = []
     for span, made in draft.layers.items():
         call, owner, attribute = draft.calls[span], draft.owner(draft.calls[span]), draft.attribute(draft.calls[span])
-        if made[0].kind in KEPT:
+        if made[0].kind in KEPT or span == draft.head:
             continue
         if draft.in_sequence(call):
             found.append(lambda call=call: _dropped_in_sequence(draft, call))  # type: ignore[misc]
@@ -305,25 +305,20 @@ def _resized(draft: Draft, sizes: dict[tuple[int, int, int, int], int]) -> Draft
 
 
 def _renumbered(draft: Draft, sizes: dict[int, int]) -> Draft:
-    """Replace numbers wherever constructors name them: what depends on a width mostly does so by the same number."""
+    """Replace numbers wherever layers are made: what depends on a width mostly does so by the same number."""
     tree = draft.tree.visit(_Renumbered({str(old): str(new) for old, new in sizes.items()}))
     assert isinstance(tree, cst.Module)
     return Draft(tree.code, draft.inspection)
 
 
 class _Renumbered(cst.CSTTransformer):
-    """Replaces whole numbers within constructors that may be widths; of layers, only those that are."""
+    """Replaces whole numbers outside of `forward` that may be widths; of layers, only those that are."""
 
     def __init__(self, numbers: dict[str, str]) -> None:
-        self._numbers, self._depth = numbers, 0
+        self._numbers = numbers
 
     def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        self._depth += node.name.value == "__init__"
-        return True
-
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
-        self._depth -= original_node.name.value == "__init__"
-        return updated_node
+        return node.name.value != "forward"
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
         """Of a layer, only widths may change: the rest is put back."""
@@ -337,7 +332,7 @@ class _Renumbered(cst.CSTTransformer):
         return updated_node.with_changes(args=[new if old in sized else old for old, new in pairs])
 
     def leave_Integer(self, original_node: cst.Integer, updated_node: cst.Integer) -> cst.Integer:
-        if self._depth and original_node.value in self._numbers:
+        if original_node.value in self._numbers:
             return updated_node.with_changes(value=self._numbers[original_node.value])
         return updated_node
 

@@ -128,7 +128,7 @@ class Confined:
 
     def _job(self, request: Json) -> Job:
         save = request.get("save")
-        memory = request["memory"] or machine_memory()
+        memory = request["memory"] if request["device"] == "cpu" else machine_memory()  # a GPU's is limited by torch
         return Job(
             JOB,
             {**request, "save": save is not None},

@@ -8,10 +8,11 @@ Recipe: SGD with Nesterov momentum, a learning rate that rises linearly and fall
 Topin, 2018), label smoothing (Szegedy et al., 2016), random shifts and mirror images, cutout (DeVries and Taylor,
 2017), clipped gradients, and where asked a moving average of the weights (Polyak averaging).
 
-Measured (`benchmarks/trainer.py --parts --steps 2`, CPU time, n=1; one thread, AVX512 with bfloat16, torch 2.13):
-steps of an NB201 cell of five 3x3 convolutions at 32x32 pixels and 16 channels take 171 images a second channels-last
-in bfloat16, 104 channels-last in float32, 83 as torch does it by itself. Not yet measured: a whole training against a
-plain loop, and anything on a GPU (`benchmarks/trainer.py`).
+Measured against a plain loop (`benchmarks/trainer.py --slots 1 --threads 1`, in turns, one thread each, AVX512 with
+bfloat16, torch 2.13, a machine that others used; n=4 cells): 1.71 times as many NB201 candidates in a CPU hour at 32x32
+pixels in bfloat16 (by the clock 1.55, rounds 0.94 to 1.90), 1.27 times on the digits in float32 (1.26, 1.06 to 1.46).
+Not yet measured: both on idle cores, with two threads for the plain loop, and anything on a GPU. Commands and the rest:
+docs/results/trainer.md.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from nas_agent.errors import ConfigError
 
-LARGE = 16  # pixels of a side from which 16-bit arithmetic pays on a CPU that has it (benchmarks/trainer.py)
+LARGE = 16  # pixels of a side from which 16-bit arithmetic pays on a CPU that has it (benchmarks/trainer_steps.py)
 SCORED = 512  # images of a batch that is only scored
 CHECKED_EVERY = 25  # steps between looks at the loss on a device that would have to be waited for
 

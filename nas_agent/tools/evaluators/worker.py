@@ -40,7 +40,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        import torch  # noqa: F401 - loaded once, for all children
+        import torch._dynamo  # noqa: F401 - loaded once, for all children: torch asks for it with the first optimiser
 
         import nas_agent.spaces
         import nas_agent.tools.evaluators.trainer  # noqa: F401

@@ -8,23 +8,22 @@ from nas_agent.spaces.base import Space
 from nas_agent.spaces.inspection import Inspected, Inspector, NetworkShape
 from nas_agent.tools.costs.sources import Trains
 from nas_agent.tools.evaluators.base import Evaluation
-from nas_agent.tools.evaluators.train import TrainEvaluator
 from nas_agent.tools.inspection.sandboxed import SandboxInspector, open_inspection
 
 __all__ = ["SandboxInspector", "equipped"]
 
 
-def equipped(space: Space, evaluation: Evaluation | None, inspector: Inspector | None = None) -> Space:
+def equipped(
+    space: Space, evaluation: Evaluation | None, inspector: Inspector | None = None, *, unsafe: bool = False
+) -> Space:
     """Return the space with the task's images and an inspector where it looks at texts; any other space as it is.
 
-    The sandbox opens with the first text that is looked at.
+    The sandbox opens with the first text that is looked at; `unsafe` lets one be opened that confines nothing.
     """
     if not isinstance(space, Inspected) or space.inspector is not None:
         return space
-    shape, unsafe = None, False
+    shape = None
     if evaluation is not None and isinstance(evaluation.evaluator, Trains):
         images = evaluation.evaluator.shape
         shape = NetworkShape.of(images.classes, images.channels, images.side)
-    if evaluation is not None and isinstance(evaluation.evaluator, TrainEvaluator):
-        unsafe = evaluation.evaluator.trainer.training.unsafe
     return space.equipped(shape, inspector or SandboxInspector(partial(open_inspection, unsafe=unsafe)))
