@@ -183,12 +183,27 @@ def report(asked: argparse.Namespace) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for some in sets.values():
         print(row_of(some, columns))
+    for some in sets.values():
+        print(f"\n| row | cell | 200 epochs | 12 epochs | {fidelity_of(some[0])} |\n| --- | --- | --- | --- | --- |")
+        for line in sorted(some, key=lambda line: float(columns["val_c10_200"][line["row"]])):
+            row = line["row"]
+            cell = text_of(columns, row).replace("|", "\\|")
+            known = f"{columns['val_c10_200'][row]:.2f} | {columns['val_c10_12'][row]:.2f}"
+            print(f"| {row} | `{cell}` | {known} | {line['value']:.2f} |")
     points = [line for line in lines if line["kind"] == "curve"]
     if points:
         print("\n| epochs | fidelity | seed | test accuracy [%] | CPU s |\n| --- | --- | --- | --- | --- |")
     for line in points:
-        fidelity = Fidelity.from_dict(line["fidelity"])
-        print(f"| {fidelity.epochs} | {fidelity} | {line['seed']} | {line['value']:.2f} | {line['cpu']:.0f} |")
+        bar = "█" * round(line["value"] / 4)
+        print(
+            f"| {line['fidelity']['epochs']} | {fidelity_of(line)} | {line['seed']} | {line['value']:.2f} {bar} | "
+            f"{line['cpu']:.0f} |"
+        )
+
+
+def fidelity_of(line: Json) -> Fidelity:
+    """Return how much was trained."""
+    return Fidelity.from_dict(line["fidelity"])
 
 
 def row_of(lines: list[Json], columns: dict[str, np.ndarray]) -> str:
@@ -201,7 +216,7 @@ def row_of(lines: list[Json], columns: dict[str, np.ndarray]) -> str:
     cpu = np.mean([line["cpu"] for line in lines])
     tested = tau(ours, columns["test_v11_c10_200"][rows])
     return (
-        f"| {len(rows)} of {first['cells']} ({first['draw']}) | {Fidelity.from_dict(first['fidelity'])} | {cpu:.0f} | "
+        f"| {len(rows)} of {first['cells']} ({first['draw']}) | {fidelity_of(first)} | {cpu:.0f} | "
         f"{ours.min():.1f} to {ours.max():.1f} | {tau(ours, truth):.3f} ({interval(draws[:, 0])}); test {tested:.3f} | "
         f"{tau(theirs, truth):.3f} ({interval(draws[:, 1])}) | "
         f"{tau(ours, truth) - tau(theirs, truth):+.3f} ({interval(draws[:, 0] - draws[:, 1])}) |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from random import Random
 from typing import Any
 
@@ -11,9 +12,11 @@ from nas_agent.cli.drawing import draw, draw_cell
 from nas_agent.cli.trace import trace
 from nas_agent.cli.wording import duration, number, sparkline
 from nas_agent.errors import ConfigError
+from nas_agent.records import Architecture
 from nas_agent.spaces import CategoricalSpace, Decision
 from nas_agent.spaces.cell_graph import CellGraph, Edge, Operation
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.spaces.pytorch import Pytorch
 
 Json = dict[str, Any]
 SPACE = NasBench201()
@@ -32,6 +35,16 @@ def test_a_cell_is_drawn_with_its_live_edges_only() -> None:
         "   │                                         ▲",
         "   └───────────── skip_connect ──────────────┘",
     ]
+
+
+def test_a_long_line_of_a_program_goes_on_further_in_and_stays_the_same_program() -> None:
+    program = "class Network(nn.Module):\n\n    def __init__(self):\n        self.a = nn.Sequential(" + (
+        ", ".join(f"nn.Conv2d({16 * i}, {16 * i + 16}, 3, padding=1)" for i in range(1, 6)) + ")"
+    )
+    lines = draw(Pytorch(), Architecture("pytorch", program, "0"), width=76)
+    assert all(len(line) <= 76 for line in lines)
+    assert lines[4].startswith(" " * 16 + "nn.Conv2d(")
+    assert ast.dump(ast.parse("\n".join(lines))) == ast.dump(ast.parse(program))
 
 
 def test_edges_that_begin_or_end_together_join_without_crossing() -> None:

@@ -8,8 +8,10 @@ from random import Random
 
 import pytest
 
+from nas_agent import Search
 from nas_agent.cli import drawing
 from nas_agent.errors import ConfigError, InvalidArchitecture
+from nas_agent.records import Task
 from nas_agent.spaces import load_space
 from nas_agent.spaces.inspection import Inspection, NetworkShape, Refusal
 from nas_agent.spaces.pytorch import Pytorch
@@ -166,3 +168,19 @@ def test_a_process_that_describes_no_network_gives_no_architecture() -> None:
 
     with pytest.raises(InvalidArchitecture, match="its operators cannot be read"):
         Pytorch(DIGITS, Lying()).parse(LENET)
+
+
+@pytest.mark.slow
+def test_a_search_over_programs_learns_principles_and_breeds_within_them() -> None:
+    space = Pytorch(DIGITS, TrustingInspector())
+    search = Search(Task("mine", "My own digits."), space=space, budget=6, adapt_every=3, seed=1)
+    authors = set[str]()
+    while proposals := search.ask():
+        for proposal in proposals:
+            authors.add(proposal.author)
+            pooled = space.choices(proposal.architecture)["pooling"] != "0"
+            search.tell(proposal, 90.0 + pooled + space.descriptors(proposal.architecture).flops / 1e9)
+    found = search.result()
+    assert len({outcome.architecture.id for outcome in found.outcomes}) == 6
+    assert found.best is not None
+    assert authors & {"mutation", "crossover"}

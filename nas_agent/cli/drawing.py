@@ -38,18 +38,25 @@ class Arch:
 def draw(space: Space, architecture: Architecture, *, width: int, unicode: bool = True) -> list[str]:
     """Draw an architecture: a graph where the space has one, else its choices or notation, in at most `width` columns.
 
-    A program is left as it is, however wide.
+    A line of a program that is too long goes on below, eight columns further in.
     """
     graph = space.graph(architecture)
     if graph is not None:
         return draw_cell(graph, width=width, unicode=unicode)
     if "\n" in architecture.text:  # a program is its own drawing
-        return architecture.text.rstrip("\n").split("\n")
+        return [part for line in architecture.text.rstrip("\n").split("\n") for part in _folded(line, width)]
     choices = space.choices(architecture)
     if not choices:
         return wrap(space.format(architecture), width)
     longest = max(map(len, choices))
     return [f"{name:<{longest}}  {option}"[:width] for name, option in choices.items()]
+
+
+def _folded(line: str, width: int) -> list[str]:
+    further = " " * (len(line) - len(line.lstrip()) + 8)
+    return wrap(
+        line, max(width, len(further) + 20), subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def draw_cell(graph: CellGraph, *, width: int, unicode: bool = True) -> list[str]:
