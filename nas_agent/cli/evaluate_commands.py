@@ -104,8 +104,11 @@ def _read(architecture: str) -> str:
         return architecture
     try:
         return Path(architecture).expanduser().read_text(encoding="utf-8")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{architecture[:200]}: expected a file with a network's class, got {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # not there, no UTF-8, an unknown ~user
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{architecture[:200]}: the file of a network's class cannot be read ({why}); give its path, or the text"
+        ) from error
 
 
 def _summary(values: list[float]) -> Json | None:
