@@ -9,7 +9,6 @@ from random import Random
 import pytest
 
 from nas_agent import Search
-from nas_agent.cli import drawing
 from nas_agent.errors import ConfigError, InvalidArchitecture
 from nas_agent.records import Task
 from nas_agent.spaces import load_space
@@ -127,12 +126,6 @@ def test_costs_are_those_that_the_sandbox_counted() -> None:
     assert costs.of(Quantity("flops"))(start) == 704
     with pytest.raises(ConfigError, match="sandbox"):
         costs.of(Quantity("latency"))
-
-
-def test_a_program_is_drawn_as_it_is() -> None:
-    space = load_space("pytorch")
-    architecture = space.parse(LENET)
-    assert drawing.draw(space, architecture, width=20) == architecture.text.rstrip("\n").split("\n")
 
 
 def test_evolve_proposes_as_few_as_the_space_asks_for() -> None:
