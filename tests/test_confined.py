@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from nas_agent.errors import ConfigError, SandboxError, StorageError
 from nas_agent.tools.evaluators.candidate import NUMBER
 from nas_agent.tools.evaluators.confined import ADVICE, Confined
-from nas_agent.tools.evaluators.isolation import BrokenWorker
+from nas_agent.tools.evaluators.isolation import BrokenWorker, Interrupted
 from nas_agent.tools.sandbox import Completed, Job, JobOutcome, Policy, Stopped
 
 LEVEL = "fake: walls"
@@ -214,6 +215,48 @@ def test_a_sandbox_ends_with_who_opened_it(tmp_path: Path) -> None:
     Confined(tmp_path, start=lambda policy: box).probe(request(tmp_path))
     gc.collect()
     assert box.closed
+
+
+class Waiting(Scripted):
+    """Its second job, or the one of this number, takes until it is interrupted."""
+
+    def __init__(self, number: int = 2) -> None:
+        super().__init__([READY, *[stopped("lost")] * 9])
+        self.number = number
+        self.begun, self.interrupted = threading.Event(), threading.Event()
+
+    def run(self, job: Job) -> JobOutcome:
+        outcome = super().run(job)
+        if len(self.jobs) == self.number:
+            self.begun.set()
+            assert self.interrupted.wait(30)
+        return outcome
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_job_that_is_stopped_is_no_failure_and_the_next_one_has_another_sandbox(tmp_path: Path, number: int) -> None:
+    first, second = Waiting(number), Scripted([READY, completed({"status": "predicted", "files": {}}, b"1234")])
+    boxes: list[Scripted] = [first, second]
+    confined, ended = Confined(tmp_path, start=lambda policy: boxes.pop(0)), []
+
+    def train() -> None:
+        try:
+            ended.append(confined.train(request(tmp_path)))
+        except Interrupted as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert first.begun.wait(30)
+    confined.stop()
+    thread.join(30)
+    assert [type(end) for end in ended] == [Interrupted]
+    assert first.closed
+    assert len(first.jobs) == number
+    assert confined.train(request(tmp_path))["status"] == "predicted"
 
 
 def test_no_sandbox_is_the_line_that_says_so(tmp_path: Path) -> None:

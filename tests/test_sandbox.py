@@ -210,6 +210,16 @@ def test_a_job_whose_warm_parent_was_killed_is_lost_and_the_next_one_has_another
     assert isinstance(sandbox.run(source("return 1")), Completed)
 
 
+def test_a_sandbox_that_is_interrupted_loses_its_job_and_starts_no_other() -> None:
+    with WarmSandbox(BARE, backends.UNSAFE) as one:
+        timer = threading.Timer(0.3, one.interrupt)
+        timer.start()
+        for outcome in (one.run(source("import time\ntime.sleep(4)")), one.run(source("return 1"))):
+            assert isinstance(outcome, Stopped)
+            assert outcome.kind == "lost"
+        timer.join()
+
+
 # -- what a reply can claim -----------------------------------------------------------------------------------
 
 

@@ -63,49 +63,60 @@ class Confined:
 
     def probe(self, request: Json) -> Json:
         """Tell where jobs train; the sandbox is opened for it."""
-        self._opened(request)
-        return self._ready
+        with self._lock:
+            self._opened(request)
+            return self._ready
 
     def train(self, request: Json) -> Json:
         """Train in a job; where the sandbox itself was lost, once more in a new one."""
         start = time.perf_counter()
-        sandbox, job = self._opened(request), self._job(request)
-        outcome = sandbox.run(job)
-        self._check()
-        if isinstance(outcome, Stopped) and outcome.kind == "lost":
-            outcome = sandbox.run(job)
+        with self._lock:
+            sandbox, job = self._opened(request), self._job(request)
+            outcome = self._run(sandbox, job)
+            if isinstance(outcome, Stopped) and outcome.kind == "lost":
+                outcome = self._run(sandbox, job)
         reply = _judged(outcome, request)
         return {**reply, "seconds": time.perf_counter() - start, "sandbox": outcome.level}
 
     def close(self) -> None:
         """End the sandbox."""
         with self._lock:
-            if self._sandbox is not None:
-                self._sandbox.close()
-                self._sandbox = None
+            self._end()
 
     def stop(self) -> None:
         """End the sandbox, also while another thread waits for a job in it, which then gets Interrupted."""
         self._stopped = True
         if (sandbox := self._sandbox) is not None:
             sandbox.interrupt()
-        self.close()
+        with self._lock:
+            self._end()
+            self._stopped = False
+
+    def _end(self) -> None:
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+
+    def _run(self, sandbox: Sandbox, job: Job) -> JobOutcome:
+        try:
+            return sandbox.run(job)
+        finally:
+            self._check()
 
     def _check(self) -> None:
         if self._stopped:
             raise Interrupted("the sandbox was ended")
 
     def _opened(self, request: Json) -> Sandbox:
-        with self._lock:
-            if self._sandbox is None:
-                gpu = request["device"] != "cpu" and bool(gpus())
-                self._sandbox, self._ready = self._greeted(request, gpu=gpu)
-                if gpu and self._ready["device"] == "cpu":  # torch cannot use it: then a job need not open it
-                    self._sandbox.close()
-                    self._sandbox, self._ready = self._greeted(request, gpu=False)
-                weakref.finalize(self, self._sandbox.close)
-            self._check()
-            return self._sandbox
+        if self._sandbox is None:
+            gpu = request["device"] != "cpu" and bool(gpus())
+            self._sandbox, self._ready = self._greeted(request, gpu=gpu)
+            if gpu and self._ready["device"] == "cpu":  # torch cannot use it: then a job need not open it
+                self._sandbox.close()
+                self._sandbox, self._ready = self._greeted(request, gpu=False)
+            weakref.finalize(self, self._sandbox.close)
+        self._check()
+        return self._sandbox
 
     def _greeted(self, request: Json, *, gpu: bool) -> tuple[Sandbox, Json]:
         """Open a sandbox in which our own code works; else the machine is broken, and not every candidate."""

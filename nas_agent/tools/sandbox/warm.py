@@ -70,6 +70,7 @@ class WarmSandbox:
     def __init__(self, policy: Policy, backend: Backend) -> None:
         self._policy, self._backend = policy, backend
         self._lock = threading.Lock()
+        self._interrupted = False
         self._start()
 
     @property
@@ -80,11 +81,11 @@ class WarmSandbox:
     def run(self, job: Job) -> JobOutcome:
         """Run one job; where the warm parent itself is lost, the job is a Stopped and the next gets a new parent."""
         with self._lock:
-            if self._process.poll() is not None:
+            if self._process.poll() is not None and not self._interrupted:
                 self._end()
                 self._start()
             try:
-                answer = self._exchange(job)
+                answer = None if self._interrupted else self._exchange(job)
             except BaseException:  # Ctrl-C too: what is left in the pipe would be taken for the next job's answer
                 self._end()
                 raise
@@ -98,7 +99,8 @@ class WarmSandbox:
             self._end()
 
     def interrupt(self) -> None:
-        """End the warm parent while another thread waits for a job, which is then Stopped as "lost"."""
+        """End the warm parent for good, also while another thread waits for a job: that and any later one is "lost"."""
+        self._interrupted = True
         self._kill()
 
     def __enter__(self) -> Self:
