@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -38,6 +39,13 @@ def test_the_sandbox_sees_what_is_seen_without_walls(inspector: SandboxInspector
     program = read(text)
     found = inspector.inspect(program.text, program.arguments(10, 1), DIGITS)
     assert found == TrustingInspector().inspect(program.text, program.arguments(10, 1), DIGITS)
+
+
+@confined
+def test_an_inspector_that_has_looked_goes_to_other_machines_without_its_sandbox(inspector: SandboxInspector) -> None:
+    space = equipped(Pytorch(), None, inspector)
+    text = space.sample(Random(0)).text
+    assert pickle.loads(pickle.dumps(space)).parse(text).text == text
 
 
 @confined

@@ -36,6 +36,10 @@ class SandboxInspector:
         self.seconds: list[float] = []  # of each text that was not remembered, seen from the warm parent
         self.cpu_seconds: list[float] = []
 
+    def __reduce__(self) -> tuple[type[SandboxInspector], tuple[Callable[[], Sandbox], Limits]]:
+        """Pickle it without its sandbox: a space on another machine opens one where it looks at texts."""
+        return SandboxInspector, (self._open, self._limits)
+
     def inspect(self, text: str, arguments: Mapping[str, int], shape: NetworkShape) -> Inspection | Refusal:
         """Build the class `Network` with these arguments, pass images through it, and tell what was seen."""
         key = (text, tuple(sorted(arguments.items())), shape)
