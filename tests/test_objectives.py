@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from nas_agent.agents.generators import Brief
 from nas_agent.bench import wishes as bench_wishes
 from nas_agent.bench.compare import FRONT_METHODS, Setting, compare
 from nas_agent.bench.methods import Meter, Problem
@@ -19,9 +21,9 @@ from nas_agent.cli.main import app
 from nas_agent.config import make_config
 from nas_agent.errors import ConfigError, DataError
 from nas_agent.objectives import Quantity, Reference, front, hypervolume, limit, limits, reference, second_objective
-from nas_agent.records import Architecture
+from nas_agent.records import Architecture, Proposal
 from nas_agent.run import Search, resume, start
-from nas_agent.spaces import load_space
+from nas_agent.spaces import CategoricalSpace, load_space
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.benchmarks.nb201 import LATENCIES
 from nas_agent.tools.costs import Costs
@@ -282,8 +284,6 @@ class FewWide:
 
 
 def large_search(least: float = 0.0, **settings: object) -> tuple[Search, Diary]:
-    from dataclasses import replace
-
     diary = Diary()
     measured = replace(evaluation(diary), costs=FewWide(least))
     return Search(TASK, space=LargeToy(), evaluation=measured, principles=False, **settings), diary
@@ -308,6 +308,35 @@ def test_a_batch_is_filled_with_what_keeps_the_limits() -> None:
     result = search.run()
     assert len(diary.calls) == 24
     assert all(outcome.architecture.text.count("wide") <= 1 for outcome in result.outcomes)
+
+
+class Sixteen(CategoricalSpace):
+    """Sixteen architectures, which are not listed; nine of them without a wide layer."""
+
+    name = "sixteen"
+    decisions = Toy.decisions[:2]
+
+    def enumerate(self):
+        return None
+
+
+class Wide:
+    """Proposes what is too wide, and nothing else."""
+
+    name = "wide"
+
+    def propose(self, brief: Brief, rng: Random) -> list[Proposal]:
+        return [Proposal(brief.space.parse("layer_0=wide,layer_1=wide"), self.name)]
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_where_every_proposal_breaks_a_limit_draws_go_on_until_nothing_new_is_left(ahead: int) -> None:
+    diary = Diary()
+    measured, settings = replace(evaluation(diary), costs=FewWide()), {"principles": False, "surrogate": "none"}
+    search = Search(TASK, space=Sixteen(), evaluation=measured, limits=("params<=500",), ahead=ahead, **settings)
+    search._engine.services.generator = Wide()
+    assert "nothing new within the limits" in search.run().why
+    assert len(diary.calls) == len(set(diary.calls)) == 9
 
 
 def test_a_limit_that_nobody_keeps_is_found_out_by_draws_where_nothing_is_listed() -> None:

@@ -35,14 +35,14 @@ SCREENED = 4  # proposals for each evaluation, of a generator that asks how many
 
 
 def draw(use: Services, rng: Random, wanted: int) -> list[Architecture]:
-    """Draw distinct architectures uniformly, from the pool where there is one."""
-    if use.pool is not None and not limited(use):
+    """Draw distinct new architectures uniformly, from the pool where there is one."""
+    if use.pool is not None and not limited(use):  # before the first is known
         return rng.sample(list(use.pool), min(wanted, len(use.pool)))
-    drawn: dict[str, Architecture] = {}
+    drawn, known = dict[str, Architecture](), use.journal.known
     for _ in range(max(100 * wanted, DRAWS if limited(use) else 0)):
         if len(drawn) < wanted:
             architecture = use.space.sample(rng) if use.pool is None else rng.choice(use.pool)
-            if not refusal(use, architecture):
+            if architecture.id not in known and not refusal(use, architecture):
                 drawn[architecture.id] = architecture
     return list(drawn.values())
 
@@ -212,8 +212,7 @@ def refused(use: Services, architecture: Architecture, why: str) -> Json:
 def within_limits(use: Services, state: SearchState, keep: int) -> list[Chosen]:
     """Return uniform draws that keep the limits: all that was proposed breaks one."""
     drawn = draw(use, stream(use.config.seed, "within", state["round"]), keep)
-    fresh = [architecture for architecture in drawn if architecture.id not in use.journal.known]
-    return [Chosen(Proposal(architecture, "sample"), "chance") for architecture in fresh]
+    return [Chosen(Proposal(architecture, "sample"), "chance") for architecture in drawn]
 
 
 def nothing_left(use: Services) -> str:
