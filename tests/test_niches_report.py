@@ -101,6 +101,11 @@ def test_counts_by_prompt_add_up(data: Json, folder: Path) -> None:
         assert row["improved"] <= row["trainable"] <= row["measured"] <= row["made"] <= row["tried"]
         assert row["operator"] == ("crossover" if row["intent"] == "combine" else "mutation")
     assert sum(row["improved"] for row in rows) > 0
+    kinds = {(row["operator"], row["by"]): row for row in data["kinds"]}
+    assert set(kinds) == {("mutation", "program"), ("crossover", "program")}
+    for name in ("tried", "trainable", "improved"):
+        assert sum(row[name] for row in kinds.values()) == sum(row[name] for row in rows)
+    assert kinds["crossover", "program"]["tried"] == sum(row["tried"] for row in rows if row["intent"] == "combine")
 
 
 def test_the_curve_of_filled_niches_never_falls(data: Json) -> None:
@@ -126,7 +131,8 @@ def test_the_command_writes_what_it_is_asked_for(folder: Path, tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert re.search(r"\d+ of 100 filled", done.output)
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
-    assert "## By prompt" in (tmp_path / "a.md").read_text()
+    assert {"## By prompt", "## By operator"} <= set((tmp_path / "a.md").read_text().splitlines())
+    assert "<h2>By operator</h2>" in (tmp_path / "a.html").read_text()
     told = CliRunner().invoke(app, ["archive", str(folder), "--json"])
     assert json.loads(told.output)["niches"] == 100
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Source = Callable[[Architecture], str]
+COUNTED = ("tried", "made", "known", "measured", "trainable", "entered", "improved")
 GENERATIONS = 60  # of ancestors that are told, the youngest ones
 
 
@@ -58,7 +59,8 @@ def as_document(story: Story, source: Source) -> Json:
             for niche, elite in sorted(niches.elites.items())
         ],
         "lineage": _lineage(state, trials, story, source),
-        "operators": _operators(tried, state, story),
+        "operators": (operators := _operators(tried, state, story)),
+        "kinds": _kinds(operators),
         "prompts": _prompts(state),
         "temperature": state.temperature,
     }
@@ -138,8 +140,7 @@ def _operators(tried: Sequence[Trial | Miss], state: Illumination, story: Story)
             continue
         parents = one.parents if isinstance(one, Miss) else one.proposal.parents
         kind = "crossover" if len(parents) > 1 else "mutation"
-        counted = dict.fromkeys(("tried", "made", "known", "measured", "trainable", "entered", "improved"), 0)
-        row = rows.setdefault((variation.intent, variation.by), {"operator": kind, **counted})
+        row = rows.setdefault((variation.intent, variation.by), {"operator": kind, **dict.fromkeys(COUNTED, 0)})
         row["tried"] += 1
         if isinstance(one, Miss):
             row["known"] += one.known
@@ -154,6 +155,16 @@ def _operators(tried: Sequence[Trial | Miss], state: Illumination, story: Story)
         row["improved"] += identity in values and best is not None and values[identity] > best
     found = [{"intent": intent, "by": by, **row} for (intent, by), row in rows.items()]
     return sorted(found, key=lambda row: (-row["improved"], -row["tried"], row["intent"], row["by"]))
+
+
+def _kinds(operators: Sequence[Json]) -> list[Json]:
+    """Sum the counts of all intents of a kind of operator and of who carried it out, sorted."""
+    rows: dict[tuple[str, str], Json] = {}
+    for one in operators:
+        row = rows.setdefault((one["operator"], one["by"]), dict.fromkeys(COUNTED, 0))
+        for name in COUNTED:
+            row[name] += one[name]
+    return [{"operator": kind, "by": by, **row} for (kind, by), row in sorted(rows.items())]
 
 
 def _prompts(state: Illumination) -> list[Json]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from nas_agent.cli.wording import number
+from nas_agent.cli.wording import number, plural
 
 Json = dict[str, Any]
 Points = list[tuple[float, float]]
@@ -38,9 +38,9 @@ def page(data: Json) -> str:
     qd = "" if data["qd_score"] is None else f", QD score {data['qd_score']:,.1f}"
     head = (
         f"{data['filled']} of {data['niches']} niches filled ({100 * data['coverage']:.0f} %){qd}, "
-        f"after {data['evaluations']} evaluations; {data['kind']} archive; run {data['run']}"
+        f"after {plural(data['evaluations'], 'evaluation')}; {data['kind']} archive; run {data['run']}"
     )
-    outside = f" {data['outside']} networks lie outside the ranges and stand at the border." if data["outside"] else ""
+    outside = f" Outside the ranges, put at the border: {plural(data['outside'], 'network')}." if data["outside"] else ""
     return "\n".join(
         [
             "<!doctype html>",
@@ -58,6 +58,8 @@ def page(data: Json) -> str:
             "<p>Tried: wishes; where a surrogate chooses, without those that it did not choose. Known: the network was",
             "there before. Entered: it took a niche. Improved: better than every parent.</p>",
             _table(data["operators"], ("intent", "by", *COUNTS)),
+            "<h2>By operator</h2>",
+            _table(data["kinds"], ("operator", "by", *COUNTS)),
             "<h2>Most curious prompts</h2>",
             _table(data["prompts"][:10], ("intent", "temperature", "curiosity", "wins")),
             "<h2>How the best came about</h2>",

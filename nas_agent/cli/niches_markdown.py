@@ -28,9 +28,9 @@ def text(data: Json) -> str:
             ),
         ),
         "## By prompt",
-        _table(
-            ("intent", "by", *COUNTS), ([str(row[c]) for c in ("intent", "by", *COUNTS)] for row in data["operators"])
-        ),
+        _counts("intent", data["operators"]),
+        "## By operator",
+        _counts("operator", data["kinds"]),
         "## How the best came about",
     ]
     for step in data["lineage"]:
@@ -41,6 +41,11 @@ def text(data: Json) -> str:
     for elite in elites:
         parts += [f"### {elite['id']}", _fenced(elite["code"], "python")]
     return "\n\n".join(parts) + "\n"
+
+
+def _counts(name: str, rows: Sequence[Json]) -> str:
+    columns = (name, "by", *COUNTS)
+    return _table(columns, ([str(row[column]) for column in columns] for row in rows))
 
 
 def _link(elite: Json) -> str:
