@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,24 @@ def test_counts_by_prompt_add_up(data: Json, folder: Path) -> None:
     for name in ("tried", "trainable", "improved"):
         assert sum(row[name] for row in kinds.values()) == sum(row[name] for row in rows)
     assert kinds["crossover", "program"]["tried"] == sum(row["tried"] for row in rows if row["intent"] == "combine")
+
+
+def test_what_failed_is_counted_by_reason_and_told_everywhere(data: Json, folder: Path) -> None:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    misses = [miss for event in events if event["type"] == "proposed" for miss in event.get("misses", [])]
+    reasons = Counter(miss["why"] for miss in misses if not miss["known"])
+    failed = [event["outcome"] for event in events if event["type"] == "outcome"]
+    reasons.update(outcome["reason"] for outcome in failed if outcome["kind"] == "failed")
+    counted: Counter[str] = Counter()
+    for row in data["failures"]:
+        counted[row["why"]] += row["count"]
+    assert counted == reasons
+    prose = {"failed": "no program", "by": "model", "count": 3, "why": "expected code, got <b>prose</b> | and more"}
+    told = {**data, "failures": [prose]}
+    assert "<h2>What failed</h2>" in page(told)
+    assert "&lt;b&gt;prose&lt;/b&gt;" in page(told)
+    assert "| no program | model | 3 | expected code, got <b>prose</b> \\| and more |" in text(told)
+    assert "What failed" not in page({**data, "failures": []}) + text({**data, "failures": []})
 
 
 def test_the_curve_of_filled_niches_never_falls(data: Json) -> None:

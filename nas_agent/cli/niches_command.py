@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nas_agent.records import Architecture
 
 Json = dict[str, Any]
-SHOWN = 10  # niches in a terminal
+SHOWN = 10  # niches, and reasons, in a terminal
 
 
 def archive(
@@ -82,8 +82,12 @@ def _parts(data: Json) -> list[RenderableType]:
         counted.append(plain_table(name, "by", *COUNTS, right=list(COUNTS)))
         for row in rows_of:
             counted[-1].add_row(row[name], row["by"], *(str(row[count]) for count in COUNTS))
-    title = f"{data['task']} on {data['space']}: the best of each kind after {plural(data['evaluations'], 'evaluation')}"
+    spent = plural(data["evaluations"], "evaluation")
+    title = f"{data['task']} on {data['space']}: the best of each kind after {spent}"
+    failed = plain_table("failed", "by", "count", "why", right=["count"])
+    for row in data["failures"][:SHOWN]:
+        failed.add_row(row["failed"], row["by"], str(row["count"]), row["why"])
     return [
         heading(title), sections(rows), "", heading("Latest holders"), found, "", heading("By prompt"), counted[0],
-        "", heading("By operator"), counted[1],
+        "", heading("By operator"), counted[1], *(["", heading("What failed"), failed] if failed.rows else []),
     ]  # fmt: skip

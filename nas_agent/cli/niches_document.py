@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.errors import ConfigError, RunFolderError
-from nas_agent.records import Architecture, Measured, Miss, Trial
+from nas_agent.records import Architecture, Failed, Measured, Miss, Trial
 from nas_agent.tools.tried import Tried
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def as_document(story: Story, source: Source) -> Json:
         "lineage": _lineage(state, trials, story, source),
         "operators": (operators := _operators(tried, state, story)),
         "kinds": _kinds(operators),
+        "failures": _failures(tried),
         "prompts": _prompts(state),
         "temperature": state.temperature,
     }
@@ -165,6 +167,18 @@ def _kinds(operators: Sequence[Json]) -> list[Json]:
         for name in COUNTED:
             row[name] += one[name]
     return [{"operator": kind, "by": by, **row} for (kind, by), row in sorted(rows.items())]
+
+
+def _failures(tried: Sequence[Trial | Miss]) -> list[Json]:
+    """Count why wishes led to no program that can be trained, and why trainings failed, the most frequent first."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for one in tried:
+        if isinstance(one, Miss) and not one.known:
+            counts["no program", one.variation.by, one.why] += 1
+        elif isinstance(one, Trial) and isinstance(one.outcome, Failed):
+            variation = one.proposal.variation
+            counts["training", one.proposal.author if variation is None else variation.by, one.outcome.reason] += 1
+    return [{"failed": what, "by": by, "count": count, "why": why} for (what, by, why), count in counts.most_common()]
 
 
 def _prompts(state: Illumination) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nas_agent.cli.niches_html import COUNTS, short
+from nas_agent.cli.niches_html import COUNTS, REASONS, short
 from nas_agent.cli.wording import number
 
 Json = dict[str, Any]
@@ -31,8 +31,12 @@ def text(data: Json) -> str:
         _counts("intent", data["operators"]),
         "## By operator",
         _counts("operator", data["kinds"]),
-        "## How the best came about",
     ]
+    if data["failures"]:
+        columns = ("failed", "by", "count", "why")
+        rows = ([str(row[column]) for column in columns] for row in data["failures"][:REASONS])
+        parts += ["## What failed", _table(columns, rows)]
+    parts.append("## How the best came about")
     for step in data["lineage"]:
         made = step["author"] if step["intent"] is None else f"“{step['intent']}” by {step['by']}"
         parts.append(f"Evaluation {step['evaluation']}, {number(step['value'], data['unit'])}: {made}")
