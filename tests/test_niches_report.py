@@ -119,11 +119,11 @@ def test_what_failed_is_counted_by_reason_and_told_everywhere(data: Json, folder
     for row in data["failures"]:
         counted[row["why"]] += row["count"]
     assert counted == reasons
-    prose = {"failed": "no program", "by": "model", "count": 3, "why": "expected code, got <b>prose</b> | and more"}
+    prose = {"failed": "not made", "by": "model", "count": 3, "why": "expected code, got <b>prose</b> | and more"}
     told = {**data, "failures": [prose]}
     assert "<h2>What failed</h2>" in page(told)
     assert "&lt;b&gt;prose&lt;/b&gt;" in page(told)
-    assert "| no program | model | 3 | expected code, got <b>prose</b> \\| and more |" in text(told)
+    assert "| not made | model | 3 | expected code, got <b>prose</b> \\| and more |" in text(told)
     assert "What failed" not in page({**data, "failures": []}) + text({**data, "failures": []})
 
 
