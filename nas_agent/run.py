@@ -23,6 +23,7 @@ from nas_agent.engine import Engine, Result, Reviewer
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
+from nas_agent.idle import refuse_idle
 from nas_agent.preparation import (
     carried_out,
     check_generator,
@@ -117,6 +118,7 @@ class Search:
         space_name = named_space(space, name) if isinstance(space, str) else space.name
         config = make_config({"task": name, "space": space_name, **settings})
         built = load_space(space_name) if isinstance(space, str) else space
+        refuse_idle(config, model=model is not None)
         roles.check_space(config, built, asks=model is not None)
         check_generator(config, built)
         if evaluation is None and isinstance(task, str):
@@ -234,6 +236,7 @@ def start(
 
     check_embedder(config)
     check_executor(config)
+    refuse_idle(config)
     config = carried_out(roles.settled(from_anywhere(config)))
     roles.go_offline(config)
     space = load_space(config.space)

@@ -19,6 +19,10 @@ SHIFTED, BLANKED = 8, 4
 SMALL = 5_000  # training images; with fewer, batches are halved so that there are enough steps
 DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
 WIDTH = 16
+AS_GIVEN = {
+    "share": "data_share", "batch": "train_batch", "precision": "precision", "threads": "train_threads",
+    "seconds": "train_seconds", "memory": "train_memory",
+}  # the settings without a flag, as `--set` takes them  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +92,11 @@ class TrainSettings:
         side = min(images.train.pixels.shape[1:3])
         return rungs_of_training(self.fidelities, full, side=side, factor=self.factor)
 
-    def refuse_without_training(self, task: str) -> None:
+    def refuse_without_training(self, task: str, instead: str) -> None:
         """Raise ConfigError where something is said about a training and nothing will be trained."""
         default = asdict(TrainSettings(epochs=self.epochs, fidelities=self.fidelities, factor=self.factor))
-        said = [name for name, value in asdict(self).items() if value != default[name]]
+        said = [AS_GIVEN.get(name, f"--{name}") for name, value in asdict(self).items() if value != default[name]]
         if said:
             raise ConfigError(
-                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; "
-                "add --evaluator train, or leave them out"
+                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; {instead}"
             )
