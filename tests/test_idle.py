@@ -33,7 +33,7 @@ CASES = [
     ("--max-calls 5", "--max-calls 5: expected a language model", f"--llm {LLM}"),
     ("--max-cost 5", "--max-cost 5.0: expected a language model", f"--llm {LLM}"),
     ("--set temperature=0.5", "temperature = 0.5: expected a language model", f"--llm {LLM}"),
-    (f"--llm {LLM} --set hf_max_tokens=9", "hf_max_tokens = 9: expected a model in this process", "--llm hf:some/model"),
+    (f"--llm {LLM} --set hf_max_tokens=9", "hf_max_tokens = 9: expected a model in this process", "--llm hf:a/b"),
     (f"--llm {LLM} --no-principles", f"--llm {LLM}: nobody would ask it", "--generator llm"),
     (f"--llm {LLM} --objectives accuracy,params", f"--llm {LLM}: nobody would ask it", "--set principles=true"),
     (f"--llm.learner {LLM} --no-principles", f"--llm.learner {LLM}: this search has no principles", None),
@@ -68,7 +68,9 @@ def test_what_would_do_nothing_is_one_line_and_exit_code_2(
 
 def test_every_rule_is_broken_by_a_case() -> None:
     named = {name for rule in RULES for name in rule.settings}
-    broken = {why.partition(":")[0].split(" ")[0].lstrip("-").replace("-", "_").replace(".", "_") for _, why, _ in CASES}
+    broken = {
+        why.partition(":")[0].split(" ")[0].lstrip("-").replace("-", "_").replace(".", "_") for _, why, _ in CASES
+    }
     assert named - broken == {"hf_dtype", "hf_device", "hf_quantise", "hf_revision"}  # of one rule with hf_max_tokens
     assert all(name in Config.model_fields for name in named)
 

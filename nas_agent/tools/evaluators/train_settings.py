@@ -22,10 +22,7 @@ DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
 # gains up to a point (docs/results/quality_diversity.md).
 DIGITS_PROGRAM_EPOCHS = 16
 WIDTH = 16
-AS_GIVEN = {
-    "share": "data_share", "batch": "train_batch", "precision": "precision", "threads": "train_threads",
-    "seconds": "train_seconds", "memory": "train_memory",
-}  # the settings without a flag, as `--set` takes them  # fmt: skip
+FLAGS = ("width", "resolution", "device", "unsafe", "sandbox")  # the other settings are given by `--set`
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ class TrainSettings:
     def refuse_without_training(self, task: str, instead: str) -> None:
         """Raise ConfigError where something is said about a training and nothing will be trained."""
         default = asdict(TrainSettings(epochs=self.epochs, fidelities=self.fidelities, factor=self.factor))
-        said = [AS_GIVEN.get(name, f"--{name}") for name, value in asdict(self).items() if value != default[name]]
+        said = [_as_given(name) for name, value in asdict(self).items() if value != default[name]]
         if said:
             raise ConfigError(
                 f"{', '.join(said)}: task {task} is answered from a table unless it is trained; {instead}"
@@ -106,3 +103,9 @@ def default_epochs(task: str, space: str) -> int:
     if task != "digits":
         return DEFAULT_EPOCHS
     return DIGITS_PROGRAM_EPOCHS if space == "pytorch" else DIGITS_EPOCHS
+
+
+def _as_given(name: str) -> str:
+    if name in FLAGS:
+        return f"--{name}"
+    return {"share": "data_share", "precision": "precision"}.get(name, f"train_{name}")
