@@ -33,10 +33,12 @@ REPLY = 800  # tokens of a reply, roughly
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
     from nas_agent import roles
+    from nas_agent.idle import refuse_idle
     from nas_agent.preparation import check_generator, evaluation_of
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.costs.wishes import make_wishes
+    from nas_agent.tools.executors import check_executor
     from nas_agent.tools.inspection import equipped
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.source_story import read_of
@@ -45,6 +47,8 @@ def make(config: Config) -> Json:
     from nas_agent.tools.surrogates.code import check_embedder, code_embedder
 
     check_embedder(config)
+    check_executor(config)
+    refuse_idle(config)
     config = config.model_copy(update={"space": named_space(config.space, config.task)})
     space = load_space(config.space)
     roles.check_space(config, space)

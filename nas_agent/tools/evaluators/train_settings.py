@@ -22,6 +22,7 @@ DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
 # gains up to a point (docs/results/quality_diversity.md).
 DIGITS_PROGRAM_EPOCHS = 16
 WIDTH = 16
+FLAGS = ("width", "resolution", "device", "unsafe", "sandbox")  # the other settings are given by `--set`
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +88,13 @@ class TrainSettings:
         side = min(images.train.pixels.shape[1:3])
         return rungs_of_training(self.fidelities, full, side=side, factor=self.factor)
 
-    def refuse_without_training(self, task: str) -> None:
+    def refuse_without_training(self, task: str, instead: str) -> None:
         """Raise ConfigError where something is said about a training and nothing will be trained."""
         default = asdict(TrainSettings(epochs=self.epochs, fidelities=self.fidelities, factor=self.factor))
-        said = [name for name, value in asdict(self).items() if value != default[name]]
+        said = [_as_given(name) for name, value in asdict(self).items() if value != default[name]]
         if said:
             raise ConfigError(
-                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; "
-                "add --evaluator train, or leave them out"
+                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; {instead}"
             )
 
 
@@ -103,3 +103,9 @@ def default_epochs(task: str, space: str) -> int:
     if task != "digits":
         return DEFAULT_EPOCHS
     return DIGITS_PROGRAM_EPOCHS if space == "pytorch" else DIGITS_EPOCHS
+
+
+def _as_given(name: str) -> str:
+    if name in FLAGS:
+        return f"--{name}"
+    return {"share": "data_share", "precision": "precision"}.get(name, f"train_{name}")
