@@ -114,6 +114,10 @@ class Config(BaseModel):
     data_share: float = Field(default=1.0, gt=0.0, le=1.0)
     # Images of a batch; None: 128, or 64 where there are few images.
     train_batch: int | None = Field(default=None, ge=1)
+    # Whether mirror images are trained on; None: unless the task says that they mean something else, as digits do.
+    train_mirror: bool | None = None
+    # Share of itself that a moving average of the weights keeps at each step, and which is then scored; None: off.
+    train_average: float | None = Field(default=None, gt=0.0, lt=1.0)
     # auto (the first of cuda, mps, cpu that torch sees), cpu, cuda, cuda:1, ..., mps.
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     # Number format of the arithmetic: auto is 16 bits on a GPU, and on a CPU that computes with them.

@@ -41,6 +41,8 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     if story.recall_problem:
         rows.append(("recalled", recalled_text([], story.recall_problem)))
     rows += _surrogate_rows(story)
+    if failed := story.failures():
+        rows.append(("failed", Text(f"{plural(len(failed), 'evaluation')}; the last: {failed[-1].reason}")))
     rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),

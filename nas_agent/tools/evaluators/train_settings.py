@@ -34,6 +34,8 @@ class TrainSettings:
     share: float = 1.0
     resolution: int | None = None
     batch: int | None = None
+    mirror: bool | None = None
+    average: float | None = None
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
@@ -52,6 +54,8 @@ class TrainSettings:
             share=config.data_share,
             resolution=config.resolution,
             batch=config.train_batch,
+            mirror=config.train_mirror,
+            average=config.train_average,
             device=config.device,
             precision=config.precision,
             threads=config.train_threads,
@@ -68,6 +72,10 @@ class TrainSettings:
         recipe: Json = {"shift": max(1, side // SHIFTED)}
         if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
+        if self.mirror is not None:
+            recipe["mirror"] = self.mirror
+        if self.average is not None:
+            recipe["average"] = self.average
         return Training(
             space=reference,
             fidelity=Fidelity(epochs, self.width or WIDTH, self.share, self.resolution),
