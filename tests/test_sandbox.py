@@ -49,10 +49,10 @@ def started(policy: Policy, backend: backends.Backend) -> WarmSandbox:
         pytest.skip(f"{backend.name} does not work here: {error}")
 
 
-@pytest.fixture(scope="module", params=[backend.name for backend in backends.candidates()] or ["none"])
+@pytest.fixture(scope="module", params=[backend.name for backend in backends.installed()] or ["none"])
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Every way to confine that this machine has."""
-    found = {backend.name: backend for backend in backends.candidates()}
+    found = {backend.name: backend for backend in backends.installed()}
     if request.param not in found:
         pytest.skip("nothing confines here: neither namespaces nor bubblewrap nor Landlock")
     with pytest.MonkeyPatch.context() as patch:
@@ -302,7 +302,7 @@ def test_a_sandbox_that_lets_an_attack_through_is_not_opened() -> None:
 def test_where_nothing_confines_code_is_refused_unless_unsafe() -> None:
     with pytest.raises(SandboxError, match="allow it to run unconfined with --unsafe"):
         open_sandbox(BARE, among=[])
-    with open_sandbox(BARE, unsafe=True) as one:
+    with open_sandbox(BARE, "off") as one:
         assert one.level == "off: limits"
 
 
@@ -325,7 +325,7 @@ def test_a_module_that_cannot_be_preloaded_is_told() -> None:
 def test_the_jobs_die_with_the_program_that_started_them(tmp_path: Path) -> None:
     program = """
 from nas_agent.tools.sandbox import Job, Limits, Policy, open_sandbox
-sandbox = open_sandbox(Policy(preload=(), packages=()), unsafe=True)
+sandbox = open_sandbox(Policy(preload=(), packages=()), "off")
 print("started", flush=True)
 sandbox.run(Job("main", source="import time\\ndef main(p, b): time.sleep(600)", limits=Limits(seconds=600)))
 """
@@ -534,7 +534,7 @@ return [float(loss), len(list(graph.graph.nodes))], network(images).detach().num
 def test_a_network_trains_and_is_traced_alike_with_and_without_the_sandbox() -> None:
     job = source(TRAIN, replace(SMALL, memory=1024 * MIB, seconds=60.0), seed=3)
     outcomes = []
-    for sandbox in (open_sandbox(), open_sandbox(unsafe=True)):
+    for sandbox in (open_sandbox(), open_sandbox(name="off")):
         with sandbox:
             outcomes += [sandbox.run(job), sandbox.run(job)]
     assert all(isinstance(outcome, Completed) for outcome in outcomes), outcomes

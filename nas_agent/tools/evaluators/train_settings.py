@@ -37,7 +37,7 @@ class TrainSettings:
     memory: float | None = None
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
-    unsafe: bool = False
+    sandbox: str = "auto"  # or a backend by name, or off
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -53,7 +53,7 @@ class TrainSettings:
             threads=config.train_threads,
             seconds=config.train_seconds,
             memory=config.train_memory,
-            unsafe=config.unsafe,
+            sandbox=config.confinement,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -78,7 +78,7 @@ class TrainSettings:
             threads=self.threads,
             limit=self.seconds,
             memory=self.memory,
-            unsafe=self.unsafe,
+            sandbox=self.sandbox,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
