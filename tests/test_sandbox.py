@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -218,6 +219,38 @@ def test_a_sandbox_that_is_interrupted_loses_its_job_and_starts_no_other() -> No
             assert isinstance(outcome, Stopped)
             assert outcome.kind == "lost"
         timer.join()
+
+
+class Held(backends.Backend):
+    """Its second start takes until it is let go."""
+
+    starts: ClassVar[list[str]] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def start(self, policy: Policy, base: str) -> backends.Start:
+        self.starts.append(base)
+        if len(self.starts) == 2:
+            self.begun.set()
+            assert self.go.wait(30)
+        return super().start(policy, base)
+
+
+def test_an_interruption_that_comes_while_another_warm_parent_starts_ends_that_one_too() -> None:
+    before = set(warm_parents(os.getpid()))
+    with WarmSandbox(BARE, Held("off", confining=False)) as one:
+        (parent,) = set(warm_parents(os.getpid())) - before
+        os.killpg(parent, signal.SIGKILL)
+        while _alive(parent):
+            time.sleep(0.01)
+        ended: list[object] = []
+        thread = threading.Thread(target=lambda: ended.append(one.run(source("return 1"))))
+        thread.start()
+        assert Held.begun.wait(30)
+        one.interrupt()
+        Held.go.set()
+        thread.join(30)
+        assert [getattr(end, "kind", end) for end in ended] == ["lost"]
+        assert set(warm_parents(os.getpid())) == before
 
 
 # -- what a reply can claim -----------------------------------------------------------------------------------

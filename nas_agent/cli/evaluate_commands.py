@@ -26,7 +26,7 @@ Unsafe = Annotated[
 Confined = Annotated[
     str | None,
     typer.Option(
-        "--sandbox", help="What confines such code: auto (the default), unshare, bubblewrap, landlock, docker, podman."
+        "--sandbox", help="What confines it: auto (the default), unshare, bubblewrap, landlock, docker or podman."
     ),
 ]
 Settings = Annotated[

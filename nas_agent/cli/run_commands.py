@@ -117,9 +117,7 @@ def run(
     ] = False,
     sandbox: Annotated[
         str | None,
-        typer.Option(
-            help="What confines such code: auto (the default), unshare, bubblewrap, landlock, docker, podman."
-        ),
+        typer.Option(help="What confines it: auto (the default), unshare, bubblewrap, landlock, docker or podman."),
     ] = None,
     limit: Annotated[
         list[str] | None,

@@ -171,9 +171,8 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
     training = settings.training(images, reference)
     rungs = settings.rungs(images, training.fidelity)
     trainer = ImageTrainer(training, lambda: images, source=source)
-    where = (
-        "in a process of its own" if source is None else "UNCONFINED" if settings.sandbox == "off" else "in a sandbox"
-    )
+    confined = "UNCONFINED" if settings.sandbox == "off" else "in a sandbox"
+    where = "in a process of its own" if source is None else confined
     note = (
         f"evaluator train: each candidate is trained {where}, {training.fidelity}, at most {training.limit:g} s; "
         f"{images.split}"

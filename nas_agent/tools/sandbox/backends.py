@@ -88,7 +88,7 @@ def chosen(name: str) -> list[Backend]:
     found = [backend for backend in installed() if name in ("auto", backend.name)]
     if not found:
         raise SandboxError(
-            f"--sandbox {name}: {_LACKING[name]} on this machine; leave --sandbox out, or choose another"
+            f"sandbox {name}: {_LACKING.get(name, 'no such backend')} on this machine; leave it out, or choose another"
         )
     return found
 

@@ -46,9 +46,14 @@ def open_sandbox(
             return _proven(WarmSandbox(wanted, backend))
         except SandboxError as error:
             troubles.append(f"{backend.name}: {error}")
+    mending = (
+        "allow user namespaces or Landlock, install bubblewrap or Docker"
+        if name == "auto"
+        else f"leave --sandbox {name} out, which takes the strongest that holds"
+    )
     raise SandboxError(
-        f"generated code cannot be confined here ({'; '.join(troubles) or 'no Landlock'}); allow user namespaces or "
-        "Landlock, install bubblewrap or Docker, or allow it to run unconfined with --unsafe"
+        f"generated code cannot be confined here ({'; '.join(troubles) or 'no Landlock'}); {mending}, or allow it to "
+        "run unconfined with --unsafe"
     )
 
 
