@@ -535,6 +535,8 @@ def test_a_task_of_few_images_gets_small_batches(digits):
 
     training = TrainSettings().training(digits, "nb201")
     assert (training.batch, training.fidelity, training.recipe) == (64, Fidelity(8, 16), {"shift": 1})
+    assert TrainSettings().training(digits, "pytorch").fidelity == Fidelity(16, 16)
+    assert TrainSettings(epochs=3).training(digits, "pytorch").fidelity == Fidelity(3, 16)
     rest = Images(np.zeros((6000, 32, 32, 3), np.uint8), np.arange(6000) % 2)
     coloured = image_task(Task("many", ""), ("a", "b"), rest, validation=600, open_test=None, split="")
     training = TrainSettings().training(coloured, "nb201")

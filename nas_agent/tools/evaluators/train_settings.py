@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SHIFTED, BLANKED = 8, 4
 SMALL = 5_000  # training images; with fewer, batches are halved so that there are enough steps
 DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
+# Of programs, which begin with one convolution and are small: twice as many still take seconds, and the best of 60
+# gains up to a point (docs/results/quality_diversity.md).
+DIGITS_PROGRAM_EPOCHS = 16
 WIDTH = 16
 
 
@@ -60,11 +63,7 @@ class TrainSettings:
         """Fill in what suits the images; `reference` is the space as typed."""
         side = self.resolution or min(images.train.pixels.shape[1:3])
         few = len(images.train) < SMALL
-        epochs = (
-            self.epochs
-            or full_epochs(self.fidelities)
-            or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
-        )
+        epochs = self.epochs or full_epochs(self.fidelities) or default_epochs(images.task.name, reference)
         recipe: Json = {"shift": max(1, side // SHIFTED)}
         if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
@@ -97,3 +96,10 @@ class TrainSettings:
                 f"{', '.join(said)}: task {task} is answered from a table unless it is trained; "
                 "add --evaluator train, or leave them out"
             )
+
+
+def default_epochs(task: str, space: str) -> int:
+    """Return for how long a task's images are trained on where nobody says so; `space` as typed."""
+    if task != "digits":
+        return DEFAULT_EPOCHS
+    return DIGITS_PROGRAM_EPOCHS if space == "pytorch" else DIGITS_EPOCHS
