@@ -150,7 +150,7 @@ def space_of(config: Config, evaluation: Evaluation | None = None) -> Space:
     space = load_space(config.space)
     if not isinstance(space, Inspected):
         return space
-    return equipped(space, evaluation or evaluation_of(config, space), unsafe=config.unsafe)
+    return equipped(space, evaluation or evaluation_of(config, space), sandbox=config.confinement)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

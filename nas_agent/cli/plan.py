@@ -54,7 +54,7 @@ def make(config: Config) -> Json:
     roles.check_space(config, space)
     check_generator(config, space)
     found = evaluation_of(config, space)
-    space = equipped(space, found, unsafe=config.unsafe)
+    space = equipped(space, found, sandbox=config.confinement)
     config = roles.settled(config)
     read = [item for item in check_source(config, found.task, space) if item["kind"] == "source"]
     imported = None

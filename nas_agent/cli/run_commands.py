@@ -109,6 +109,10 @@ def run(
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
     ] = False,
+    sandbox: Annotated[
+        str | None,
+        typer.Option(help="What confines it: auto (the default), unshare, bubblewrap, landlock, docker or podman."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,6 +168,7 @@ def run(
         "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
+        "sandbox": sandbox,
         "fidelities": fidelities, "screen": screen,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,

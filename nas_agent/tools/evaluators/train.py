@@ -36,7 +36,7 @@ class Training:
     threads: int = 1  # a CPU's sums depend on how many share them, so that this is part of the question
     limit: float = 1800.0  # wall-clock seconds for one candidate
     memory: float | None = None  # GiB for one candidate; None: a share of the machine's
-    unsafe: bool = False  # whether code that nobody trusts may run unconfined
+    sandbox: str = "auto"  # what confines code that nobody trusts, as `open_sandbox` names it
 
 
 Source = Callable[[Architecture, int], str]
@@ -85,7 +85,7 @@ class ImageTrainer:
         return Worker(threads=self.training.threads)
 
     def _confining(self) -> Confined:
-        start = partial(open_sandbox, unsafe=self.training.unsafe)
+        start = partial(open_sandbox, name=self.training.sandbox)
         return Confined(self._files.folder, threads=self.training.threads, start=start)
 
     def beside(self, device: str | None, threads: int | None = None) -> ImageTrainer:

@@ -43,7 +43,7 @@ class TrainSettings:
     memory: float | None = None
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
-    unsafe: bool = False
+    sandbox: str = "auto"  # or a backend by name, or off
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -61,7 +61,7 @@ class TrainSettings:
             threads=config.train_threads,
             seconds=config.train_seconds,
             memory=config.train_memory,
-            unsafe=config.unsafe,
+            sandbox=config.confinement,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -86,7 +86,7 @@ class TrainSettings:
             threads=self.threads,
             limit=self.seconds,
             memory=self.memory,
-            unsafe=self.unsafe,
+            sandbox=self.sandbox,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
