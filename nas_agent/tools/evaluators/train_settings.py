@@ -38,6 +38,7 @@ class TrainSettings:
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
     unsafe: bool = False
+    inherit: str = "none"
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -54,6 +55,7 @@ class TrainSettings:
             seconds=config.train_seconds,
             memory=config.train_memory,
             unsafe=config.unsafe,
+            inherit=config.inherit,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -79,6 +81,7 @@ class TrainSettings:
             limit=self.seconds,
             memory=self.memory,
             unsafe=self.unsafe,
+            inherit=self.inherit,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
