@@ -3,9 +3,10 @@
 Inherited is what training changes: parameters with a gradient, and the running statistics of normalisation layers. What
 a program computes for itself (other buffers, frozen parameters) is part of the program, and stays the child's own.
 
-Matching (ours, after "weights are inherited wherever shapes match", Real et al., 2017): equal names and shapes first,
-each parent in turn; by `order`, besides, whole layers that are left: those of the same parameters and shapes, in the
-order in which both networks have them. A layer put into an nn.Sequential renames all behind it; those are found so.
+Matching (ours, after "weights are inherited wherever shapes match", Real et al., 2017), each parent in turn: by `names`,
+tensors of one name and shape. By `order`, whole layers, those of one name first, then those that are left of the same
+parameters and shapes in the order in which both networks have them, and at last single tensors by name. A layer put into
+an nn.Sequential renames all behind it: by name, they would find the weights of others or none.
 """
 
 from __future__ import annotations
@@ -26,28 +27,30 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 def matched(own: Mapping[str, Shape], parents: Sequence[Mapping[str, Shape]], *, by_order: bool) -> dict[str, Source]:
     """Say where each tensor of a child begins; what is left out begins afresh. Both in the networks' order."""
     found: dict[str, Source] = {}
+    if by_order:
+        for named in (True, False):
+            for number, parent in enumerate(parents):
+                _whole_layers(found, own, number, parent, named=named)
+    used = set(found.values())
     for number, parent in enumerate(parents):
         for name, shape in own.items():
-            if name not in found and parent.get(name) == shape:
+            if name not in found and parent.get(name) == shape and (number, name) not in used:
                 found[name] = number, name
-    if by_order:
-        for number, parent in enumerate(parents):
-            used = {name for which, name in found.values() if which == number}
-            _in_order(found, own, number, parent, used)
     return found
 
 
-def _in_order(
-    found: dict[str, Source], own: Mapping[str, Shape], number: int, parent: Mapping[str, Shape], used: set[str]
+def _whole_layers(
+    found: dict[str, Source], own: Mapping[str, Shape], number: int, parent: Mapping[str, Shape], *, named: bool
 ) -> None:
+    """Add layers of which nothing is found yet, from those of a parent of which nothing is used."""
+    used = {name for which, name in found.values() if which == number}
     waiting: dict[object, list[str]] = {}
     for layer, inside in _layers(parent).items():
         if not any(_joined(layer, leaf) in used for leaf in inside):
-            waiting.setdefault(tuple(inside.items()), []).append(layer)
+            waiting.setdefault((layer if named else "", *inside.items()), []).append(layer)
     for layer, inside in _layers(own).items():
-        if any(_joined(layer, leaf) in found for leaf in inside):
-            continue
-        if alike := waiting.get(tuple(inside.items())):
+        alike = waiting.get((layer if named else "", *inside.items()))
+        if alike and not any(_joined(layer, leaf) in found for leaf in inside):
             source = alike.pop(0)
             found |= {_joined(layer, leaf): (number, _joined(source, leaf)) for leaf in inside}
 
