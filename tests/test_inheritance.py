@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 from typer.testing import CliRunner
@@ -463,7 +463,7 @@ def test_memory_learns_no_value_that_needed_inherited_weights(tmp_path: Path) ->
     archive = Archive(TASK)
     for one in made:
         archive.add(one)
-    assert archive.lasting() == remembered
+    assert archive.lasting() == list(remembered)
 
 
 def test_reports_count_who_inherited_and_say_what_is_behind_a_value(tmp_path: Path) -> None:

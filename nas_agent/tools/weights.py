@@ -6,6 +6,7 @@ form, and nothing is unpickled. A file that is gone or spoiled is told, never an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -50,7 +51,8 @@ class WeightStore:
                 os.fsync(out.fileno())
             temporary.replace(file)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it may never have been made
+                temporary.unlink()
             raise StorageError(
                 f"{file}: trained weights cannot be written ({error.strerror}); free some space, "
                 "then `nas-agent resume` goes on from here"

@@ -3,10 +3,10 @@
 Inherited is what training changes: parameters with a gradient, and the running statistics of normalisation layers. What
 a program computes for itself (other buffers, frozen parameters) is part of the program, and stays the child's own.
 
-Matching (ours, after "weights are inherited wherever shapes match", Real et al., 2017), each parent in turn: by `names`,
-tensors of one name and shape. By `order`, whole layers, those of one name first, then those that are left of the same
-parameters and shapes in the order in which both networks have them, and at last single tensors by name. A layer put into
-an nn.Sequential renames all behind it: by name, they would find the weights of others or none.
+Matching (ours, after "weights are inherited wherever shapes match", Real et al., 2017), each parent in turn. By
+`names`: tensors of one name and shape. By `order`: whole layers, those of one name first, then those that are left of
+the same parameters and shapes, in the order in which both networks have them; at last single tensors by name. A layer
+put into an nn.Sequential renames all behind it: by name, they would find the weights of others or none.
 """
 
 from __future__ import annotations
