@@ -129,6 +129,10 @@ class Config(BaseModel):
     # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
     train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
 
+    # Whether a child's training begins with the trained weights of its parents, in spaces of programs (pytorch): none,
+    # names (where name and shape agree), or order (besides, layers of one shape that are left, in their order).
+    inherit: Literal["none", "names", "order"] = "none"
+
     # Whether code that a model wrote may run unconfined: on a machine where no sandbox holds, and at one's own risk.
     unsafe: bool = False
     # What confines it: auto (the strongest that holds here), or one by name.

@@ -44,6 +44,7 @@ class TrainSettings:
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
     sandbox: str = "auto"  # or a backend by name, or off
+    inherit: str = "none"
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -62,6 +63,7 @@ class TrainSettings:
             seconds=config.train_seconds,
             memory=config.train_memory,
             sandbox=config.confinement,
+            inherit=config.inherit,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -87,6 +89,7 @@ class TrainSettings:
             limit=self.seconds,
             memory=self.memory,
             sandbox=self.sandbox,
+            inherit=self.inherit,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
