@@ -15,6 +15,7 @@ from rich.text import Text
 
 from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
+from nas_agent.cli.heritage_report import heritage_rows
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.objectives_report import front_table, objective_rows
 from nas_agent.cli.output import short
@@ -48,7 +49,7 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *fidelity_rows(story), *objective_rows(story), *rows]),
+        sections([*_best_rows(story), *fidelity_rows(story), *heritage_rows(story), *objective_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
         *_next(story),
@@ -66,7 +67,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words += f"; {under_way} evaluations {'are' if running else 'were'} under way"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = [*_best_rows(story), *fidelity_rows(story), *objective_rows(story)]
+    rows = [*_best_rows(story), *fidelity_rows(story), *heritage_rows(story), *objective_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
@@ -170,6 +171,7 @@ def _best_rows(story: Story) -> Rows:
         return [("best", Text("nothing has been measured yet"))]
     how = best.fidelity if best.provenance in best.fidelity else f"{best.provenance}, {best.fidelity}"
     twice = f"; the lower of {plural(len(best.repeats), 'seed')}" if best.repeats else ""
+    twice += ", the second one from scratch" if best.repeats and best.inherited and best.inherited.taken else ""
     rows: Rows = [
         ("best", Text(f"id {best.architecture.id}, found at evaluation {story.places[best.architecture.id]}")),
         ("validation", Text(f"{number(best.value, unit)}  {how}{twice}")),
@@ -245,6 +247,7 @@ def _cost(story: Story) -> str:
 def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
+    known |= {"weights": "trained weights that children inherit; of a finished run they may be removed"}
     known |= {"archive.json": "the best of each kind", "archive.csv": "the same as a table"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
     there = Table.grid(padding=(0, 2, 0, 0))
