@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nas_agent.cli.curve_report import curve_rows
 from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
@@ -46,7 +47,7 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *fidelity_rows(story), *objective_rows(story), *rows]),
+        sections([*_best_rows(story), *fidelity_rows(story), *curve_rows(story), *objective_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
         *_next(story),
@@ -64,7 +65,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words += f"; {under_way} evaluations {'are' if running else 'were'} under way"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = [*_best_rows(story), *fidelity_rows(story), *objective_rows(story)]
+    rows = [*_best_rows(story), *fidelity_rows(story), *curve_rows(story), *objective_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))

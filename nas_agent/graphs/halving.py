@@ -54,6 +54,6 @@ def at_level(use: Services, proposal: Proposal, step: Step | None) -> Proposal:
     return proposal if rungs is None or step is None or proposal.at else replace(proposal, at=rungs.levels[step.level])
 
 
-def work_of(proposal: Proposal, seed: int) -> Work:
-    """Return what an executor is asked to measure."""
-    return Work(proposal.architecture, seed, proposal.at)
+def work_of(use: Services, proposal: Proposal, seed: int) -> Work:
+    """Return what an executor is asked to measure, against the bar that was logged with the proposal."""
+    return Work(proposal.architecture, seed, proposal.at, use.journal.bars.get(proposal.architecture.id))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_agent.errors import ConfigError, InvalidArchitecture, NasAgentError
 from nas_agent.records import Json
+from nas_agent.tools.curves import Bar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,11 +101,19 @@ def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tupl
     from nas_agent.tools.evaluators.trainer import NonFiniteLoss, Recipe, classified, train
 
     start, cause = time.perf_counter(), "network"
+    bar = None if request.get("bar") is None else Bar.from_dict(request["bar"])
+    curve = list[float]()  # mean training loss of each epoch
+
+    def watch(loss: float) -> bool:
+        curve.append(loss)
+        return bar is not None and bar.stops(curve)
+
     try:
         torch.manual_seed(request["seed"])
         network = build()
         recipe = Recipe(**request["recipe"])
-        trained = train(network, part_of(request, "train", recipe, place), recipe, place, request["seed"])
+        part = part_of(request, "train", recipe, place)
+        trained = train(network, part, recipe, place, request["seed"], None if bar is None else watch)
         classes = classified(trained, part_of(request, "score", recipe, place), place)
         predictions = classes.cpu().numpy().astype(NUMBER).tobytes()
     except InvalidArchitecture as error:
@@ -119,7 +128,8 @@ def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tupl
         else:
             reason = f"its network raised {type(error).__name__}: {text}; propose one whose layers fit together"
     else:
-        return trained, {"status": "predicted", "classes": predictions, "seconds": time.perf_counter() - start}
+        what = {"status": "predicted", "classes": predictions, "seconds": time.perf_counter() - start}
+        return trained, what if bar is None else {**what, "curve": curve}
     return None, {"status": "failed", "reason": reason, "cause": cause, "seconds": time.perf_counter() - start}
 
 

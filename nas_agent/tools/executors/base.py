@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from nas_agent.records import Architecture, Fidelity, Json, Outcome
+from nas_agent.tools.curves import Bar, Stops
 from nas_agent.tools.evaluators.base import Evaluator
 
 
@@ -22,17 +23,20 @@ class Work:
     architecture: Architecture
     seed: int
     fidelity: Fidelity | None = None  # None: the evaluator's own
+    bar: Bar | None = None  # what its learning curve is compared with; None: nothing stops it
 
     def to_dict(self) -> Json:
         """As plain JSON types."""
         fidelity = None if self.fidelity is None else self.fidelity.to_dict()
-        return {"architecture": self.architecture.to_dict(), "seed": self.seed, "fidelity": fidelity}
+        bar = {} if self.bar is None else {"bar": self.bar.to_dict()}
+        return {"architecture": self.architecture.to_dict(), "seed": self.seed, "fidelity": fidelity, **bar}
 
     @classmethod
     def from_dict(cls, data: Json) -> Work:
         """The inverse of `to_dict`."""
         fidelity = None if data["fidelity"] is None else Fidelity.from_dict(data["fidelity"])
-        return cls(Architecture.from_dict(data["architecture"]), int(data["seed"]), fidelity)
+        bar = None if data.get("bar") is None else Bar.from_dict(data["bar"])
+        return cls(Architecture.from_dict(data["architecture"]), int(data["seed"]), fidelity, bar)
 
 
 # Hears of each outcome as it arrives, in any order and from any thread, with the name of the worker.
@@ -88,6 +92,9 @@ class Varies(Protocol):
 
 def perform(evaluator: Evaluator, work: Work) -> Outcome:
     """Evaluate here and now."""
+    if work.bar is not None:
+        assert isinstance(evaluator, Stops)
+        return evaluator.evaluate(work.architecture, seed=work.seed, bar=work.bar)
     if work.fidelity is None:
         return evaluator.evaluate(work.architecture, seed=work.seed)
     assert isinstance(evaluator, Varies)
