@@ -94,7 +94,7 @@ class Search:
         check_generator(config, built)
         if evaluation is None and isinstance(task, str):
             evaluation = evaluation_of(config, built)
-        built = equipped(built, evaluation, unsafe=config.unsafe)
+        built = equipped(built, evaluation, sandbox=config.confinement)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
         self._told = Told(pool)
         self._measures_itself = evaluation is not None
@@ -216,7 +216,7 @@ def start(
     check_generator(config, space)
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
-    space = equipped(space, evaluation, unsafe=config.unsafe)
+    space = equipped(space, evaluation, sandbox=config.confinement)
     if given is None:
         config, evaluation = packed(frozen(config, evaluation), evaluation, space)
     models = roles.models(config, prepared=True)

@@ -543,3 +543,14 @@ def test_a_task_of_few_images_gets_small_batches(digits):
     coloured = image_task(Task("many", ""), ("a", "b"), rest, validation=600, open_test=None, split="")
     training = TrainSettings().training(coloured, "nb201")
     assert (training.batch, training.recipe) == (128, {"shift": 4, "cutout": 8})
+
+
+def test_mirror_images_and_averaged_weights_are_the_users_choice(digits):
+    from nas_agent.config import load_config
+    from nas_agent.tools.evaluators.train_settings import TrainSettings
+
+    said = load_config(None, {}, ("train_mirror=true", "train_average=0.9"))
+    recipe = TrainSettings.of(said).training(digits, "nb201").recipe
+    assert recipe == {"shift": 1, "mirror": True, "average": 0.9}
+    with pytest.raises(ConfigError, match="train_average: Input should be less than 1"):
+        load_config(None, {}, ("train_average=1",))

@@ -27,6 +27,11 @@ RECALL = {
     "all": "from memory: what was found on the nearest tasks, this one included",
     "none": "nothing",
 }
+INHERITS = {
+    "none": "",
+    "names": "; children inherit trained weights where name and shape agree",
+    "order": "; children inherit trained weights where name and shape agree, then by order and shape",
+}
 REPLY = 800  # tokens of a reply, roughly
 
 
@@ -54,7 +59,7 @@ def make(config: Config) -> Json:
     roles.check_space(config, space)
     check_generator(config, space)
     found = evaluation_of(config, space)
-    space = equipped(space, found, unsafe=config.unsafe)
+    space = equipped(space, found, sandbox=config.confinement)
     config = roles.settled(config)
     read = [item for item in check_source(config, found.task, space) if item["kind"] == "source"]
     imported = None
@@ -90,6 +95,7 @@ def make(config: Config) -> Json:
         "fidelities": [] if found.rungs is None else found.rungs.to_list(),
         **wished,
         "generator": config.generator,
+        "inherit": config.inherit,
         "surrogate": None if surrogate is None else surrogate.name,
         "embedder": None if embedder is None else embedder.name,
         "principles": config.principles,
@@ -126,7 +132,7 @@ def tell(planned: Json) -> list[RenderableType]:
         ("executor", Text(_executor_words(planned["executor"]))),
         ("candidates", Text("\n".join([candidates, *limits_told(planned)]))),
         *[("fidelities", Text(line)) for line in fidelities_told(planned)],
-        ("generator", Text(planned["generator"])),
+        ("generator", Text(planned["generator"] + INHERITS[planned["inherit"]])),
         ("surrogate", Text(_surrogate_words(planned))),
         ("principles", Text(learns)),
         ("recall", Text(_recall_words(planned))),

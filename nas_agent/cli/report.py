@@ -14,6 +14,7 @@ from rich.text import Text
 
 from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
+from nas_agent.cli.heritage_report import heritage_rows
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.next_steps import next_steps, obeyed_by_best
 from nas_agent.cli.objectives_report import front_table, objective_rows
@@ -41,12 +42,14 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     if story.recall_problem:
         rows.append(("recalled", recalled_text([], story.recall_problem)))
     rows += _surrogate_rows(story)
+    if failed := story.failures():
+        rows.append(("failed", Text(f"{plural(len(failed), 'evaluation')}; the last: {failed[-1].reason}")))
     rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *fidelity_rows(story), *objective_rows(story), *rows]),
+        sections([*_best_rows(story), *fidelity_rows(story), *heritage_rows(story), *objective_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
         *next_steps(story),
@@ -64,7 +67,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words += f"; {under_way} evaluations {'are' if running else 'were'} under way"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = [*_best_rows(story), *fidelity_rows(story), *objective_rows(story)]
+    rows = [*_best_rows(story), *fidelity_rows(story), *heritage_rows(story), *objective_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
@@ -159,6 +162,7 @@ def _best_rows(story: Story) -> Rows:
         return [("best", Text("nothing has been measured yet"))]
     how = best.fidelity if best.provenance in best.fidelity else f"{best.provenance}, {best.fidelity}"
     twice = f"; the lower of {plural(len(best.repeats), 'seed')}" if best.repeats else ""
+    twice += ", the second one from scratch" if best.repeats and best.inherited and best.inherited.taken else ""
     rows: Rows = [
         ("best", Text(f"id {best.architecture.id}, found at evaluation {story.places[best.architecture.id]}")),
         ("validation", Text(f"{number(best.value, unit)}  {how}{twice}")),
@@ -234,6 +238,7 @@ def _cost(story: Story) -> str:
 def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
+    known |= {"weights": "trained weights that children inherit; of a finished run they may be removed"}
     known |= {"archive.json": "the best of each kind", "archive.csv": "the same as a table"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
     there = Table.grid(padding=(0, 2, 0, 0))

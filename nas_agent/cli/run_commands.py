@@ -103,12 +103,19 @@ def run(
     resolution: Annotated[
         int | None, typer.Option(metavar="N", help="Of a training: scale images to NxN pixels.")
     ] = None,
+    inherit: Annotated[
+        bool, typer.Option("--inherit", help="pytorch: a child's training begins with its parents' trained weights.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="Of a training: auto (the default), cpu, cuda, cuda:1, ..., mps.")
     ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
     ] = False,
+    sandbox: Annotated[
+        str | None,
+        typer.Option(help="What confines it: auto (the default), unshare, bubblewrap, landlock, docker or podman."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,7 +171,7 @@ def run(
         "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
-        "fidelities": fidelities, "screen": screen,
+        "sandbox": sandbox, "fidelities": fidelities, "screen": screen, "inherit": "order" if inherit else None,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,

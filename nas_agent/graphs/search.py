@@ -24,6 +24,7 @@ from nas_agent.graphs.consult import consult_generator, consult_model, recalled_
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
 from nas_agent.graphs.halving import at_level, due, new_rounds, promotes, promotions, work_of
+from nas_agent.graphs.inheriting import inheriting
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
     Chosen,
@@ -204,7 +205,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     note_agreement(use)
     shortlist = []
     for offset, item in enumerate(chosen):
-        data = at_level(use, item.proposal, step).to_dict()
+        data = inheriting(use, at_level(use, item.proposal, step)).to_dict()
         choices = use.space.choices(item.proposal.architecture)
         data["principles"] = list(refinement.obeyed(choices))
         data["outside"] = not waiting and item.by != "promoted" and not refinement.allows(choices)
@@ -262,7 +263,7 @@ def known_outcome(use: Services, proposal: Proposal) -> Outcome | None:
 
 def taken(use: Services, proposal: Proposal, *, seed: int) -> Outcome:
     """Return the outcome of one measurement, once it has arrived."""
-    work = work_of(proposal, seed)
+    work = work_of(proposal, seed, again=seed != use.config.seed)
     outcome = use.arrivals.left(work)
     if outcome is None:
         use.executor.submit(work)

@@ -44,9 +44,12 @@ def load_evaluation(
     """
     settings = replace(training or TrainSettings(), epochs=epochs)
     settings = replace(settings, fidelities=tuple(fidelities), factor=factor)
-    if settings.unsafe and not is_untrusted(space):
+    if settings.sandbox != "auto" and not is_untrusted(space):
+        unconfined = settings.sandbox == "off"
+        flag = "--unsafe lets" if unconfined else f"--sandbox {settings.sandbox} confines"
         raise ConfigError(
-            f"--unsafe lets code that nobody vouches for run unconfined; space '{space.name}' has none, leave it out"
+            f"{flag} code that nobody vouches for{' run unconfined' if unconfined else ''}; space '{space.name}' has "
+            "none, leave it out"
         )
     if task.startswith(_TABLE_PREFIX):
         if fidelities:
@@ -176,7 +179,8 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
     if rungs is not None and isinstance(space, Inspected) and any(at.width != rungs.full.width for at in rungs.levels):
         raise ConfigError(f"{FLAG}: in space '{space.name}' a network's own text says how wide it is; leave width out")
     trainer = ImageTrainer(training, lambda: images, source=source)
-    where = "in a process of its own" if source is None else "in a sandbox" if not settings.unsafe else "UNCONFINED"
+    confined = "UNCONFINED" if settings.sandbox == "off" else "in a sandbox"
+    where = "in a process of its own" if source is None else confined
     note = (
         f"evaluator train: each candidate is trained {where}, {training.fidelity}, at most {training.limit:g} s; "
         f"{images.split}"

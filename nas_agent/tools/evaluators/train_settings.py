@@ -34,6 +34,8 @@ class TrainSettings:
     share: float = 1.0
     resolution: int | None = None
     batch: int | None = None
+    mirror: bool | None = None
+    average: float | None = None
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
@@ -41,7 +43,8 @@ class TrainSettings:
     memory: float | None = None
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
-    unsafe: bool = False
+    sandbox: str = "auto"  # or a backend by name, or off
+    inherit: str = "none"
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -52,12 +55,15 @@ class TrainSettings:
             share=config.data_share,
             resolution=config.resolution,
             batch=config.train_batch,
+            mirror=config.train_mirror,
+            average=config.train_average,
             device=config.device,
             precision=config.precision,
             threads=config.train_threads,
             seconds=config.train_seconds,
             memory=config.train_memory,
-            unsafe=config.unsafe,
+            sandbox=config.confinement,
+            inherit=config.inherit,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -68,6 +74,10 @@ class TrainSettings:
         recipe: Json = {"shift": max(1, side // SHIFTED)}
         if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
+        if self.mirror is not None:
+            recipe["mirror"] = self.mirror
+        if self.average is not None:
+            recipe["average"] = self.average
         return Training(
             space=reference,
             fidelity=Fidelity(epochs, self.width or WIDTH, self.share, self.resolution),
@@ -78,7 +88,8 @@ class TrainSettings:
             threads=self.threads,
             limit=self.seconds,
             memory=self.memory,
-            unsafe=self.unsafe,
+            sandbox=self.sandbox,
+            inherit=self.inherit,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
