@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from nas_agent.bench.agent import Agent, agent_settings
+from nas_agent.bench.methods import Problem
 from nas_agent.cli.main import app
 from nas_agent.config import Config, make_config
 from nas_agent.errors import ConfigError
@@ -16,7 +18,7 @@ from nas_agent.spaces import load_space
 from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.evaluators.train_settings import TrainSettings
 from tests.programs import ToyPrograms
-from tests.searching import TASK, Toy, evaluation
+from tests.searching import TASK, Diary, Toy, evaluation
 
 LLM = "openai:m"
 
@@ -115,6 +117,22 @@ def test_settings_of_a_search_from_python_are_held_against_the_callers_model() -
 @pytest.mark.parametrize("name", ["niches", "max_calls", "curiosity", "recall"])
 def test_a_default_is_never_said(name: str) -> None:
     assert not said(Config(), name)
+
+
+def test_a_comparison_gives_settings_to_the_variants_that_read_them() -> None:
+    shared = tuple(agent_settings(["adapt_every=3", "rejected_share=0.5", "initial=2"]).items())
+    problem = Problem(Toy(), TASK, Diary(), None)
+    for own, budget in (((), 6), ((("principles", False),), 6), ((("surrogate", "none"),), 6)):
+        trace = Agent((*own, *shared)).run(problem, 0, budget)
+        assert len(trace.values) == budget
+    with pytest.raises(ConfigError, match="niches = 5: expected --generator code"):
+        agent_settings(["niches=5"])
+
+
+def test_caps_of_a_comparison_of_transfers_need_a_model() -> None:
+    done = CliRunner().invoke(app, ["bench", "lapt", "--max-calls", "3"])
+    assert done.exit_code == 2
+    assert "--max-calls 3: expected a language model" in done.stderr
 
 
 # -- settings of a training where nothing is trained, or where nothing reads them ---------------------------------
