@@ -101,6 +101,8 @@ class Config(BaseModel):
     # Of a rung, one in so many is promoted; None: as many times as the next rung costs, so that all rungs cost alike.
     # By so much, or by 3, `fidelities = auto` divides the epochs of a training.
     eta: int | None = Field(default=None, ge=2)
+    # Whether a training ends early whose losses are above those of the best third of the trainings that ended.
+    stop_curves: bool = False
     # A proxy of untrained networks that screens proposals before the surrogate chooses: the better half of them stays.
     screen: Literal["none", "naswot", "synflow", "jacov", "snip", "grad_norm", "l2_norm", "params", "flops"] = "none"
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.

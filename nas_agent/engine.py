@@ -19,6 +19,7 @@ from nas_agent.records import Json, Measured, Outcome, Task
 from nas_agent.spaces import Space
 from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.costs.wishes import make_wishes
+from nas_agent.tools.curves import check_curves, saved
 from nas_agent.tools.evaluators.base import Evaluation, Evaluator, TestResult
 from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.executors import Executor
@@ -72,6 +73,7 @@ class Result:
     limits: Json | None = None  # what the search was limited to, and how many proposals that refused; None without
     fidelities: tuple[Json, ...] = ()  # of several, what was measured at each and what it costs; empty with one
     spent: float = 0.0  # in full trainings: with one fidelity, the evaluations
+    stopped: Json | None = None  # by their learning curves: how many trainings, and epochs saved; None: not asked for
 
     def to_dict(self) -> Json:
         """As plain JSON types; keys such as `sources`, `gate`, `limits`, `fidelities` only where there are some."""
@@ -103,6 +105,7 @@ class Result:
             **({"inherited": self.inherited} if self.inherited is not None else {}),
             **({"limits": self.limits} if self.limits is not None else {}),
             **({"fidelities": list(self.fidelities), "spent": self.spent} if self.fidelities else {}),
+            **({"stopped": self.stopped} if self.stopped is not None else {}),
             **(self.front or {}),
         }
 
@@ -140,6 +143,7 @@ class Engine:
             raise ConfigError(f"fidelities: the evaluator '{evaluation.evaluator.name}' has only one; leave them out")
         if self._rungs is not None and config.objectives:
             raise ConfigError("fidelities and objectives: promotion goes by the metric alone; leave out one of the two")
+        check_curves(config, evaluation.evaluator)
         wishes = make_wishes(config, space, evaluation)
         pool = evaluation.evaluator.pool()
         self._listed = space.enumerate() if pool is None else pool
@@ -207,6 +211,7 @@ class Engine:
             "seed": self.config.seed,
             **({} if self.services.screen is None else {"screen": self.services.screen.name}),
             **({} if self._rungs is None else {"fidelities": self._rungs.to_list(), "eta": self.config.eta}),
+            **({"stop_curves": True} if self.config.stop_curves else {}),
             **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
             **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
@@ -423,4 +428,5 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         limits=told_limits(journal),
         fidelities=tuple(journal.archive.told()),
         spent=journal.archive.spent,
+        stopped=saved(journal.archive) if journal.bars else None,
     )

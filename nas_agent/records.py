@@ -165,6 +165,10 @@ class Measured:
     sandbox: str | None = None  # what confined it, where its code is trusted by nobody
     repeats: tuple[float, ...] = ()  # all values, where it was measured under several seeds; `value` is the lowest
     inherited: Inherited | None = None  # where the search inherits weights
+    curve: tuple[float, ...] = ()  # mean training loss of each epoch, where curves are compared (tools/curves.py)
+    expected: float | None = (
+        None  # where its curve stopped it, what the whole training would have reached, by its curve
+    )
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -174,6 +178,16 @@ class Measured:
     def stands_alone(self) -> bool:
         """Whether a training from scratch has reached the value: then it means something outside its search."""
         return self.inherited is None or not self.inherited.taken or bool(self.repeats)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its learning curve ended the training early: `value` is of that moment, and never the best."""
+        return self.expected is not None
+
+    @property
+    def worth(self) -> float:
+        """What it counts as beside trainings that ended: the value, or what a stopped one was expected to reach."""
+        return self.value if self.expected is None else self.expected
 
     def to_dict(self) -> Json:
         """As plain JSON types, with `kind` to tell it from a Failed."""
@@ -191,6 +205,8 @@ class Measured:
             **({} if self.sandbox is None else {"sandbox": self.sandbox}),
             **({"repeats": list(self.repeats)} if self.repeats else {}),
             **({} if self.inherited is None else {"inherited": asdict(self.inherited)}),
+            **({"curve": list(self.curve)} if self.curve else {}),
+            **({} if self.expected is None else {"expected": self.expected}),
         }
 
 
@@ -229,8 +245,9 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
     fields["architecture"] = Architecture.from_dict(fields["architecture"])
     if fields.get("at") is not None:
         fields["at"] = Fidelity.from_dict(fields["at"])
-    if "repeats" in fields:
-        fields["repeats"] = tuple(fields["repeats"])
+    for several in ("repeats", "curve"):
+        if several in fields:
+            fields[several] = tuple(fields[several])
     if "inherited" in fields:
         fields["inherited"] = Inherited.from_dict(fields["inherited"])
     return Measured(**fields) if data["kind"] == "measured" else Failed(**fields)

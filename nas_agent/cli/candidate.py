@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
+from nas_agent.cli.curve_report import curve_lines
 from nas_agent.cli.fidelity_report import other_outcomes
 from nas_agent.cli.gate_report import chosen_how
 from nas_agent.cli.heritage_report import inherited_words
@@ -32,7 +33,8 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
     event = story.proposal(architecture.id) or {}
     proposal = event.get("proposal", {})
     before = [o for o in peers if story.evaluation(o) < place]
-    score = None if isinstance(outcome, Failed) else story.task.score(outcome.value)
+    ended = None if isinstance(outcome, Failed) or outcome.stopped else outcome
+    score = None if ended is None else story.task.score(ended.value)
     best_before = max(before, key=lambda o: story.task.score(o.value), default=None)
     ranked = [o.architecture.id for o in sorted(peers, key=lambda o: -story.task.score(o.value))]
     return {
@@ -48,6 +50,7 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
         "choice": event.get("choice"),
         "surrogate": event.get("surrogate"),
         "expected": event.get("expected"),
+        **({"bar": event["bar"]} if "bar" in event else {}),
         "outcome": {key: value for key, value in outcome.to_dict().items() if key != "architecture"},
         "better_than_before": None if score is None else sum(story.task.score(o.value) < score for o in before),
         "measured_before": len(before),
@@ -141,6 +144,9 @@ def _came(data: Json, story: Story, outcome: Outcome) -> str:
         if outcome.inherited is not None and outcome.inherited.taken:
             lines[-1] += " (the second time from scratch)"
     lines[-1] += _confined(outcome)
+    lines += curve_lines(outcome, data.get("bar"), unit)
+    if outcome.stopped:
+        return "\n".join(lines)
     if data["measured_before"]:
         share = data["better_than_before"] / data["measured_before"]
         against = f"better than {share:.0%} of the {plural(data['measured_before'], 'architecture')} measured before it"

@@ -87,7 +87,8 @@ def _parts(data: Json) -> list[RenderableType]:
     failed = plain_table("failed", "by", "count", "why", right=["count"])
     for row in data["failures"][:SHOWN]:
         failed.add_row(row["failed"], row["by"], str(row["count"]), row["why"])
+    failures: list[RenderableType] = ["", heading("What failed"), failed] if failed.rows else []
     return [
         heading(title), sections(rows), "", heading("Latest holders"), found, "", heading("By prompt"), counted[0],
-        "", heading("By operator"), counted[1], *(["", heading("What failed"), failed] if failed.rows else []),
+        "", heading("By operator"), counted[1], *failures,
     ]  # fmt: skip

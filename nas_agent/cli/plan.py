@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from nas_agent.cli.curve_report import announced as curves_told
 from nas_agent.cli.fidelity_report import announced as fidelities_told
 from nas_agent.cli.layout import Rows, heading, sections
 from nas_agent.cli.objectives_report import limits_told
@@ -43,6 +44,7 @@ def make(config: Config) -> Json:
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.costs.wishes import make_wishes
+    from nas_agent.tools.curves import check_curves
     from nas_agent.tools.executors import check_executor
     from nas_agent.tools.inspection import equipped
     from nas_agent.tools.recollection import check_source
@@ -69,6 +71,7 @@ def make(config: Config) -> Json:
         imported = len(read_for(config.principles_file, space).shared)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
+    check_curves(config, found.evaluator)
     wishes = make_wishes(config, space, found)
     kept = pool if wishes is None else wishes.admitted(pool, space, config.seed)
     wished = {} if wishes is None else wishes.about(
@@ -92,6 +95,7 @@ def make(config: Config) -> Json:
         "executor": {"kind": config.executor_kind, "workers": config.workers or 1, "ahead": config.most_under_way},
         "limits": list(config.limits),
         "objectives": list(config.objectives),
+        "stop_curves": config.stop_curves,
         "fidelities": [] if found.rungs is None else found.rungs.to_list(),
         **wished,
         "generator": config.generator,
@@ -132,6 +136,7 @@ def tell(planned: Json) -> list[RenderableType]:
         ("executor", Text(_executor_words(planned["executor"]))),
         ("candidates", Text("\n".join([candidates, *limits_told(planned)]))),
         *[("fidelities", Text(line)) for line in fidelities_told(planned)],
+        *[("stopping", Text(line)) for line in curves_told(planned)],
         ("generator", Text(planned["generator"] + INHERITS[planned["inherit"]])),
         ("surrogate", Text(_surrogate_words(planned))),
         ("principles", Text(learns)),

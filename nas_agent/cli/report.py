@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nas_agent.cli.curve_report import curve_rows
 from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
 from nas_agent.cli.heritage_report import heritage_rows
@@ -49,7 +50,7 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *fidelity_rows(story), *heritage_rows(story), *objective_rows(story), *rows]),
+        sections([*_best_rows(story), *_own_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
         *next_steps(story),
@@ -67,7 +68,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words += f"; {under_way} evaluations {'are' if running else 'were'} under way"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = [*_best_rows(story), *fidelity_rows(story), *heritage_rows(story), *objective_rows(story)]
+    rows = [*_best_rows(story), *_own_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
@@ -154,6 +155,11 @@ def _best(story: Story, space: Space | None, console: Console) -> Parts:
         return []
     drawn, text = picture(space, story.best.architecture, console), story.best.architecture.text
     return [drawn, ""] if "\n" in text else [drawn, "", text, ""]
+
+
+def _own_rows(story: Story) -> Rows:
+    """Say what only searches have that were asked for it."""
+    return [*fidelity_rows(story), *curve_rows(story), *heritage_rows(story), *objective_rows(story)]
 
 
 def _best_rows(story: Story) -> Rows:

@@ -95,6 +95,9 @@ def run(
             metavar="1,3,9|auto", help="Train all for few epochs and the best for more, by successive halving (ASHA)."
         ),
     ] = None,
+    stop_curves: Annotated[
+        bool, typer.Option("--stop-curves", help="End a training early whose losses fall behind those of the best.")
+    ] = False,
     screen: Annotated[
         str | None,
         typer.Option(metavar="PROXY", help="Drop half of the proposals by a score of untrained networks, e.g. naswot."),
@@ -171,7 +174,8 @@ def run(
         "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
-        "sandbox": sandbox, "fidelities": fidelities, "screen": screen, "inherit": "order" if inherit else None,
+        "sandbox": sandbox, "fidelities": fidelities, "stop_curves": stop_curves or None, "screen": screen,
+        "inherit": "order" if inherit else None,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from nas_agent.cli.curve_report import curves_document
 from nas_agent.cli.fidelity_report import fidelities_document
 from nas_agent.cli.heritage_report import heritage_document
 from nas_agent.cli.output import short
@@ -60,6 +61,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         **_wishes(story),
         **fidelities_document(story),
         **heritage_document(story),
+        **curves_document(story),
         **({"sandboxes": story.sandboxes} if story.sandboxes else {}),
     }
 

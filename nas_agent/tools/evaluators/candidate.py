@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_agent.errors import ConfigError, InvalidArchitecture, NasAgentError
 from nas_agent.records import Json
+from nas_agent.tools.curves import Bar
 from nas_agent.tools.weights import MOST
 
 if TYPE_CHECKING:
@@ -113,12 +114,20 @@ def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tupl
     from nas_agent.tools.evaluators.trainer import NonFiniteLoss, Recipe, classified, train
 
     start, cause = time.perf_counter(), "network"
+    bar = None if request.get("bar") is None else Bar.from_dict(request["bar"])
+    curve = list[float]()  # mean training loss of each epoch
+
+    def watch(loss: float) -> bool:
+        curve.append(loss)
+        return bar is not None and bar.stops(curve)
+
     try:
         torch.manual_seed(request["seed"])
         network = build()
         inherited = begun(network, request)
         recipe = Recipe(**request["recipe"])
-        trained = train(network, part_of(request, "train", recipe, place), recipe, place, request["seed"])
+        part = part_of(request, "train", recipe, place)
+        trained = train(network, part, recipe, place, request["seed"], None if bar is None else watch)
         classes = classified(trained, part_of(request, "score", recipe, place), place)
         predictions = classes.cpu().numpy().astype(NUMBER).tobytes()
         inherited |= leaving(trained, request)
@@ -134,8 +143,8 @@ def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tupl
         else:
             reason = f"its network raised {type(error).__name__}: {text}; propose one whose layers fit together"
     else:
-        seconds = time.perf_counter() - start
-        return trained, {"status": "predicted", "classes": predictions, "seconds": seconds, **inherited}
+        what = {"status": "predicted", "classes": predictions, "seconds": time.perf_counter() - start, **inherited}
+        return trained, what if bar is None else {**what, "curve": curve}
     return None, {"status": "failed", "reason": reason, "cause": cause, "seconds": time.perf_counter() - start}
 
 

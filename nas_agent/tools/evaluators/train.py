@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nas_agent.errors import DataError, InvalidArchitecture
 from nas_agent.records import Architecture, Failed, Fidelity, Heritage, Json, Measured, Outcome, Provenance
+from nas_agent.tools.curves import FIRST, Bar
 from nas_agent.tools.evaluators.base import ImageShape, TestResult
 from nas_agent.tools.evaluators.candidate import LEFT
 from nas_agent.tools.evaluators.confined import Confined
@@ -133,13 +134,16 @@ class ImageTrainer:
         *,
         save: Path | None = None,
         inherit: Json | None = None,
+        bar: Bar | None = None,
     ) -> tuple[Json, str]:
         """Train and score on "validation" or "test"; return the reply, and a note on how it came about.
 
         `save` is a folder with a `model.py`, in which weights and ONNX are left (see `artefacts`). `inherit` has the
-        `files` of weights that it begins with, and whether it `leaves` its own: only for code that is confined.
+        `files` of weights that it begins with, and whether it `leaves` its own: only for code that is confined. With a
+        bar, the reply has the `curve` of losses, which is shorter than the training where the bar has stopped it.
 
-        Where the memory does not suffice it is tried once more with half the batch and half the learning rate.
+        Where the memory does not suffice it is tried once more with half the batch and half the learning rate; its
+        curve then is another training's, which is compared with nothing.
         """
         training, images = self.training, self.images
         recipe: Json = {
@@ -166,12 +170,13 @@ class ImageTrainer:
             "recipe": recipe,
             "save": None if save is None else str(save),
             "inherit": None if inherit is None else {**inherit, "by": training.inherit},
+            "bar": None if bar is None else bar.to_dict(),
         }
         reply = self.worker.train(request)
         if reply.get("cause") != "memory" or training.batch < 2:
             return _scored(reply, asked.labels), ""
         smaller = {**recipe, "batch": training.batch // 2, "peak_rate": recipe.get("peak_rate", 0.1) / 2}
-        again = self.worker.train({**request, "recipe": smaller})
+        again = self.worker.train({**request, "recipe": smaller, "bar": None})
         again["seconds"] += reply["seconds"]
         if again["status"] == "failed":
             again["reason"] += f" (tried with batches of {training.batch} and of {training.batch // 2})"
@@ -280,6 +285,13 @@ class TrainEvaluator:
         """End the process, and what it does for another thread."""
         self.trainer.stop()
 
+    def why_no_curves(self) -> str:
+        """Say why the curves of its trainings can decide nothing; "" where they can."""
+        if self.trainer.confined:
+            return "what code that nobody vouches for says of its training losses is no evidence"
+        epochs = self.trainer.training.fidelity.epochs
+        return "" if epochs > FIRST else f"a training of {plural(epochs, 'epoch')} is over before a curve says anything"
+
     def evaluate(
         self,
         architecture: Architecture,
@@ -287,15 +299,17 @@ class TrainEvaluator:
         seed: int,
         fidelity: Fidelity | None = None,
         heritage: Heritage | None = None,
+        bar: Bar | None = None,
     ) -> Outcome:
         """Train with this seed and score on the validation part; the same seed gives the same value on one device.
 
         With a `heritage`, what is at hand of it is where training begins; StorageError where no weights can be kept.
+        What the bar stops is scored as it is then.
         """
         at = fidelity or self.trainer.training.fidelity
         given = None if heritage is None else self._weights.given(heritage)
         asked = None if given is None else {"files": given.files, "leaves": given.leaves}
-        reply, note = self.trainer.run(architecture, "validation", seed, at, inherit=asked)
+        reply, note = self.trainer.run(architecture, "validation", seed, at, inherit=asked, bar=bar)
         if reply["status"] == "failed":
             return Failed(
                 architecture,
@@ -311,16 +325,21 @@ class TrainEvaluator:
             left = reply.get(LEFT, b"")
             inherited = self._weights.taken_in(given, reply["taken"], reply["of"], left, at.epochs)
             note += f", begun with weights of {plural(inherited.epochs, 'epoch')}" if inherited.taken else ""
+        curve, expected = tuple(map(float, reply.get("curve", ()))), None
+        if bar is not None and 0 < len(curve) < at.epochs:
+            note, expected = f"{note}: its learning curve stopped it", bar.expected(curve, float(reply["value"]))
         return Measured(
             architecture,
             value=float(reply["value"]),
-            fidelity=f"{at}{note}",
+            fidelity=f"{at}{note}" if expected is None else f"{len(curve)} of {at}{note}",
             seconds=reply["seconds"],
             seed=seed,
             evaluator=self.name,
             at=at,
             sandbox=reply.get("sandbox"),
             inherited=inherited,
+            curve=curve,
+            expected=expected,
         )
 
 
