@@ -10,7 +10,8 @@
 Arms, all measured at the same fidelity and binned by the same archive:
 
 aimed             programmatic operators, curiosity, four children for each network that is measured: those of empty
-                  niches are taken (the product's `--generator code --surrogate none`)
+                  niches are taken, then those whose niche has the worst holder (the product's `--generator code
+                  --surrogate none`)
 llmatic           one child for each network that is measured: the paper's loop
 map-elites        as llmatic, every prompt drawn by chance
 aimed-map-elites  as aimed, every prompt drawn by chance

@@ -10,6 +10,7 @@ table left out. Last, how far apart the best 50 cells of each task are, and rand
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -151,6 +152,7 @@ def distances(tables: Tables) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     tables = Tables()
     names = [f"{SHORT[source]}->{SHORT[target]}" for source, target in PAIRS]
     head = "| variant | " + " | ".join(names) + " |\n|---|" + "---|" * len(names)

@@ -101,6 +101,8 @@ class Config(BaseModel):
     # Of a rung, one in so many is promoted; None: as many times as the next rung costs, so that all rungs cost alike.
     # By so much, or by 3, `fidelities = auto` divides the epochs of a training.
     eta: int | None = Field(default=None, ge=2)
+    # Whether a training ends early whose losses are above those of the best third of the trainings that ended.
+    stop_curves: bool = False
     # A proxy of untrained networks that screens proposals before the surrogate chooses: the better half of them stays.
     screen: Literal["none", "naswot", "synflow", "jacov", "snip", "grad_norm", "l2_norm", "params", "flops"] = "none"
     # Training epochs: of the table's column, or of a real training. None: the evaluator's default.
@@ -114,6 +116,10 @@ class Config(BaseModel):
     data_share: float = Field(default=1.0, gt=0.0, le=1.0)
     # Images of a batch; None: 128, or 64 where there are few images.
     train_batch: int | None = Field(default=None, ge=1)
+    # Whether mirror images are trained on; None: unless the task says that they mean something else, as digits do.
+    train_mirror: bool | None = None
+    # Share of itself that a moving average of the weights keeps at each step, and which is then scored; None: off.
+    train_average: float | None = Field(default=None, gt=0.0, lt=1.0)
     # auto (the first of cuda, mps, cpu that torch sees), cpu, cuda, cuda:1, ..., mps.
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     # Number format of the arithmetic: auto is 16 bits on a GPU, and on a CPU that computes with them.
@@ -124,6 +130,10 @@ class Config(BaseModel):
     train_seconds: float = Field(default=1800.0, gt=0.0, allow_inf_nan=False)
     # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
     train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+
+    # Whether a child's training begins with the trained weights of its parents, in spaces of programs (pytorch): none,
+    # names (where name and shape agree), or order (besides, layers of one shape that are left, in their order).
+    inherit: Literal["none", "names", "order"] = "none"
 
     # Whether code that a model wrote may run unconfined: on a machine where no sandbox holds, and at one's own risk.
     unsafe: bool = False

@@ -63,7 +63,7 @@ def refuse_other_terms(folder: RunFolder, engine: Engine) -> None:
         if "embedder" not in event:  # logs of earlier versions do not name it
             now.pop("embedder", None)
         begun = {"limits": [], "objectives": [], "ahead": 1, **event}  # logs of earlier versions do not name them
-        for name in ("fidelities", "eta", "screen"):  # named by searches only that have them
+        for name in ("fidelities", "eta", "screen", "inherit", "stop_curves"):  # named by searches only that have them
             if name in {**begun, **now}:
                 begun, now = {name: None, **begun}, {name: None, **now}
         other = [f"{key} was {begun[key]}, is {now[key]}" for key in now if begun[key] != now[key]]

@@ -19,12 +19,15 @@ from nas_agent.records import Json, Measured, Outcome, Task
 from nas_agent.spaces import Space
 from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.costs.wishes import make_wishes
-from nas_agent.tools.evaluators.base import Evaluation, TestResult
+from nas_agent.tools.curves import check_curves, saved
+from nas_agent.tools.evaluators.base import Evaluation, Evaluator, TestResult
 from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.executors import Executor
 from nas_agent.tools.executors.arrivals import Arrivals
+from nas_agent.tools.executors.base import Inherits
 from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.fronts import told_front, told_limits
+from nas_agent.tools.heritage import told_inheritance
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.proxies.screens import make_screen
@@ -66,9 +69,11 @@ class Result:
     gate: Json | None = None  # when the surrogate stepped back and came back; None where it never did
     pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
     front: Json | None = None  # of two objectives: the front, its area and the reference; None with one
+    inherited: Json | None = None  # of a search in which children inherit weights: how many, how much; None without
     limits: Json | None = None  # what the search was limited to, and how many proposals that refused; None without
     fidelities: tuple[Json, ...] = ()  # of several, what was measured at each and what it costs; empty with one
     spent: float = 0.0  # in full trainings: with one fidelity, the evaluations
+    stopped: Json | None = None  # by their learning curves: how many trainings, and epochs saved; None: not asked for
 
     def to_dict(self) -> Json:
         """As plain JSON types; keys such as `sources`, `gate`, `limits`, `fidelities` only where there are some."""
@@ -97,8 +102,10 @@ class Result:
             **({"sources": list(self.sources)} if self.sources else {}),
             **({"gate": self.gate} if self.gate is not None else {}),
             **({"pending": list(self.pending)} if self.pending else {}),
+            **({"inherited": self.inherited} if self.inherited is not None else {}),
             **({"limits": self.limits} if self.limits is not None else {}),
             **({"fidelities": list(self.fidelities), "spent": self.spent} if self.fidelities else {}),
+            **({"stopped": self.stopped} if self.stopped is not None else {}),
             **(self.front or {}),
         }
 
@@ -129,11 +136,14 @@ class Engine:
         journal.review, self._ask = config.review, ask
         if config.review and folder is None:
             raise ConfigError("review needs a run folder in which to wait; search by `start`, or without review")
+        if config.inherit != "none":
+            _keep_weights(evaluation.evaluator, folder)
         self._rungs = evaluation.rungs
         if config.fidelities and self._rungs is None:
             raise ConfigError(f"fidelities: the evaluator '{evaluation.evaluator.name}' has only one; leave them out")
         if self._rungs is not None and config.objectives:
             raise ConfigError("fidelities and objectives: promotion goes by the metric alone; leave out one of the two")
+        check_curves(config, evaluation.evaluator)
         wishes = make_wishes(config, space, evaluation)
         pool = evaluation.evaluator.pool()
         self._listed = space.enumerate() if pool is None else pool
@@ -201,9 +211,11 @@ class Engine:
             "seed": self.config.seed,
             **({} if self.services.screen is None else {"screen": self.services.screen.name}),
             **({} if self._rungs is None else {"fidelities": self._rungs.to_list(), "eta": self.config.eta}),
+            **({"stop_curves": True} if self.config.stop_curves else {}),
             **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
             **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
+            **({} if self.config.inherit == "none" else {"inherit": self.config.inherit}),
             **self._archive(),
         }
 
@@ -340,6 +352,17 @@ class Engine:
             self.services.model_generator = LanguageModelGenerator(models.generator, lens)
 
 
+def _keep_weights(evaluator: Evaluator, folder: RunFolder | None) -> None:
+    """Have trained weights kept in the run folder; ConfigError where there is none, or nothing is trained."""
+    if folder is None:
+        raise ConfigError("inherit needs a run folder in which weights are kept; search by `start`, or without inherit")
+    if not isinstance(evaluator, Inherits):
+        raise ConfigError(
+            f"--inherit: evaluator '{evaluator.name}' trains no networks whose weights could be inherited; leave it out"
+        )
+    evaluator.keep_in(folder.weights)
+
+
 def _generator(config: Config, space: Space, task: Task) -> Generator:
     if config.generator != "code":
         return make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model)
@@ -401,7 +424,9 @@ def gather(journal: Journal, run: str | None, space: str, evaluator: str, second
         gate=journal.gate.to_dict() if journal.gate.changes else None,
         pending=waiting,
         front=told_front(journal),
+        inherited=told_inheritance(journal.archive),
         limits=told_limits(journal),
         fidelities=tuple(journal.archive.told()),
         spent=journal.archive.spent,
+        stopped=saved(journal.archive) if journal.bars else None,
     )

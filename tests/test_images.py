@@ -206,6 +206,7 @@ def few(folder: Path) -> str:
 def unknown_class(folder: Path) -> str:
     classes_in(folder / "train", 5)
     picture(folder / "val" / "eel" / "1.png")
+    (folder / "val" / ".hidden").mkdir()
     return f"folder:{folder}"
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,29 @@ def test_counts_by_prompt_add_up(data: Json, folder: Path) -> None:
         assert row["improved"] <= row["trainable"] <= row["measured"] <= row["made"] <= row["tried"]
         assert row["operator"] == ("crossover" if row["intent"] == "combine" else "mutation")
     assert sum(row["improved"] for row in rows) > 0
+    kinds = {(row["operator"], row["by"]): row for row in data["kinds"]}
+    assert set(kinds) == {("mutation", "program"), ("crossover", "program")}
+    for name in ("tried", "trainable", "improved"):
+        assert sum(row[name] for row in kinds.values()) == sum(row[name] for row in rows)
+    assert kinds["crossover", "program"]["tried"] == sum(row["tried"] for row in rows if row["intent"] == "combine")
+
+
+def test_what_failed_is_counted_by_reason_and_told_everywhere(data: Json, folder: Path) -> None:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    misses = [miss for event in events if event["type"] == "proposed" for miss in event.get("misses", [])]
+    reasons = Counter(miss["why"] for miss in misses if not miss["known"])
+    failed = [event["outcome"] for event in events if event["type"] == "outcome"]
+    reasons.update(outcome["reason"] for outcome in failed if outcome["kind"] == "failed")
+    counted: Counter[str] = Counter()
+    for row in data["failures"]:
+        counted[row["why"]] += row["count"]
+    assert counted == reasons
+    prose = {"failed": "no program", "by": "model", "count": 3, "why": "expected code, got <b>prose</b> | and more"}
+    told = {**data, "failures": [prose]}
+    assert "<h2>What failed</h2>" in page(told)
+    assert "&lt;b&gt;prose&lt;/b&gt;" in page(told)
+    assert "| no program | model | 3 | expected code, got <b>prose</b> \\| and more |" in text(told)
+    assert "What failed" not in page({**data, "failures": []}) + text({**data, "failures": []})
 
 
 def test_the_curve_of_filled_niches_never_falls(data: Json) -> None:
@@ -126,7 +150,8 @@ def test_the_command_writes_what_it_is_asked_for(folder: Path, tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert re.search(r"\d+ of 100 filled", done.output)
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
-    assert "## By prompt" in (tmp_path / "a.md").read_text()
+    assert {"## By prompt", "## By operator"} <= set((tmp_path / "a.md").read_text().splitlines())
+    assert "<h2>By operator</h2>" in (tmp_path / "a.html").read_text()
     told = CliRunner().invoke(app, ["archive", str(folder), "--json"])
     assert json.loads(told.output)["niches"] == 100
 

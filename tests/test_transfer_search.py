@@ -13,9 +13,10 @@ import pytest
 
 from nas_agent import Search
 from nas_agent.records import Architecture, Json, Measured, Outcome, Provenance, Task
-from nas_agent.run import NoTestSplit, resume, start
+from nas_agent.run import resume, start
 from nas_agent.spaces import CategoricalSpace
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.event_log import deterministic
 from nas_agent.tools.journal import Journal

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from nas_agent.bench.methods import BudgetSpent, Meter, Method, Problem, Trace
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
-from nas_agent.run import NoTestSplit, Search
+from nas_agent.run import Search
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 
 if TYPE_CHECKING:

@@ -10,8 +10,10 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
+from nas_agent.cli.curve_report import curve_lines
 from nas_agent.cli.fidelity_report import other_outcomes
 from nas_agent.cli.gate_report import chosen_how
+from nas_agent.cli.heritage_report import inherited_words
 from nas_agent.cli.layout import Rows, effect, heading, picture, sections
 from nas_agent.cli.transfer_report import taken_from, taken_words
 from nas_agent.cli.wording import duration, number, plural, signed
@@ -31,7 +33,8 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
     event = story.proposal(architecture.id) or {}
     proposal = event.get("proposal", {})
     before = [o for o in peers if story.evaluation(o) < place]
-    score = None if isinstance(outcome, Failed) else story.task.score(outcome.value)
+    ended = None if isinstance(outcome, Failed) or outcome.stopped else outcome
+    score = None if ended is None else story.task.score(ended.value)
     best_before = max(before, key=lambda o: story.task.score(o.value), default=None)
     ranked = [o.architecture.id for o in sorted(peers, key=lambda o: -story.task.score(o.value))]
     return {
@@ -47,6 +50,7 @@ def as_document(story: Story, outcome: Outcome, space: Space | None) -> Json:
         "choice": event.get("choice"),
         "surrogate": event.get("surrogate"),
         "expected": event.get("expected"),
+        **({"bar": event["bar"]} if "bar" in event else {}),
         "outcome": {key: value for key, value in outcome.to_dict().items() if key != "architecture"},
         "better_than_before": None if score is None else sum(story.task.score(o.value) < score for o in before),
         "measured_before": len(before),
@@ -76,6 +80,8 @@ def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) 
     elsewhere = other_outcomes(story, outcome)
     if elsewhere:
         rows.append(("besides", Text(elsewhere)))
+    if words := inherited_words(outcome):
+        rows.append(("inherited", Text(words)))
     parts.append(sections(rows))
     if data["source"] not in (None, data["arch"]):
         source = Syntax(data["source"], "python", theme="ansi_dark", background_color="default", word_wrap=True)
@@ -135,7 +141,12 @@ def _came(data: Json, story: Story, outcome: Outcome) -> str:
     if outcome.repeats:
         values = " and ".join(number(value, unit) for value in outcome.repeats)
         lines.append(f"measured again before it could be the best: {values}, under two seeds; the lower counts")
+        if outcome.inherited is not None and outcome.inherited.taken:
+            lines[-1] += " (the second time from scratch)"
     lines[-1] += _confined(outcome)
+    lines += curve_lines(outcome, data.get("bar"), unit)
+    if outcome.stopped:
+        return "\n".join(lines)
     if data["measured_before"]:
         share = data["better_than_before"] / data["measured_before"]
         against = f"better than {share:.0%} of the {plural(data['measured_before'], 'architecture')} measured before it"

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from nas_agent.cli.wording import number
+from nas_agent.cli.wording import number, plural
 
 Json = dict[str, Any]
 Points = list[tuple[float, float]]
+REASONS = 20  # for which something failed, the most frequent ones
 SIDE, LEFT, TOP = 520, 70, 12  # pixels: of the map, and of the room for its labels
 # Viridis at five places: dark is low, also in grey print.
 COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -21,7 +22,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # what is shown may be
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse}th,td{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
+th:first-child,td:first-child,th:nth-child(2),td:nth-child(2),.why td:last-child,.why th:last-child{text-align:left}
 pre{background:#f6f6f4;padding:.7rem;overflow:auto;font-size:13px}
 .map{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}.codes{flex:1;min-width:22rem}
 .code{display:none;scroll-margin-top:9rem}.code:target{display:block}.codes:has(.code:target) .hint{display:none}
@@ -38,9 +39,10 @@ def page(data: Json) -> str:
     qd = "" if data["qd_score"] is None else f", QD score {data['qd_score']:,.1f}"
     head = (
         f"{data['filled']} of {data['niches']} niches filled ({100 * data['coverage']:.0f} %){qd}, "
-        f"after {data['evaluations']} evaluations; {data['kind']} archive; run {data['run']}"
+        f"after {plural(data['evaluations'], 'evaluation')}; {data['kind']} archive; run {data['run']}"
     )
-    outside = f" {data['outside']} networks lie outside the ranges and stand at the border." if data["outside"] else ""
+    beyond = plural(data["outside"], "network")
+    outside = f" Outside the ranges, put at the border: {beyond}." if data["outside"] else ""
     return "\n".join(
         [
             "<!doctype html>",
@@ -58,6 +60,9 @@ def page(data: Json) -> str:
             "<p>Tried: wishes; where a surrogate chooses, without those that it did not choose. Known: the network was",
             "there before. Entered: it took a niche. Improved: better than every parent.</p>",
             _table(data["operators"], ("intent", "by", *COUNTS)),
+            "<h2>By operator</h2>",
+            _table(data["kinds"], ("operator", "by", *COUNTS)),
+            *_failed(data["failures"]),
             "<h2>Most curious prompts</h2>",
             _table(data["prompts"][:10], ("intent", "temperature", "curiosity", "wins")),
             "<h2>How the best came about</h2>",
@@ -228,6 +233,14 @@ def _step(step: Json, unit: str) -> str:
 def _coloured(line: str) -> str:
     kind = {"+": "add", "-": "del", "@": "at"}.get(line[:1])
     return f'<span class="{kind}">{escape(line)}</span>' if kind else escape(line)
+
+
+def _failed(rows: Sequence[Json]) -> list[str]:
+    if not rows:
+        return []
+    more = f"<p>and {len(rows) - REASONS} other reasons</p>" if len(rows) > REASONS else ""
+    table = _table(rows[:REASONS], ("failed", "by", "count", "why"))
+    return ["<h2>What failed</h2>", f'<div class="why">{table}</div>', more]
 
 
 def _table(rows: Sequence[Json], columns: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from nas_agent.cli.curve_report import announced as curves_told
 from nas_agent.cli.fidelity_report import announced as fidelities_told
 from nas_agent.cli.layout import Rows, heading, sections
 from nas_agent.cli.objectives_report import limits_told
@@ -27,16 +28,24 @@ RECALL = {
     "all": "from memory: what was found on the nearest tasks, this one included",
     "none": "nothing",
 }
+INHERITS = {
+    "none": "",
+    "names": "; children inherit trained weights where name and shape agree",
+    "order": "; children inherit trained weights where name and shape agree, then by order and shape",
+}
 REPLY = 800  # tokens of a reply, roughly
 
 
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
     from nas_agent import roles
+    from nas_agent.idle import refuse_idle
     from nas_agent.preparation import check_generator, evaluation_of
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.costs.wishes import make_wishes
+    from nas_agent.tools.curves import check_curves
+    from nas_agent.tools.executors import check_executor
     from nas_agent.tools.inspection import equipped
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.source_story import read_of
@@ -45,6 +54,8 @@ def make(config: Config) -> Json:
     from nas_agent.tools.surrogates.code import check_embedder, code_embedder
 
     check_embedder(config)
+    check_executor(config)
+    refuse_idle(config)
     config = config.model_copy(update={"space": named_space(config.space, config.task)})
     space = load_space(config.space)
     roles.check_space(config, space)
@@ -60,6 +71,7 @@ def make(config: Config) -> Json:
         imported = len(read_for(config.principles_file, space).shared)
     listed = found.evaluator.pool()
     pool = space.enumerate() if listed is None else listed
+    check_curves(config, found.evaluator)
     wishes = make_wishes(config, space, found)
     kept = pool if wishes is None else wishes.admitted(pool, space, config.seed)
     wished = {} if wishes is None else wishes.about(
@@ -83,9 +95,11 @@ def make(config: Config) -> Json:
         "executor": {"kind": config.executor_kind, "workers": config.workers or 1, "ahead": config.most_under_way},
         "limits": list(config.limits),
         "objectives": list(config.objectives),
+        "stop_curves": config.stop_curves,
         "fidelities": [] if found.rungs is None else found.rungs.to_list(),
         **wished,
         "generator": config.generator,
+        "inherit": config.inherit,
         "surrogate": None if surrogate is None else surrogate.name,
         "embedder": None if embedder is None else embedder.name,
         "principles": config.principles,
@@ -122,7 +136,8 @@ def tell(planned: Json) -> list[RenderableType]:
         ("executor", Text(_executor_words(planned["executor"]))),
         ("candidates", Text("\n".join([candidates, *limits_told(planned)]))),
         *[("fidelities", Text(line)) for line in fidelities_told(planned)],
-        ("generator", Text(planned["generator"])),
+        *[("stopping", Text(line)) for line in curves_told(planned)],
+        ("generator", Text(planned["generator"] + INHERITS[planned["inherit"]])),
         ("surrogate", Text(_surrogate_words(planned))),
         ("principles", Text(learns)),
         ("recall", Text(_recall_words(planned))),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from nas_agent.cli.curve_report import announced as curves_told
 from nas_agent.cli.fidelity_report import announced as fidelities_told
 from nas_agent.cli.gate_report import changed, embedder_told
 from nas_agent.cli.objectives_report import limits_told
@@ -49,6 +50,7 @@ class Progress:
         self.best: Json | None = None
         self.best_at = 0
         self.failed = 0
+        self.stopped = 0  # trainings, by their learning curves
         self.under_way: list[int] = []  # evaluations that were begun and have no outcome
         self.offered = 0  # proposals of this round, from which the surrogate chooses
         self.surrogate = ""
@@ -72,7 +74,7 @@ class Progress:
         if event["type"] == "started":
             self._print(self.header)
             self._print(event["note"])
-            for line in [*fidelities_told(event), *limits_told(event)]:
+            for line in [*fidelities_told(event), *curves_told(event), *limits_told(event)]:
                 self._print(line)
             self._tell_imported(event.get("imported"))
         elif event["type"] == "recalled":
@@ -175,6 +177,9 @@ class Progress:
         if outcome["kind"] == "failed":
             self.failed += 1
             return False
+        if "expected" in outcome:
+            self.stopped += 1
+            return False
         sign = 1 if self.task.get("maximise", True) else -1
         rungs = self.started.get("fidelities")
         if rungs and outcome["at"] != rungs[-1]["at"]:
@@ -227,6 +232,8 @@ class Progress:
             parts.insert(1, f"surrogate {self.surrogate}")
         if len(self.under_way) > 1:
             parts.append(f"{len(self.under_way)} under way")
+        if self.stopped:
+            parts.append(f"{self.stopped} stopped early")
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.refused:
@@ -267,6 +274,8 @@ class Progress:
             rows.append(("model", self._model()))
         if self.refused:
             rows.append(("refused", f"{plural(self.refused, 'proposal')} over a limit, not measured"))
+        if self.stopped:
+            rows.append(("stopped", f"{plural(self.stopped, 'training')} by their learning curves"))
         if self.failed:
             rows.append(("failed", f"{plural(self.failed, 'evaluation')}, each with its reason in the log"))
         grid = Table.grid(padding=(0, 1))

@@ -13,8 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from nas_agent.cli.curve_report import curve_rows
 from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
+from nas_agent.cli.heritage_report import heritage_rows
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
 from nas_agent.cli.objectives_report import front_table, objective_rows
 from nas_agent.cli.output import short
@@ -41,12 +43,14 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     if story.recall_problem:
         rows.append(("recalled", recalled_text([], story.recall_problem)))
     rows += _surrogate_rows(story)
+    if failed := story.failures():
+        rows.append(("failed", Text(f"{plural(len(failed), 'evaluation')}; the last: {failed[-1].reason}")))
     rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *fidelity_rows(story), *objective_rows(story), *rows]),
+        sections([*_best_rows(story), *_own_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
         *_next(story),
@@ -64,7 +68,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words += f"; {under_way} evaluations {'are' if running else 'were'} under way"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = [*_best_rows(story), *fidelity_rows(story), *objective_rows(story)]
+    rows = [*_best_rows(story), *_own_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
@@ -162,12 +166,18 @@ def _best(story: Story, space: Space | None, console: Console) -> Parts:
     return [drawn, ""] if "\n" in text else [drawn, "", text, ""]
 
 
+def _own_rows(story: Story) -> Rows:
+    """Say what only searches have that were asked for it."""
+    return [*fidelity_rows(story), *curve_rows(story), *heritage_rows(story), *objective_rows(story)]
+
+
 def _best_rows(story: Story) -> Rows:
     best, unit = story.best, story.task.unit
     if best is None:
         return [("best", Text("nothing has been measured yet"))]
     how = best.fidelity if best.provenance in best.fidelity else f"{best.provenance}, {best.fidelity}"
     twice = f"; the lower of {plural(len(best.repeats), 'seed')}" if best.repeats else ""
+    twice += ", the second one from scratch" if best.repeats and best.inherited and best.inherited.taken else ""
     rows: Rows = [
         ("best", Text(f"id {best.architecture.id}, found at evaluation {story.places[best.architecture.id]}")),
         ("validation", Text(f"{number(best.value, unit)}  {how}{twice}")),
@@ -243,6 +253,7 @@ def _cost(story: Story) -> str:
 def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
+    known |= {"weights": "trained weights that children inherit; of a finished run they may be removed"}
     known |= {"archive.json": "the best of each kind", "archive.csv": "the same as a table"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
     there = Table.grid(padding=(0, 2, 0, 0))

@@ -54,6 +54,10 @@ def at_level(use: Services, proposal: Proposal, step: Step | None) -> Proposal:
     return proposal if rungs is None or step is None or proposal.at else replace(proposal, at=rungs.levels[step.level])
 
 
-def work_of(proposal: Proposal, seed: int) -> Work:
-    """Return what an executor is asked to measure."""
-    return Work(proposal.architecture, seed, proposal.at)
+def work_of(use: Services, proposal: Proposal, seed: int, *, again: bool = False) -> Work:
+    """Return what an executor is asked to measure, against the bar that was logged with the proposal.
+
+    What is measured `again` inherits no weights, and leaves none.
+    """
+    bar = use.journal.bars.get(proposal.architecture.id)
+    return Work(proposal.architecture, seed, proposal.at, heritage=None if again else proposal.heritage, bar=bar)

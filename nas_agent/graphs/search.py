@@ -24,6 +24,7 @@ from nas_agent.graphs.consult import consult_generator, consult_model, recalled_
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
 from nas_agent.graphs.halving import at_level, due, new_rounds, promotes, promotions, work_of
+from nas_agent.graphs.inheriting import inheriting
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
     Chosen,
@@ -45,6 +46,7 @@ from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
 from nas_agent.records import Json, Outcome, Proposal, outcome_from_dict
+from nas_agent.tools.curves import bar_of
 from nas_agent.tools.sources import MEMORY
 
 if TYPE_CHECKING:
@@ -202,9 +204,10 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
         chosen = [Chosen(proposal, "promoted") for proposal in promotions(use, step)]
     refinement = use.journal.library.refinement()
     note_agreement(use)
+    bar: Json = {"bar": bar_of(use.journal.archive).to_dict()} if use.config.stop_curves else {}
     shortlist = []
     for offset, item in enumerate(chosen):
-        data = at_level(use, item.proposal, step).to_dict()
+        data = inheriting(use, at_level(use, item.proposal, step)).to_dict()
         choices = use.space.choices(item.proposal.architecture)
         data["principles"] = list(refinement.obeyed(choices))
         data["outside"] = not waiting and item.by != "promoted" and not refinement.allows(choices)
@@ -219,6 +222,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
             choice=item.by,
             surrogate=None if use.surrogate is None or item.expected is None else use.surrogate.name,
             expected=item.expected,
+            **bar,
             **({} if use.wishes is None else use.wishes.logged(item.proposal.architecture)),
         )
         shortlist.append(data)
@@ -238,7 +242,7 @@ def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
     use, journal = runtime.context, runtime.context.journal
     for proposal in journal.under_way.values():
         if known_outcome(use, proposal) is None:
-            use.executor.submit(work_of(proposal, use.config.seed))
+            use.executor.submit(work_of(use, proposal, use.config.seed))
     room = may_stay(use, len(state["shortlist"]))
     while len(journal.under_way) > room:
         oldest = next(iter(journal.under_way.values()))
@@ -257,12 +261,12 @@ def recorded(use: Services, proposal: Proposal) -> Outcome | None:
 
 def known_outcome(use: Services, proposal: Proposal) -> Outcome | None:
     """Return the outcome that a killed process has recorded, or that arrived there before its turn."""
-    return recorded(use, proposal) or use.arrivals.left(work_of(proposal, use.config.seed))
+    return recorded(use, proposal) or use.arrivals.left(work_of(use, proposal, use.config.seed))
 
 
 def taken(use: Services, proposal: Proposal, *, seed: int) -> Outcome:
     """Return the outcome of one measurement, once it has arrived."""
-    work = work_of(proposal, seed)
+    work = work_of(use, proposal, seed, again=seed != use.config.seed)
     outcome = use.arrivals.left(work)
     if outcome is None:
         use.executor.submit(work)

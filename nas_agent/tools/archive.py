@@ -50,6 +50,7 @@ class Archive:
         self.levels = [Level() for _ in range(1 if rungs is None else len(rungs))]
         self._curve: list[float | None] = []
         self.best: Measured | None = None
+        self.stopped: list[Measured] = []  # by their learning curves, oldest first; no rung has them
 
     @property
     def rungs(self) -> Rungs | None:
@@ -96,7 +97,9 @@ class Archive:
         return 0 if self._rungs is None else self._rungs.level(at)
 
     def is_full(self, outcome: Outcome) -> bool:
-        """Tell whether an outcome is of the full fidelity."""
+        """Tell whether an outcome is of the full fidelity; a training that was stopped is not."""
+        if isinstance(outcome, Measured) and outcome.stopped:
+            return False
         return self.level_of(outcome.at) == len(self.levels) - 1
 
     def is_first(self, outcome: Outcome) -> bool:
@@ -113,7 +116,9 @@ class Archive:
         self._all.append(outcome)
         self.levels[level].evaluations += 1
         better = False
-        if isinstance(outcome, Measured):
+        if isinstance(outcome, Measured) and outcome.stopped:
+            self.stopped.append(outcome)
+        elif isinstance(outcome, Measured):
             score = self.task.score(outcome.value)
             self.levels[level].measured.append(outcome)
             self.levels[level].scores.append(score)
@@ -167,8 +172,8 @@ class Archive:
         return [architecture for architecture in found if self._highest[architecture.id][0] == number]
 
     def lasting(self) -> list[Outcome]:
-        """Return what means something beyond this search: outcomes of the full fidelity, and failures."""
-        return [outcome for outcome in self._all if isinstance(outcome, Failed) or self.is_full(outcome)]
+        """Return what means something beyond this search: failures, and values of the full fidelity from scratch."""
+        return [one for one in self._all if isinstance(one, Failed) or (self.is_full(one) and one.stands_alone)]
 
     def told(self) -> list[Json]:
         """Sum up each rung as plain JSON types; empty without rungs."""

@@ -15,6 +15,7 @@ from nas_agent.principles.review import Answer, decide
 from nas_agent.records import Failed, Json, Measured, Outcome, Proposal, Task, outcome_from_dict
 from nas_agent.spaces.base import Space
 from nas_agent.tools.archive import Added, Archive
+from nas_agent.tools.curves import Bar
 from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.fidelities import Rungs
 from nas_agent.tools.surrogates.gate import Gate
@@ -88,6 +89,7 @@ class Journal:
     review: bool = False  # whether a person is asked before a principle takes effect
     pending: dict[str, Change] = field(default_factory=dict)  # what waits for an answer, by the reference it will have
     costs: dict[str, Json] = field(default_factory=dict)  # id -> costs by name, of what was to be measured
+    bars: dict[str, Bar] = field(default_factory=dict)  # id -> what its learning curve is compared with
     refused: dict[str, str] = field(default_factory=dict)  # id -> which limit a proposal breaks
     rounds: dict[str, int] = field(default_factory=dict)  # id -> round it was proposed in; 0 for the first sample
     scores: dict[str, float | None] = field(default_factory=dict)  # id -> proxy, of what was screened
@@ -143,7 +145,7 @@ class Journal:
                 self.under_way.pop(outcome.architecture.id, None)
                 worst = min(self.archive.levels[0].scores, default=None)
                 added = self.archive.add(outcome)
-                score = self.task.score(outcome.value) if isinstance(outcome, Measured) else worst
+                score = self.task.score(outcome.worth) if isinstance(outcome, Measured) else worst
                 # A failure has no value. As evidence it is no better than the worst that was measured before it.
                 # Of several rungs the cheapest is evidence: at the others stands only what was good there.
                 if added is not Added.KNOWN and score is not None and self.archive.is_first(outcome):
@@ -161,6 +163,8 @@ class Journal:
                     self.promotions.add(event["round"])
                     return
                 self.costs[key] = event.get("costs", {})
+                if "bar" in event:
+                    self.bars[key] = Bar.from_dict(event["bar"])
                 self.rounds[key] = 0 if event["initial"] else event["round"]
             case "principle":
                 self.library.apply(Change.from_dict(event))

@@ -285,8 +285,10 @@ def _are_scores(scores: object) -> bool:
 
 
 def _unpacked(last: Json) -> Json:
-    """Read the predictions."""
+    """Read the predictions, and the learning curve where there is one."""
     try:
+        if not all(math.isfinite(loss) for loss in last.get("curve", ())):
+            return _failed(NO_RESULT, "crash")
         return {**last, "classes": base64.b64decode(last["classes"], validate=True)}
     except (KeyError, TypeError, ValueError, binascii.Error):
         return _failed(NO_RESULT, "crash")

@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_agent.errors import DataError, InvalidArchitecture
-from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome, Provenance
+from nas_agent.records import Architecture, Failed, Fidelity, Heritage, Json, Measured, Outcome, Provenance
+from nas_agent.tools.curves import FIRST, Bar
 from nas_agent.tools.evaluators.base import ImageShape, TestResult
+from nas_agent.tools.evaluators.candidate import LEFT
 from nas_agent.tools.evaluators.confined import Confined
 from nas_agent.tools.evaluators.handed import Handed
 from nas_agent.tools.evaluators.isolation import Trains, Worker, machine_memory
 from nas_agent.tools.evaluators.scoring import NoPredictions, accuracy
 from nas_agent.tools.images import ImageTask
 from nas_agent.tools.sandbox import open_sandbox
+from nas_agent.tools.weights import WeightStore
+from nas_agent.wording import plural
 
 SCORED = 64  # training images on which proxies score an untrained network
 
@@ -37,6 +41,7 @@ class Training:
     limit: float = 1800.0  # wall-clock seconds for one candidate
     memory: float | None = None  # GiB for one candidate; None: a share of the machine's
     sandbox: str = "auto"  # what confines code that nobody trusts, as `open_sandbox` names it
+    inherit: str = "none"  # by what a child's weights are found among its parents': names, or order besides
 
 
 Source = Callable[[Architecture, int], str]
@@ -121,13 +126,24 @@ class ImageTrainer:
         return self.training
 
     def run(
-        self, architecture: Architecture, score: str, seed: int, fidelity: Fidelity, *, save: Path | None = None
+        self,
+        architecture: Architecture,
+        score: str,
+        seed: int,
+        fidelity: Fidelity,
+        *,
+        save: Path | None = None,
+        inherit: Json | None = None,
+        bar: Bar | None = None,
     ) -> tuple[Json, str]:
         """Train and score on "validation" or "test"; return the reply, and a note on how it came about.
 
-        `save` is a folder with a `model.py`, in which weights and ONNX are left (see `artefacts`).
+        `save` is a folder with a `model.py`, in which weights and ONNX are left (see `artefacts`). `inherit` has the
+        `files` of weights that it begins with, and whether it `leaves` its own: only for code that is confined. With a
+        bar, the reply has the `curve` of losses, which is shorter than the training where the bar has stopped it.
 
-        Where the memory does not suffice it is tried once more with half the batch and half the learning rate.
+        Where the memory does not suffice it is tried once more with half the batch and half the learning rate; its
+        curve then is another training's, which is compared with nothing.
         """
         training, images = self.training, self.images
         recipe: Json = {
@@ -153,12 +169,14 @@ class ImageTrainer:
             "score": {"pixels": asked.file},
             "recipe": recipe,
             "save": None if save is None else str(save),
+            "inherit": None if inherit is None else {**inherit, "by": training.inherit},
+            "bar": None if bar is None else bar.to_dict(),
         }
         reply = self.worker.train(request)
         if reply.get("cause") != "memory" or training.batch < 2:
             return _scored(reply, asked.labels), ""
         smaller = {**recipe, "batch": training.batch // 2, "peak_rate": recipe.get("peak_rate", 0.1) / 2}
-        again = self.worker.train({**request, "recipe": smaller})
+        again = self.worker.train({**request, "recipe": smaller, "bar": None})
         again["seconds"] += reply["seconds"]
         if again["status"] == "failed":
             again["reason"] += f" (tried with batches of {training.batch} and of {training.batch // 2})"
@@ -235,8 +253,9 @@ class TrainEvaluator:
     name = "train"
     provenance: Provenance = "measured"
 
-    def __init__(self, trainer: ImageTrainer) -> None:
+    def __init__(self, trainer: ImageTrainer, weights: WeightStore | None = None) -> None:
         self.trainer = trainer
+        self._weights = weights or WeightStore()
 
     @property
     def fidelity(self) -> str:
@@ -256,16 +275,41 @@ class TrainEvaluator:
 
     def beside(self, device: str | None, threads: int | None = None) -> TrainEvaluator:
         """Return one with a process of its own, on this device, by so many threads (None: as this one)."""
-        return TrainEvaluator(self.trainer.beside(device, threads))
+        return TrainEvaluator(self.trainer.beside(device, threads), self._weights)
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep weights that children inherit in this folder; those beside this one do so too."""
+        self._weights.folder = folder
 
     def stop(self) -> None:
         """End the process, and what it does for another thread."""
         self.trainer.stop()
 
-    def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
-        """Train with this seed and score on the validation part; the same seed gives the same value on one device."""
+    def why_no_curves(self) -> str:
+        """Say why the curves of its trainings can decide nothing; "" where they can."""
+        if self.trainer.confined:
+            return "what code that nobody vouches for says of its training losses is no evidence"
+        epochs = self.trainer.training.fidelity.epochs
+        return "" if epochs > FIRST else f"a training of {plural(epochs, 'epoch')} is over before a curve says anything"
+
+    def evaluate(
+        self,
+        architecture: Architecture,
+        *,
+        seed: int,
+        fidelity: Fidelity | None = None,
+        heritage: Heritage | None = None,
+        bar: Bar | None = None,
+    ) -> Outcome:
+        """Train with this seed and score on the validation part; the same seed gives the same value on one device.
+
+        With a `heritage`, what is at hand of it is where training begins; StorageError where no weights can be kept.
+        What the bar stops is scored as it is then.
+        """
         at = fidelity or self.trainer.training.fidelity
-        reply, note = self.trainer.run(architecture, "validation", seed, at)
+        given = None if heritage is None else self._weights.given(heritage)
+        asked = None if given is None else {"files": given.files, "leaves": given.leaves}
+        reply, note = self.trainer.run(architecture, "validation", seed, at, inherit=asked, bar=bar)
         if reply["status"] == "failed":
             return Failed(
                 architecture,
@@ -276,20 +320,34 @@ class TrainEvaluator:
                 at=at,
                 sandbox=reply.get("sandbox"),
             )
+        inherited = None
+        if given is not None:
+            left = reply.get(LEFT, b"")
+            inherited = self._weights.taken_in(given, reply["taken"], reply["of"], left, at.epochs)
+            note += f", begun with weights of {plural(inherited.epochs, 'epoch')}" if inherited.taken else ""
+        curve, expected = tuple(map(float, reply.get("curve", ()))), None
+        if bar is not None and 0 < len(curve) < at.epochs:
+            note, expected = f"{note}: its learning curve stopped it", bar.expected(curve, float(reply["value"]))
         return Measured(
             architecture,
             value=float(reply["value"]),
-            fidelity=f"{at}{note}",
+            fidelity=f"{at}{note}" if expected is None else f"{len(curve)} of {at}{note}",
             seconds=reply["seconds"],
             seed=seed,
             evaluator=self.name,
             at=at,
             sandbox=reply.get("sandbox"),
+            inherited=inherited,
+            curve=curve,
+            expected=expected,
         )
 
 
 class TrainTestSplit:
-    """Trains the winner once more with the same seed, which gives the same network, and scores it on the test part."""
+    """Trains the winner once more with the same seed, which gives the same network, and scores it on the test part.
+
+    A winner that inherited weights is trained from scratch, as its user would train it.
+    """
 
     def __init__(self, trainer: ImageTrainer) -> None:
         self._trainer = trainer
@@ -302,5 +360,6 @@ class TrainTestSplit:
         reply, note = self._trainer.run(architecture, "test", seed, self._trainer.training.fidelity)
         if reply["status"] == "failed":
             return TestResult(None, "measured", f"the winner could not be trained again: {reply['reason']}")
-        told = f"trained again with seed {seed}, the same network, on the test part of {images.task.name}{note}"
+        how = "the same network" if self._trainer.training.inherit == "none" else "from scratch"
+        told = f"trained again with seed {seed}, {how}, on the test part of {images.task.name}{note}"
         return TestResult(float(reply["value"]), "measured", told)

@@ -22,6 +22,7 @@ DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
 # gains up to a point (docs/results/quality_diversity.md).
 DIGITS_PROGRAM_EPOCHS = 16
 WIDTH = 16
+FLAGS = ("width", "resolution", "device", "unsafe", "sandbox")  # the other settings are given by `--set`
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class TrainSettings:
     share: float = 1.0
     resolution: int | None = None
     batch: int | None = None
+    mirror: bool | None = None
+    average: float | None = None
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
@@ -41,6 +44,7 @@ class TrainSettings:
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
     sandbox: str = "auto"  # or a backend by name, or off
+    inherit: str = "none"
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -51,12 +55,15 @@ class TrainSettings:
             share=config.data_share,
             resolution=config.resolution,
             batch=config.train_batch,
+            mirror=config.train_mirror,
+            average=config.train_average,
             device=config.device,
             precision=config.precision,
             threads=config.train_threads,
             seconds=config.train_seconds,
             memory=config.train_memory,
             sandbox=config.confinement,
+            inherit=config.inherit,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
@@ -67,6 +74,10 @@ class TrainSettings:
         recipe: Json = {"shift": max(1, side // SHIFTED)}
         if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
+        if self.mirror is not None:
+            recipe["mirror"] = self.mirror
+        if self.average is not None:
+            recipe["average"] = self.average
         return Training(
             space=reference,
             fidelity=Fidelity(epochs, self.width or WIDTH, self.share, self.resolution),
@@ -78,6 +89,7 @@ class TrainSettings:
             limit=self.seconds,
             memory=self.memory,
             sandbox=self.sandbox,
+            inherit=self.inherit,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
@@ -87,14 +99,13 @@ class TrainSettings:
         side = min(images.train.pixels.shape[1:3])
         return rungs_of_training(self.fidelities, full, side=side, factor=self.factor)
 
-    def refuse_without_training(self, task: str) -> None:
+    def refuse_without_training(self, task: str, instead: str) -> None:
         """Raise ConfigError where something is said about a training and nothing will be trained."""
         default = asdict(TrainSettings(epochs=self.epochs, fidelities=self.fidelities, factor=self.factor))
-        said = [name for name, value in asdict(self).items() if value != default[name]]
+        said = [_as_given(name) for name, value in asdict(self).items() if value != default[name]]
         if said:
             raise ConfigError(
-                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; "
-                "add --evaluator train, or leave them out"
+                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; {instead}"
             )
 
 
@@ -103,3 +114,9 @@ def default_epochs(task: str, space: str) -> int:
     if task != "digits":
         return DEFAULT_EPOCHS
     return DIGITS_PROGRAM_EPOCHS if space == "pytorch" else DIGITS_EPOCHS
+
+
+def _as_given(name: str) -> str:
+    if name in FLAGS:
+        return f"--{name}"
+    return {"share": "data_share", "precision": "precision"}.get(name, f"train_{name}")

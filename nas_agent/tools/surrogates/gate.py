@@ -98,7 +98,7 @@ class Gate:
                 if self._lowest is not None and outcome.get("at") != self._lowest:
                     return  # values of different fidelities are not compared
                 failed = outcome["kind"] == "failed"
-                score = -math.inf if failed else self.task.score(float(outcome["value"]))
+                score = -math.inf if failed else self.task.score(float(outcome.get("expected", outcome["value"])))
                 found = self._waiting.pop(outcome["architecture"]["id"], None)
                 if found is not None:
                     self._judge(*found, score)

@@ -28,7 +28,7 @@ class Levels:
     def follow(self, outcome: Outcome, level: int) -> list[tuple[Architecture, float]]:
         """Take in one outcome; return what is new or has changed by it, with scores at the full fidelity."""
         key = outcome.architecture.id
-        score = self._task.score(outcome.value) if isinstance(outcome, Measured) else -math.inf
+        score = self._task.score(outcome.worth) if isinstance(outcome, Measured) else -math.inf
         self._scores[level][key] = score
         self._architectures.setdefault(key, outcome.architecture)
         moved = level > 0 and key in self._scores[level - 1] and self._fit(level - 1)

@@ -95,17 +95,23 @@ def breed(
 
 
 def aimed(state: Illumination, space: Varies, proposals: Sequence[Proposal], wanted: int) -> list[Proposal]:
-    """Return as many as are wanted: a model's, then one for each empty niche, then the others, each as they were bred.
+    """Return as many as are wanted: a model's, then those of empty niches, then those whose niche's holder is worst.
 
-    Ours. A model's children come first since each of them was paid for.
+    From each niche one, as long as there are others. Ours; a model's children come first, for each of them was paid.
     """
     if len(proposals) <= wanted:
         return list(proposals)
-    taken, ranks = set(state.networks.elites), list[int]()
+    held, seen = state.networks, set[int]()
+    ranks = list[tuple[int, float]]()
     for proposal in proposals:
-        niche = state.networks.niche(measures(space, proposal.architecture))
-        paid = proposal.variation is not None and proposal.variation.by != PROGRAM
-        ranks.append(0 if paid else 1 if niche not in taken else 2)
-        taken.add(niche)
+        niche = held.niche(measures(space, proposal.architecture))
+        holder = held.elites.get(niche)
+        if proposal.variation is not None and proposal.variation.by != PROGRAM:
+            ranks.append((0, 0.0))
+        elif niche in seen:
+            ranks.append((3, 0.0))
+        else:
+            ranks.append((1, 0.0) if holder is None else (2, holder.score))
+        seen.add(niche)
     order = sorted(range(len(proposals)), key=ranks.__getitem__)
     return [proposals[place] for place in order[:wanted]]

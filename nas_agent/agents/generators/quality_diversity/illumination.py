@@ -7,9 +7,10 @@ trials it was told, in their order, and from the random stream of each wish: a r
 Ours, where the paper leaves it open: curiosity and fitness belong to the prompt's niche; the temperature of a curious
 prompt is its own, that of another one the search's; a crossover has two or three parents; what is already known counts
 like what did not enter; of several children bred for each network that is measured, those of empty niches are taken,
-for where a child stands is known before it is trained (`Settings.children`; 1 is the paper's loop). Corrected:
-descriptors are normalised (the release looks raw numbers up among centroids in [0, 1]², so that one to four of its
-hundred niches can be reached), and what cannot be trained is punished.
+then those whose niche has the worst holder, for where a child stands is known before it is trained
+(`Settings.children`; 1 is the paper's loop). Corrected: descriptors are normalised (the release looks raw numbers up
+among centroids in [0, 1]², so that one to four of its hundred niches can be reached), and what cannot be trained is
+punished.
 """
 
 from __future__ import annotations
