@@ -149,6 +149,7 @@ def test_a_width_says_nothing_about_networks_whose_text_says_it() -> None:
     space = load_space("pytorch")
     with pytest.raises(ConfigError, match=r"--width 8: in space 'pytorch' a network's own text says how wide it is"):
         load_evaluation("digits", space, "auto", data=None, epochs=None, training=TrainSettings(width=8))
-    with pytest.raises(ConfigError, match=r"--fidelities: in space 'pytorch' .* leave width out"):
-        load_evaluation("digits", space, "auto", data=None, epochs=3, fidelities=("epochs=1 width=8", "3"))
+    for rung in ("epochs=1 width=8", "epochs=1 resolution=4"):
+        with pytest.raises(ConfigError, match=r"--fidelities: in space 'pytorch' .* leave width and resolution out"):
+            load_evaluation("digits", space, "auto", data=None, epochs=3, fidelities=(rung, "3"))
     assert load_evaluation("digits", space, "auto", data=None, epochs=3, fidelities=("1", "3")).rungs is not None
