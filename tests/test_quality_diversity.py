@@ -40,6 +40,7 @@ from nas_agent.tools.evaluators.base import TestResult as Opened
 from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import open_folder
+from tests.resumed import Killed, killed_at
 from tests.searching import Toy
 
 SPACE = NasBench201()
@@ -377,10 +378,6 @@ def test_a_space_without_programs_is_refused_in_one_line() -> None:
 # -- a whole search -----------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands in for a kill."""
-
-
 def configured(out: Path, **settings: object) -> Config:
     chosen = {"task": "toy", "space": "nb201", "budget": 24, "batch": 4, "generator": "code", "out": out, "seed": 3}
     return make_config({**chosen, "surrogate": "none", "memory": False, "principles": False, **settings})
@@ -432,16 +429,8 @@ def test_stopped_after_any_event_it_goes_on_as_if_never_stopped(
 ) -> None:
     whole = unbroken[surrogate]
     assert any(event.get("misses") for event in whole if event["type"] == "proposed")
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     with pytest.raises(Killed):
-        start(configured(tmp_path / "runs", surrogate=surrogate), [kill], evaluation=measured_by(Weigher()))
+        start(configured(tmp_path / "runs", surrogate=surrogate), [killed_at(point)], evaluation=measured_by(Weigher()))
     (folder,) = (tmp_path / "runs").iterdir()
     resume(open_folder(folder), evaluation=measured_by(Weigher()))
     assert events(folder) == whole
