@@ -1,6 +1,6 @@
 """Whether children that begin with their parents' weights find better networks, at equal evaluations.
 
-    python benchmarks/inheritance.py --out /tmp/inheritance --budget 60 --epochs 4 --seeds 2 [--arms none,order,names]
+    python benchmarks/inheritance.py --out DIR --budget 60 --epochs 4 --seeds 2 [--arms none,order,names]
 
 Runs that are there already are read, not made again; a stopped one goes on. Digits, `--generator code`, no surrogate.
 Prints for each run: the best validation value (confirmed from scratch), the mean of measured children, of those that
