@@ -166,7 +166,7 @@ Alone = Callable[[Combination], tuple[list[Json], Rig]]
 
 
 @every
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_workers_change_no_event(tmp_path: Path, alone: Alone, combination: Combination, workers: int) -> None:
     rig = combination.rig(uneven=True)
     assert searched(combination, tmp_path, rig, workers=workers) == alone(combination)[0]
@@ -178,7 +178,7 @@ class Killed(BaseException):
 
 
 @every
-@pytest.mark.parametrize("share", [0.35, 0.8])
+@pytest.mark.parametrize("share", [pytest.param(0.35, marks=pytest.mark.slow), 0.7])
 def test_a_stopped_search_ends_the_same_and_measures_nothing_twice_that_was_recorded(
     tmp_path: Path, alone: Alone, combination: Combination, share: float
 ) -> None:
@@ -296,7 +296,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> TableEvaluator:
 
 SCREENED = [
     {"surrogate": surrogate, "batch": batch, **limits}
-    for surrogate, batch, limits in product(("none", "structure"), (1, 3), ({}, {"limits": ("params<=2.5k",)}))
+    for surrogate, batch, limits in (
+        ("none", 1, {"limits": ("params<=2.5k",)}),
+        ("structure", 1, {}),
+        ("structure", 3, {"limits": ("params<=2.5k",)}),
+    )
 ]
 
 
