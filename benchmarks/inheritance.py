@@ -15,12 +15,15 @@ import json
 from pathlib import Path
 from statistics import fmean
 
+from nas_agent.agents.generators.quality_diversity import Axis, Illumination, settings_of
+from nas_agent.cli.story import Story
 from nas_agent.config import make_config
 from nas_agent.records import Measured, outcome_from_dict
 from nas_agent.run import resume, start
 from nas_agent.tools.evaluators.inheritance import matched
 from nas_agent.tools.event_log import read_events
 from nas_agent.tools.run_folder import RunFolder
+from nas_agent.tools.tried import Tried
 
 
 def folder_of(out: Path, arm: str, seed: int, budget: int, epochs: int) -> RunFolder:
@@ -43,23 +46,13 @@ def told(folder: RunFolder, until: int) -> str:
     events = read_events(folder.events)[0]
     proposals = {e["proposal"]["architecture"]["id"]: e["proposal"] for e in events if e["type"] == "proposal"}
     outcomes = [outcome_from_dict(event["outcome"]) for event in events if event["type"] == "outcome"][:until]
-    children = [one for one in outcomes if isinstance(one, Measured) and proposals[one.architecture.id]["parents"]]
     measured = [one for one in outcomes if isinstance(one, Measured)]
-    niches: dict[tuple[int, ...], float] = {}
-    accepted = []
-    for one in measured:
-        import numpy as np
-
-        ratio, flops = proposals[one.architecture.id]["measures"]
-        niche = (int(np.log2(max(ratio, 1e-9)) * 2), int(np.log10(max(flops, 1.0)) * 5))  # a grid of the same axes
-        if one.value > niches.get(niche, -1.0):
-            niches[niche] = one.value
-            accepted.append(one)
-    accepted = [one for one in accepted if proposals[one.architecture.id]["parents"]]
-    best, again = (
-        max(one.value for one in measured),
-        sum(bool(one.repeats) for one in outcomes if hasattr(one, "repeats")),
-    )
+    children = [one for one in measured if proposals[one.architecture.id]["parents"]]
+    if not children:
+        return f"{len(outcomes)} evaluations, no child yet"
+    entered = entrants(folder, until)
+    accepted = [one for one in children if one.architecture.id in entered]
+    best, again = max(one.value for one in measured), sum(bool(one.repeats) for one in measured)
     ended = [event for event in events if event["type"] == "finished"]
     test = ended[0]["test"]["value"] if ended and until >= len(outcomes) else None
     return (
@@ -68,6 +61,19 @@ def told(folder: RunFolder, until: int) -> str:
         f"({len(accepted)}), trainings {len(outcomes) + again}, seconds {sum(one.seconds for one in outcomes):.0f}, "
         f"test {test if test is None else round(test, 2)}"
     )
+
+
+def entrants(folder: RunFolder, until: int) -> set[str]:
+    """Return the ids of those that took a niche of the archive, replayed from the log."""
+    story, tried = Story.read(folder), Tried()
+    for event in story.events:
+        if event["type"] != "outcome" or event["evaluation"] <= until:
+            tried.follow(event)
+    axes = [Axis(**axis) for axis in story.started["axes"]]
+    first = next(iter(story.archive)).architecture
+    state = Illumination(story.task, axes, first, settings_of(story.config))
+    state.follow(tried.items)
+    return state.entered
 
 
 def shares(folder: RunFolder) -> tuple[list[float], list[float]]:

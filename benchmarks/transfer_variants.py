@@ -21,7 +21,7 @@ from nas_agent.records import Architecture
 from nas_agent.spaces import Floats
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.benchmarks.nb201 import BENCHMARKS
-from nas_agent.tools.surrogates.gaussian_process import Scaler, stack
+from nas_agent.tools.surrogates.blocks import Scaler, stack
 from nas_agent.tools.surrogates.kernel import Settings
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from nas_agent.tools.surrogates.transfer import Source, normal_scores

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nas_agent.config import Config
-from nas_agent.engine import Engine, Result, gather
+from nas_agent.engine import Engine
 from nas_agent.errors import ConfigError, RunFolderError
 from nas_agent.records import Task
+from nas_agent.result import Result, gather
 from nas_agent.spaces import Space
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.journal import Journal

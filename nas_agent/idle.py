@@ -105,11 +105,18 @@ def refuse_idle(config: Config, *, model: bool = False) -> None:
     models = roles.of_callers_model(config) if model else roles.specs(config)
     if model and not models:
         raise ConfigError("model: nobody would ask it: principles are off, and this generator proposes without one")
+    for name, why in idle_settings(config, models).items():
+        raise ConfigError(f"{told(name, getattr(config, name))}: {why}")
+
+
+def idle_settings(config: Config, models: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that are said and that nothing would read, and why."""
+    found: dict[str, str] = {}
     for rule in RULES:
-        idle = [name for name in rule.settings if said(config, name)]
-        if idle and not rule.read(config, models):
+        if not rule.read(config, models):
             why = rule.why.format_map(config.model_dump())
-            raise ConfigError(f"{told(idle[0], getattr(config, idle[0]))}: {why}")
+            found |= {name: why for name in rule.settings if said(config, name) and name not in found}
+    return found
 
 
 def said(config: Config, name: str) -> bool:

@@ -26,6 +26,9 @@ def from_anywhere(config: Config) -> Config:
     kind, colon, path = config.task.partition(":")
     if kind in ("table", "folder", "npz") and path:
         changes["task"] = f"{kind}:{_absolute(path, '--task')}"
+    folder, at, name = path.partition("@")
+    if kind == "hf" and folder and Path(folder).expanduser().is_dir():
+        changes["task"] = f"hf:{_absolute(folder, '--task')}{at}{name}"
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"

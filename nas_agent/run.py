@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nas_agent import roles
 from nas_agent.config import Config, make_config
 from nas_agent.continuation import events_in_checkpoint, finished_result, readable, refuse_other_terms
-from nas_agent.engine import Engine, Result, Reviewer
+from nas_agent.engine import Engine, Reviewer
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
@@ -38,6 +38,7 @@ from nas_agent.preparation import (
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
 from nas_agent.records import Failed, Measured, Outcome, Proposal, Task
+from nas_agent.result import Result
 from nas_agent.spaces import Space, load_space
 from nas_agent.told import CALLER, NoTestSplit, Told
 from nas_agent.tools.benchmarks.registry import named_space

@@ -26,7 +26,8 @@ from nas_agent.tools.fidelities import Rungs, make_rungs, own_rungs, rungs_of_co
 from nas_agent.tools.halving import next_step
 from nas_agent.tools.run_folder import RunFolder, open_folder
 from nas_agent.tools.run_records import record_from, record_of
-from nas_agent.tools.surrogates.gaussian_process import Posterior, Scaler
+from nas_agent.tools.surrogates.blocks import Scaler
+from nas_agent.tools.surrogates.gaussian_process import Posterior
 from nas_agent.tools.surrogates.levels import Levels
 from tests.resumed import Killed, events_of, killed_at
 from tests.searching import TASK, Diary, TestVault, Toy, config, worth

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from nas_agent.bench.agent import Agent, agent_settings
+from nas_agent.bench.methods import Problem
 from nas_agent.cli.main import app
 from nas_agent.config import Config, make_config
 from nas_agent.errors import ConfigError
@@ -16,7 +18,7 @@ from nas_agent.spaces import load_space
 from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.evaluators.train_settings import TrainSettings
 from tests.programs import ToyPrograms
-from tests.searching import TASK, Toy, evaluation
+from tests.searching import TASK, Diary, Toy, evaluation
 
 LLM = "openai:m"
 
@@ -33,7 +35,7 @@ CASES = [
     ("--max-calls 5", "--max-calls 5: expected a language model", f"--llm {LLM}"),
     ("--max-cost 5", "--max-cost 5.0: expected a language model", f"--llm {LLM}"),
     ("--set temperature=0.5", "temperature = 0.5: expected a language model", f"--llm {LLM}"),
-    (f"--llm {LLM} --set hf_max_tokens=9", "hf_max_tokens = 9: expected a model in this process", "--llm hf:a/b"),
+    (f"--llm {LLM} --set hf_max_tokens=9", "hf_max_tokens = 9: expected a model in this process", None),
     (f"--llm {LLM} --no-principles", f"--llm {LLM}: nobody would ask it", "--generator llm"),
     (f"--llm {LLM} --objectives accuracy,params", f"--llm {LLM}: nobody would ask it", "--set principles=true"),
     (f"--llm.learner {LLM} --no-principles", f"--llm.learner {LLM}: this search has no principles", None),
@@ -43,7 +45,7 @@ CASES = [
     ("--set rejected_share=0.5 --surrogate none", "rejected_share = 0.5: a surrogate of one objective", None),
     ("--set rejected_share=0.5 --objectives accuracy,params", "rejected_share = 0.5: a surrogate of one", None),
     ("--set eta=4", "eta = 4: expected --fidelities", None),
-    ("--from cifar10 --recall all", "--recall all: --from names what is read instead of memory", "--from memory"),
+    ("--from cifar10 --recall all", "--recall all: --from names what is read instead of memory", None),
     ("--no-memory --set source_rows=9", "source_rows = 9: expected something to transfer from", "--from cifar10"),
     ("--ray-address auto", "--ray-address auto: expected --executor ray", None),
     ("--workers 2 --executor inline", "--workers 2: --executor inline is one worker", None),
@@ -117,6 +119,22 @@ def test_a_default_is_never_said(name: str) -> None:
     assert not said(Config(), name)
 
 
+def test_a_comparison_gives_settings_to_the_variants_that_read_them() -> None:
+    shared = tuple(agent_settings(["adapt_every=3", "rejected_share=0.5", "initial=2"]).items())
+    problem = Problem(Toy(), TASK, Diary(), None)
+    for own, budget in (((), 6), ((("principles", False),), 6), ((("surrogate", "none"),), 6)):
+        trace = Agent((*own, *shared)).run(problem, 0, budget)
+        assert len(trace.values) == budget
+    with pytest.raises(ConfigError, match="niches = 5: expected --generator code"):
+        agent_settings(["niches=5"])
+
+
+def test_caps_of_a_comparison_of_transfers_need_a_model() -> None:
+    done = CliRunner().invoke(app, ["bench", "lapt", "--max-calls", "3"])
+    assert done.exit_code == 2
+    assert "--max-calls 3: expected a language model" in done.stderr
+
+
 # -- settings of a training where nothing is trained, or where nothing reads them ---------------------------------
 
 
@@ -131,6 +149,7 @@ def test_a_width_says_nothing_about_networks_whose_text_says_it() -> None:
     space = load_space("pytorch")
     with pytest.raises(ConfigError, match=r"--width 8: in space 'pytorch' a network's own text says how wide it is"):
         load_evaluation("digits", space, "auto", data=None, epochs=None, training=TrainSettings(width=8))
-    with pytest.raises(ConfigError, match=r"--fidelities: in space 'pytorch' .* leave width out"):
-        load_evaluation("digits", space, "auto", data=None, epochs=3, fidelities=("epochs=1 width=8", "3"))
+    for rung in ("epochs=1 width=8", "epochs=1 resolution=4"):
+        with pytest.raises(ConfigError, match=r"--fidelities: in space 'pytorch' .* leave width and resolution out"):
+            load_evaluation("digits", space, "auto", data=None, epochs=3, fidelities=(rung, "3"))
     assert load_evaluation("digits", space, "auto", data=None, epochs=3, fidelities=("1", "3")).rungs is not None

@@ -273,7 +273,9 @@ def test_claims_that_cannot_be_are_no_result(tmp_path: Path, changed: Json) -> N
 
 
 def test_weights_that_nobody_asked_for_are_no_result(tmp_path: Path) -> None:
-    assert trained(tmp_path, SAID, b"1234xyz", leaves=False)[0]["status"] == "failed"
+    reply, box = trained(tmp_path, SAID, b"1234xyz", leaves=False)
+    assert reply["status"] == "failed"
+    assert box.jobs[1].limits.reply < MOST
     assert trained(tmp_path, {**SAID, "files": {}}, b"1234")[0]["status"] == "predicted"
 
 

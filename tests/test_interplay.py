@@ -28,7 +28,7 @@ from nas_agent.tools.fidelities import make_rungs
 from nas_agent.tools.run_folder import open_folder
 from nas_agent.tools.tables import load_user_table
 from tests import programs, searching
-from tests.searching import TASK, WORTH, Toy, config
+from tests.searching import TASK, WORTH, Diary, Toy, config
 
 RUNGS = make_rungs([Fidelity(1), Fidelity(3), Fidelity(9)])
 WALLS = "fake: walls"
@@ -57,18 +57,13 @@ class Wide:
 
 
 @dataclass
-class Rig:
+class Rig(Diary):
     """An evaluator that varies fidelities, fails now and then, takes unequal times, and may be confined."""
 
     confined: bool = False
     uneven: bool = False  # what was asked for first takes longest
     asked: list[tuple[str, int, int]] = field(default_factory=list)  # id, epochs, seed
     name: str = "rig"
-    provenance: str = "measured"
-    fidelity: str = "made up"
-
-    def pool(self) -> None:
-        return None
 
     def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
         epochs = 9 if fidelity is None else fidelity.epochs
@@ -119,7 +114,7 @@ class Combination:
         return replace(made, costs=Wide()) if self.limits else made  # type: ignore[arg-type]
 
     def rig(self, *, uneven: bool = False) -> Rig:
-        return Rig(self.confined, uneven)
+        return Rig(confined=self.confined, uneven=uneven)
 
 
 PLAIN = [

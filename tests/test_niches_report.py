@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from nas_agent.cli.main import app
 from nas_agent.cli.niches_document import as_document
-from nas_agent.cli.niches_html import page, shapes
+from nas_agent.cli.niches_html import heat_map, page, shapes
 from nas_agent.cli.niches_markdown import text
 from nas_agent.cli.story import Story
 from nas_agent.errors import ConfigError, RunFolderError
@@ -65,6 +65,15 @@ def test_every_filled_niche_is_a_link_to_its_code(data: Json) -> None:
     assert read.tags.count("polygon") == 100
     assert "script" not in read.tags
     assert all("nn.Module" in elite["code"] for elite in data["elites"])
+
+
+def test_one_bad_network_does_not_make_all_others_look_alike(data: Json) -> None:
+    bad = {**data["elites"][0], "value": -1000.0}
+    plain, spoiled = heat_map(data), heat_map({**data, "elites": [bad, *data["elites"][1:]]})
+    colours = [set(re.findall('fill="(#[0-9a-f]{6})"', drawn.split("<text")[0])) for drawn in (plain, spoiled)]
+    assert len(colours[1]) > len(colours[0]) / 2 > 2
+    assert "≤ " in spoiled
+    assert "-1000" not in spoiled.split("<text")[-1]
 
 
 def test_the_niches_of_the_map_tile_the_square_and_hold_their_centres(data: Json) -> None:
@@ -119,11 +128,11 @@ def test_what_failed_is_counted_by_reason_and_told_everywhere(data: Json, folder
     for row in data["failures"]:
         counted[row["why"]] += row["count"]
     assert counted == reasons
-    prose = {"failed": "no program", "by": "model", "count": 3, "why": "expected code, got <b>prose</b> | and more"}
+    prose = {"failed": "not made", "by": "model", "count": 3, "why": "expected code, got <b>prose</b> | and more"}
     told = {**data, "failures": [prose]}
     assert "<h2>What failed</h2>" in page(told)
     assert "&lt;b&gt;prose&lt;/b&gt;" in page(told)
-    assert "| no program | model | 3 | expected code, got <b>prose</b> \\| and more |" in text(told)
+    assert "| not made | model | 3 | expected code, got <b>prose</b> \\| and more |" in text(told)
     assert "What failed" not in page({**data, "failures": []}) + text({**data, "failures": []})
 
 

@@ -17,10 +17,11 @@ from random import Random
 import pytest
 
 from nas_agent.config import Config
-from nas_agent.engine import Engine, Result
+from nas_agent.engine import Engine
 from nas_agent.errors import ConfigError, RunFolderError, StorageError
 from nas_agent.graphs.checkpoints import events_seen
 from nas_agent.records import Json
+from nas_agent.result import Result
 from nas_agent.run import resume, start
 from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.journal import Journal

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nas_agent.export import Exported
 
 Json = dict[str, Any]
-Epochs = Annotated[int | None, typer.Option(help="Training epochs (default 12; digits 8).")]
+Epochs = Annotated[int | None, typer.Option(help="Training epochs (default 12; digits 8, in space pytorch 16).")]
 Width = Annotated[int | None, typer.Option(help="Channels of the first stage (default 16).")]
 Resolution = Annotated[int | None, typer.Option(metavar="N", help="Scale images to NxN pixels.")]
 Device = Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1, ..., mps.")]

@@ -84,11 +84,10 @@ def _parts(data: Json) -> list[RenderableType]:
             counted[-1].add_row(row[name], row["by"], *(str(row[count]) for count in COUNTS))
     spent = plural(data["evaluations"], "evaluation")
     title = f"{data['task']} on {data['space']}: the best of each kind after {spent}"
-    failed = plain_table("failed", "by", "count", "why", right=["count"])
-    for row in data["failures"][:SHOWN]:
-        failed.add_row(row["failed"], row["by"], str(row["count"]), row["why"])
-    failures: list[RenderableType] = ["", heading("What failed"), failed] if failed.rows else []
+    failures: list[RenderableType] = [
+        Text(f"{row['count']:,} {row['failed']} by {row['by']}: {row['why']}") for row in data["failures"][:SHOWN]
+    ]
     return [
         heading(title), sections(rows), "", heading("Latest holders"), found, "", heading("By prompt"), counted[0],
-        "", heading("By operator"), counted[1], *failures,
+        "", heading("By operator"), counted[1], *(["", heading("What failed"), *failures] if failures else []),
     ]  # fmt: skip

@@ -174,10 +174,10 @@ def _failures(tried: Sequence[Trial | Miss]) -> list[Json]:
     counts: Counter[tuple[str, str, str]] = Counter()
     for one in tried:
         if isinstance(one, Miss) and not one.known:
-            counts["no program", one.variation.by, one.why] += 1
+            counts["not made", one.variation.by, one.why] += 1
         elif isinstance(one, Trial) and isinstance(one.outcome, Failed):
             variation = one.proposal.variation
-            counts["training", one.proposal.author if variation is None else variation.by, one.outcome.reason] += 1
+            counts["not trained", one.proposal.author if variation is None else variation.by, one.outcome.reason] += 1
     return [{"failed": what, "by": by, "count": count, "why": why} for (what, by, why), count in counts.most_common()]
 
 

@@ -78,9 +78,8 @@ COUNTS = ("tried", "known", "measured", "trainable", "entered", "improved")
 def heat_map(data: Json) -> str:
     """Draw the niches; a filled one is a link to its network."""
     elites = {elite["niche"]: elite for elite in data["elites"]}
-    values = [elite["value"] for elite in data["elites"]]
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    best = data["lineage"][-1]["id"] if data["lineage"] else None
+    low, high = _scale(data)
+    best, on_top = data["lineage"][-1]["id"] if data["lineage"] else None, ""
     parts = [f'<svg width="{SIDE + LEFT + 90}" height="{SIDE + TOP + 50}" role="img" aria-label="heat map">']
     for niche, shape in enumerate(shapes(data)):
         points = " ".join(f"{LEFT + x * SIDE:.1f},{TOP + (1 - y) * SIDE:.1f}" for x, y in shape)
@@ -90,11 +89,22 @@ def heat_map(data: Json) -> str:
             continue
         name = f"{number(elite['value'], data['unit'])}, {_measures(data, elite)}, id {elite['id']}"
         colour, kind = _colour(elite["value"], low, high), ' class="best"' if elite["id"] == best else ""
-        parts.append(
-            f'<a href="#n{niche}"{kind}><polygon points="{points}" fill="{colour}"><title>{escape(name)}</title>'
-            "</polygon></a>"
-        )
-    return "".join([*parts, *_ticks(data["axes"]), *_legend(low, high, data["unit"]), "</svg>"])
+        link = f'<a href="#n{niche}"{kind}><polygon points="{points}" fill="{colour}"><title>{escape(name)}</title>'
+        link += "</polygon></a>"
+        if elite["id"] == best:
+            on_top = link  # no neighbour is drawn over its border
+        else:
+            parts.append(link)
+    clipped = any(elite["value"] < low for elite in data["elites"])
+    return "".join(
+        [*parts, on_top, *_ticks(data["axes"]), *_legend(low, high, data["unit"], clipped=clipped), "</svg>"]
+    )
+
+
+def _scale(data: Json) -> tuple[float, float]:
+    """Return the ends of the colours; the worst tenth shares the darkest, else one failure makes all others alike."""
+    values = sorted(elite["value"] for elite in data["elites"]) or [0.0]
+    return values[len(values) // 10 if data["qd_score"] is not None else 0], values[-1]
 
 
 def shapes(data: Json) -> list[Points]:
@@ -154,7 +164,7 @@ def curves(data: Json) -> str:
 
 
 def _colour(value: float, low: float, high: float) -> str:
-    place = 0.5 if high <= low else (value - low) / (high - low)
+    place = 0.5 if high <= low else max(0.0, (value - low) / (high - low))
     step = min(int(place * (len(COLOURS) - 1)), len(COLOURS) - 2)
     part = place * (len(COLOURS) - 1) - step
     mixed = (round(a + part * (b - a)) for a, b in zip(COLOURS[step], COLOURS[step + 1], strict=True))
@@ -190,13 +200,13 @@ def _ticks(axes: Sequence[Json]) -> list[str]:
     return parts
 
 
-def _legend(low: float, high: float, unit: str) -> list[str]:
+def _legend(low: float, high: float, unit: str, *, clipped: bool) -> list[str]:
     steps, x = 20, LEFT + SIDE + 14
     bars = [
         f'<rect x="{x}" y="{TOP + (steps - 1 - i) * 8}" width="14" height="8" fill="{_colour(i, 0, steps - 1)}"/>'
         for i in range(steps)
     ]
-    top, bottom = number(high, unit), number(low, unit)
+    top, bottom = number(high, unit), ("≤ " if clipped else "") + number(low, unit)
     return [
         *bars,
         f'<text x="{x + 18}" y="{TOP + 10}">{escape(top)}</text>',

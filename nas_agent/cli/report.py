@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable
 from difflib import ndiff
 from typing import TYPE_CHECKING
@@ -18,9 +17,10 @@ from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
 from nas_agent.cli.heritage_report import heritage_rows
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
+from nas_agent.cli.next_steps import next_steps, obeyed_by_best
 from nas_agent.cli.objectives_report import front_table, objective_rows
 from nas_agent.cli.output import short
-from nas_agent.cli.run_document import TOP, handle, resume_command
+from nas_agent.cli.run_document import TOP
 from nas_agent.cli.transfer_report import recalled_text, sources_text
 from nas_agent.cli.wording import duration, number, plural, sparkline
 from nas_agent.principles.library import SO_IT_WAITS
@@ -53,7 +53,7 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
         sections([*_best_rows(story), *_own_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
-        *_next(story),
+        *next_steps(story),
     ]
 
 
@@ -92,7 +92,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
         last.append(("programs", Text(f"{counted}{every.valid_after_repair} after repair (by intent: --json)")))
     if story.model_failures:
         last.append(("model", _model_failures(story)))
-    return [*parts, "", sections(last), *_files(story), *_next(story)]
+    return [*parts, "", sections(last), *_files(story), *next_steps(story)]
 
 
 def principle_list(story: Story, principles: Iterable[Principle]) -> Table:
@@ -139,15 +139,6 @@ def top_table(story: Story, space: Space | None, *, narrow: bool = False) -> Tab
         table.add_row(str(place), *cells, Text(what))
         listed.append((str(place), Text("{}, evaluation {}, id {}, by {}\n".format(*cells) + what)))
     return sections(listed) if narrow else table
-
-
-def obeyed_by_best(story: Story) -> list[str]:
-    """Return the references of the principles that the winner obeyed when it was proposed."""
-    event = None if story.best is None else story.proposal(story.best.architecture.id)
-    return [] if event is None else list(event["proposal"]["principles"])
-
-
-# -- the lines of a report ------------------------------------------------------------------------------
 
 
 def _headline(story: Story) -> str:
@@ -263,54 +254,6 @@ def _files(story: Story) -> Parts:
         if (folder.path / name).exists():
             there.add_row(name, what)
     return ["", heading("Files"), f"  {short(folder.path)}{os.sep}", Padding(there, (0, 0, 0, 4))]
-
-
-def _next(story: Story) -> Parts:
-    """Suggest commands that work as they stand."""
-    run = handle(story.folder)
-    commands = [] if story.finished is not None else [resume_command(story)]
-    if commands and story.pending:
-        commands.insert(0, f"nas-agent principles review {run}")
-    if story.best is not None:
-        commands.append(f"nas-agent show {run} best")
-        if story.config.generator == "code":
-            commands.append(f"nas-agent archive {run} --html archive.html")
-    told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]
-    told += [p.id for p in story.principles.values() if p.status == "active"] + list(story.principles)
-    if told:
-        commands.append(f"nas-agent principles trace {told[0]} --run {run}")
-    siblings = _tasks_of(story.config.space)
-    if story.finished is not None and siblings:
-        others = [name for name in siblings if name != story.task.name]
-        data = "" if story.config.data is None else f" --data {short(story.config.data)}"
-        if story.task.name in siblings and others and story.config.memory:
-            commands += [
-                "# another task: it recalls what this run has taught",
-                f"nas-agent run --task {others[0]}{_space_flag(story, others[0])}{data}",
-            ]
-        if {story.config.llm, story.config.llm_learner, story.config.llm_generator} <= {"none", None}:
-            needs = "" if os.environ.get("OPENAI_API_KEY") else " (needs OPENAI_API_KEY)"
-            task = shlex.quote(story.config.task)
-            commands += [
-                f"# with a language model{needs}",
-                f"nas-agent run --task {task}{_space_flag(story, story.task.name)}{data} --llm openai:gpt-4o-mini",
-            ]
-    return ["", heading("Next"), *(f"  {command}" for command in commands)] if commands else []
-
-
-def _tasks_of(space: str) -> tuple[str, ...]:
-    """List the tasks of published benchmarks that were measured in a space of this name."""
-    from nas_agent.tools.benchmarks.registry import BENCHMARKS
-
-    return tuple(dict.fromkeys(task.name for b in BENCHMARKS if b.space == space for task in b.tasks))
-
-
-def _space_flag(story: Story, task: str) -> str:
-    """Name the run's space where the task alone would mean another one."""
-    from nas_agent.tools.benchmarks.registry import named_space
-
-    space = story.config.space
-    return "" if named_space("auto", task) == space else f" --space {shlex.quote(space)}"
 
 
 def _curve(story: Story, width: int, unicode: bool) -> Text:

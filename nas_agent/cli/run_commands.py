@@ -15,7 +15,7 @@ from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
     from nas_agent.cli.watch import Watch
-    from nas_agent.engine import Result
+    from nas_agent.result import Result
     from nas_agent.tools.run_folder import RunFolder
 
 Json = dict[str, Any]

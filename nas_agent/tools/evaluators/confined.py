@@ -142,6 +142,7 @@ class Confined:
     def _job(self, request: Json) -> Job:
         save, inherit = request.get("save"), request.get("inherit")
         files: Sequence[bytes] = () if inherit is None else inherit["files"]
+        more = MOST if inherit is not None and inherit["leaves"] else 0
         asked = {} if inherit is None else {"inherit": {**inherit, "files": [], "sizes": [*map(len, files)]}}
         memory = request["memory"] if request["device"] == "cpu" else machine_memory()  # a GPU's is limited by torch
         return Job(
@@ -152,7 +153,7 @@ class Confined:
                 seconds=request["limit"],
                 memory=2**50 if memory is None else int(memory * 2**30),
                 threads=THREADS + self._threads,
-                **({"reply": PREDICTIONS + MOST} if save is None else {"disk": KEPT, "reply": KEPT}),
+                **({"reply": PREDICTIONS + more} if save is None else {"disk": KEPT, "reply": KEPT}),
             ),
         )
 

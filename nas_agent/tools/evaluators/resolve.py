@@ -176,8 +176,13 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
     images = load_images(task, data=data, resolution=settings.resolution)
     training = settings.training(images, reference)
     rungs = settings.rungs(images, training.fidelity)
-    if rungs is not None and isinstance(space, Inspected) and any(at.width != rungs.full.width for at in rungs.levels):
-        raise ConfigError(f"{FLAG}: in space '{space.name}' a network's own text says how wide it is; leave width out")
+    if rungs is not None and isinstance(space, Inspected):
+        full = rungs.full
+        if any((at.width, at.resolution) != (full.width, full.resolution) for at in rungs.levels):
+            raise ConfigError(
+                f"{FLAG}: in space '{space.name}' a network's own text says how wide it is and for which images; "
+                "leave width and resolution out"
+            )
     trainer = ImageTrainer(training, lambda: images, source=source)
     confined = "UNCONFINED" if settings.sandbox == "off" else "in a sandbox"
     where = "in a process of its own" if source is None else confined

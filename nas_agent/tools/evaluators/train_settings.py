@@ -22,7 +22,7 @@ DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
 # gains up to a point (docs/results/quality_diversity.md).
 DIGITS_PROGRAM_EPOCHS = 16
 WIDTH = 16
-FLAGS = ("width", "resolution", "device", "unsafe", "sandbox")  # the other settings are given by `--set`
+FLAGS = ("width", "resolution", "device", "sandbox", "inherit")  # the other settings are given by `--set`
 
 
 @dataclass(frozen=True, slots=True)
