@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -568,9 +568,8 @@ def written(layers: str = PLAIN, begin: str = "pass") -> Architecture:
     return Architecture("texts", text, str(hash(text)))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(backends.obstacle() is not None, reason=f"no sandbox here: {backends.obstacle()}")
-def test_a_real_child_begins_where_its_parent_ended_and_hostile_ones_leave_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def evaluator(tmp_path: Path) -> Iterator[TrainEvaluator]:
     from nas_agent.tools.images import load_images
 
     digits = load_images("digits", data=None, resolution=None)
@@ -580,33 +579,47 @@ def test_a_real_child_begins_where_its_parent_ended_and_hostile_ones_leave_nothi
     )  # fmt: skip
     trainer = ImageTrainer(training, lambda: digits, source=lambda architecture, classes: architecture.text)
     evaluator = TrainEvaluator(trainer)
-    evaluator.keep_in(tmp_path)
+    evaluator.keep_in(tmp_path / "weights")
+    yield evaluator
+    trainer.worker.close()
 
-    def trained(architecture: Architecture, heritage: Heritage | None) -> Measured:
-        outcome = evaluator.evaluate(architecture, seed=0, heritage=heritage)
-        assert isinstance(outcome, Measured), outcome
-        return outcome
 
-    try:
-        scratch, parent = trained(written(), None), trained(written(), Heritage())
-        assert parent.value == scratch.value
-        assert parent.inherited is not None
-        assert parent.inherited.legacy is not None
-        child = written(f"nn.Conv2d(1, 1, 1), {PLAIN}")
-        heir, orphan = trained(child, Heritage((parent.inherited.legacy,))), trained(child, None)
-        assert heir.inherited is not None
-        assert (heir.inherited.of - heir.inherited.taken, heir.inherited.epochs) == (2, 1)
-        assert heir.fidelity == "1 epoch, 4 channels, begun with weights of 1 epoch"
-        assert heir.value > orphan.value + 5
-        assert trained(child, Heritage((parent.inherited.legacy,))).inherited == heir.inherited
-        for what in HOSTILE.values():
-            patched = f"from nas_agent.tools.evaluators import inheritance; inheritance.left = lambda network: {what}"
-            thief = trained(written(begin=patched), Heritage()).inherited
-            assert thief is not None
-            assert thief.legacy is None
-            assert "its weights are not kept: they" in thief.note
-        flood = "from nas_agent.tools.evaluators import candidate, inheritance; candidate.MOST = 1 << 40; "
-        flood += "inheritance.left = lambda network: bytes(120 << 20)"
-        assert isinstance(evaluator.evaluate(written(begin=flood), seed=0, heritage=Heritage()), Failed)
-    finally:
-        trainer.worker.close()
+def trained_by(evaluator: TrainEvaluator, architecture: Architecture, heritage: Heritage | None) -> Measured:
+    outcome = evaluator.evaluate(architecture, seed=0, heritage=heritage)
+    assert isinstance(outcome, Measured), outcome
+    return outcome
+
+
+real = pytest.mark.skipif(backends.obstacle() is not None, reason=f"no sandbox here: {backends.obstacle()}")
+
+
+@pytest.mark.slow
+@real
+def test_a_real_child_begins_where_its_parent_ended(evaluator: TrainEvaluator) -> None:
+    scratch, parent = (trained_by(evaluator, written(), heritage) for heritage in (None, Heritage()))
+    assert parent.value == scratch.value  # leaving weights changes nothing
+    assert parent.inherited is not None
+    assert parent.inherited.legacy is not None
+    child, heritage = written(f"nn.Conv2d(1, 1, 1), {PLAIN}"), Heritage((parent.inherited.legacy,))
+    heir, orphan = trained_by(evaluator, child, heritage), trained_by(evaluator, child, None)
+    assert heir.inherited is not None
+    assert (heir.inherited.of - heir.inherited.taken, heir.inherited.epochs) == (2, 1)
+    assert heir.fidelity == "1 epoch, 4 channels, begun with weights of 1 epoch"
+    assert heir.value != orphan.value
+    again = trained_by(evaluator, child, heritage)
+    assert (again.value, again.inherited) == (heir.value, heir.inherited)
+
+
+@pytest.mark.slow
+@real
+def test_a_hostile_network_leaves_no_weights_and_a_flood_ends_it(evaluator: TrainEvaluator, tmp_path: Path) -> None:
+    for what in HOSTILE.values():
+        patched = f"from nas_agent.tools.evaluators import inheritance; inheritance.left = lambda network: {what}"
+        thief = trained_by(evaluator, written(begin=patched), Heritage()).inherited
+        assert thief is not None
+        assert thief.legacy is None
+        assert "its weights are not kept: they" in thief.note
+    flood = "from nas_agent.tools.evaluators import candidate, inheritance; candidate.MOST = 1 << 40; "
+    flood += "inheritance.left = lambda network: bytes(120 << 20)"
+    assert isinstance(evaluator.evaluate(written(begin=flood), seed=0, heritage=Heritage()), Failed)
+    assert not (tmp_path / "weights").exists()
