@@ -38,6 +38,7 @@ from nas_agent.principles.review import Answer
 from nas_agent.records import Architecture, Failed, Fidelity, Measured, Outcome, Proposal, Provenance, Task
 from nas_agent.spaces import Space, load_space
 from nas_agent.tools.benchmarks.registry import named_space
+from nas_agent.tools.curves import check_curves
 from nas_agent.tools.evaluators.base import Evaluation, TestResult
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.executors import check_executor, make_executor
@@ -241,6 +242,7 @@ def start(
     check_generator(config, space)
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
+    check_curves(config, evaluation.evaluator)
     space = equipped(space, evaluation, unsafe=config.unsafe)
     if given is None:
         config, evaluation = packed(frozen(config, evaluation), evaluation, space)

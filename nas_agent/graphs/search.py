@@ -203,7 +203,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
         chosen = [Chosen(proposal, "promoted") for proposal in promotions(use, step)]
     refinement = use.journal.library.refinement()
     note_agreement(use)
-    bar = {"bar": bar_of(use.journal.archive).to_dict()} if use.config.stop_curves else {}
+    bar: Json = {"bar": bar_of(use.journal.archive).to_dict()} if use.config.stop_curves else {}
     shortlist = []
     for offset, item in enumerate(chosen):
         data = at_level(use, item.proposal, step).to_dict()
