@@ -42,6 +42,7 @@ from nas_agent.result import Result
 from nas_agent.spaces import Space, load_space
 from nas_agent.told import CALLER, NoTestSplit, Told
 from nas_agent.tools.benchmarks.registry import named_space
+from nas_agent.tools.curves import check_curves
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.executors import check_executor, make_executor
@@ -217,6 +218,7 @@ def start(
     check_generator(config, space)
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
+    check_curves(config, evaluation.evaluator)
     space = equipped(space, evaluation, sandbox=config.confinement)
     if given is None:
         config, evaluation = packed(frozen(config, evaluation), evaluation, space)

@@ -20,9 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from typer.testing import CliRunner
 
 from nas_agent import Search
 from nas_agent.cli.candidate import tell
+from nas_agent.cli.main import app
 from nas_agent.cli.progress import Progress
 from nas_agent.cli.report import whole_run
 from nas_agent.cli.run_document import as_document
@@ -568,6 +570,33 @@ def test_what_trains_nothing_has_no_curves() -> None:
         Search(TASK, space=Toy(), memory=None, **SETTINGS)  # the caller measures
     with pytest.raises(ConfigError, match="stop_curves"):
         make_config({"task": "toy", "stop_curves": "perhaps"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "cifar100", "--evaluator", "embedded"], "trains nothing that could be stopped"),
+        (["--task", "digits", "--epochs", "2"], "a training of 2 epochs is over before a curve says anything"),
+        (["--task", "digits", "--fidelities", "1,3,8"], "successive halving stops what is poor already"),
+    ],
+)
+@pytest.mark.parametrize("how", [["--dry-run"], []])
+def test_the_command_line_refuses_it_in_one_line_and_leaves_nothing(
+    tmp_path: Path, arguments: list[str], message: str, how: list[str]
+) -> None:
+    asked = ["run", *arguments, "--stop-curves", "--no-memory", "--out", str(tmp_path / "runs"), *how]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_plan_says_that_curves_stop_trainings(tmp_path: Path) -> None:
+    asked = ["run", "--task", "digits", "--stop-curves", "--no-memory", "--out", str(tmp_path), "--dry-run"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    assert "learning curves stop trainings" in " ".join(result.stdout.split())
 
 
 def test_code_that_nobody_vouches_for_is_not_asked_for_its_losses() -> None:
