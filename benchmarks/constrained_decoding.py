@@ -6,8 +6,8 @@ timeout 120 python benchmarks/constrained_decoding.py outlines_core 32000
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -42,7 +42,7 @@ class Network(nn.Module):
 ```"""
 
 
-def main(backend: str, size: int) -> None:
+def measure(backend: str, size: int) -> None:
     import outlines
     from outlines.backends import get_json_schema_logits_processor
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -87,5 +87,13 @@ def masks(tokenizer: Any) -> None:
     print(f"class grammar: {len(times)} tokens, {sum(times) / len(times):.2f} ms a token, at most {max(times):.1f} ms")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("backend", choices=("llguidance", "outlines_core"))
+    parser.add_argument("size", type=int, help="of the vocabulary")
+    given = parser.parse_args()
+    measure(given.backend, given.size)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main()

@@ -19,7 +19,8 @@ from nas_agent.spaces.base import Floats
 from nas_agent.spaces.darts import CELLS, Darts
 from nas_agent.spaces.features import structure_features
 from nas_agent.tools.benchmarks.darts import BENCHMARKS
-from nas_agent.tools.surrogates.gaussian_process import Posterior, Scaler, stack
+from nas_agent.tools.surrogates.blocks import Scaler, stack
+from nas_agent.tools.surrogates.gaussian_process import Posterior
 from nas_agent.tools.tables import find_table
 
 SPACE = Darts()

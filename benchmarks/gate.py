@@ -27,8 +27,8 @@ from nas_agent.bench.statistics import paired
 from nas_agent.config import make_config
 from nas_agent.engine import Engine
 from nas_agent.records import Architecture, Json
-from nas_agent.run import NoTestSplit
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.event_log import EventLog

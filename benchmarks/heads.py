@@ -30,7 +30,7 @@ from nas_agent.spaces.nasbench201 import EDGES, NasBench201
 from nas_agent.spaces.path_features import extended_features
 from nas_agent.tools.evaluators.resolve import load_evaluation
 from nas_agent.tools.heads import CODE, TargetName, make_head
-from nas_agent.tools.surrogates.gaussian_process import stack
+from nas_agent.tools.surrogates.blocks import stack
 
 TASKS = ("cifar10", "cifar100", "ImageNet16-120")
 SIZES = (14, 55, 220, 879, 3516)

@@ -24,7 +24,7 @@ from nas_agent.spaces.path_features import extended_features
 from nas_agent.tools.heads import make_head
 from nas_agent.tools.heads.base import Fitted
 from nas_agent.tools.heads.gaussian_process import Posterior
-from nas_agent.tools.surrogates.gaussian_process import stack
+from nas_agent.tools.surrogates.blocks import stack
 
 TASKS = ("cifar10", "cifar100", "ImageNet16-120")
 SIZES = (14, 30, 55, 100)

@@ -20,8 +20,9 @@ from pathlib import Path
 from random import Random
 
 from nas_agent.records import Architecture, Measured, Outcome, Provenance, Task
-from nas_agent.run import NoTestSplit, Search
+from nas_agent.run import Search
 from nas_agent.spaces import load_space
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.embeddings import MiniLM, cache_stats
 from nas_agent.tools.evaluators.base import Evaluation
 

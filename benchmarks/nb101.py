@@ -21,7 +21,8 @@ from nas_agent import Search
 from nas_agent.spaces import Floats
 from nas_agent.spaces.nasbench101 import NasBench101
 from nas_agent.tools.benchmarks.nb101 import CIFAR10, FILE, embedded_nb101, load_nb101
-from nas_agent.tools.surrogates.gaussian_process import Posterior, Scaler, stack
+from nas_agent.tools.surrogates.blocks import Scaler, stack
+from nas_agent.tools.surrogates.gaussian_process import Posterior
 from nas_agent.tools.tables import BenchmarkTable, find_table
 
 GRAPH = ("edge", "count", "depth", "size")

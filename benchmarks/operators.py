@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--programs", type=Path, help="walk from each *.py in this folder instead")
     parser.add_argument("--unsafe", action="store_true")
     asked = parser.parse_args()
-    inspector = SandboxInspector(lambda: open_inspection(unsafe=asked.unsafe))
+    inspector = SandboxInspector(lambda: open_inspection("off" if asked.unsafe else "auto"))
     space = Pytorch(NetworkShape.of(10, 1, 8), inspector)
     starts = [space.start()] * asked.walks
     if asked.programs is not None:

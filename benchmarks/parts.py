@@ -9,6 +9,7 @@ of `--task digits` in its child process. Medians of the repeats, milliseconds un
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -64,7 +65,12 @@ def training() -> None:
     print(f"training: {statistics.median(taken):.1f} s a candidate of digits ({evaluation.evaluator.fidelity})")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     surrogate()
     embedding()
     training()
+
+
+if __name__ == "__main__":
+    main()

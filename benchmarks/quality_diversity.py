@@ -2,17 +2,20 @@
 
     python benchmarks/quality_diversity.py reach                  # builds a network into every niche that it can
     python benchmarks/quality_diversity.py fill --seeds 3         # 500 evaluations an arm; goes on where it stopped
-    python benchmarks/quality_diversity.py fill --arms llmatic --seeds 1 --budget 200
+    python benchmarks/quality_diversity.py fill --arms aimed --seeds 1 --budget 200
     python benchmarks/quality_diversity.py tell                   # the table of what there is so far
 
     python benchmarks/quality_diversity.py cells --task cifar10 --seeds 10 --budget 2000   # NAS-Bench-201
 
 Arms, all measured at the same fidelity and binned by the same archive:
 
-llmatic     programmatic operators, curiosity (the product's `--generator code` without a surrogate)
-drawn       the same after 100 draws, which are those of `random` (`--generator code --set initial=100`)
-map-elites  as llmatic, every prompt drawn by chance
-random      draws of the space's own sampler
+aimed             programmatic operators, curiosity, four children for each network that is measured: those of empty
+                  niches are taken, then those whose niche has the worst holder (the product's `--generator code
+                  --surrogate none`)
+llmatic           one child for each network that is measured: the paper's loop
+map-elites        as llmatic, every prompt drawn by chance
+aimed-map-elites  as aimed, every prompt drawn by chance
+random            draws of the space's own sampler
 
 Every batch of ten is one line of OUT/ARM-SEED.jsonl; what lies there is not measured again.
 """
@@ -28,7 +31,7 @@ from random import Random
 
 import numpy as np
 
-from nas_agent.agents.generators.quality_diversity import Illumination, Niches, Settings
+from nas_agent.agents.generators.quality_diversity import AIMED, Illumination, Niches, Settings
 from nas_agent.agents.generators.quality_diversity.breeding import breed
 from nas_agent.agents.generators.quality_diversity.ranges import Programs, axes_of, measures
 from nas_agent.bench.compare import METHODS, Setting
@@ -42,8 +45,7 @@ from nas_agent.spaces import load_space
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.inspection import equipped
 
-ARMS = ("llmatic", "drawn", "map-elites", "random")
-DRAWS = 100  # at the beginning of `drawn`
+ARMS = ("aimed", "map-elites", "random", "llmatic", "aimed-map-elites")
 BATCH = 10
 
 
@@ -141,7 +143,9 @@ def batches(file: Path) -> list[list[Trial | Miss]]:
 
 
 def settings_of(arm: str) -> Settings:
-    return Settings(generation=BATCH, curiosity=arm != "map-elites")
+    return Settings(
+        generation=BATCH, curiosity="map-elites" not in arm, children=AIMED if arm.startswith("aimed") else 1
+    )
 
 
 def fill(space: Programs, evaluation: Evaluation, arm: str, seed: int, budget: int, file: Path) -> None:
@@ -174,16 +178,15 @@ def fill(space: Programs, evaluation: Evaluation, arm: str, seed: int, budget: i
 def proposed(
     space: Programs, state: Illumination, arm: str, rng: Random, wanted: int, known: set[str]
 ) -> tuple[list[Proposal], list[Miss]]:
-    draws = arm == "random" or (arm == "drawn" and state.trials < DRAWS)
-    if not state.trials and not draws:
-        return [Proposal(state.start, "start")], []
-    if draws:
+    if arm == "random":
         found: dict[str, Proposal] = {}
         while len(found) < wanted:
             drawn = space.sample(rng)  # type: ignore[attr-defined]
             if drawn.id not in known:
                 found[drawn.id] = Proposal(drawn, "sample")
         return list(found.values()), []
+    if not state.trials:
+        return [Proposal(state.start, "start")], []
     brood = breed(state, space, wanted, rng.getrandbits(64), known, lambda one: one)
     return brood.proposals, brood.misses
 

@@ -29,7 +29,7 @@ from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator
 from nas_agent.tools.evaluators.train_settings import TrainSettings
 from nas_agent.tools.images import load_images
 from nas_agent.tools.sandbox import Completed, Job, Limits, Policy, WarmSandbox
-from nas_agent.tools.sandbox.backends import UNSAFE, candidates
+from nas_agent.tools.sandbox.backends import UNSAFE, installed
 from nas_agent.tools.sandbox.canaries import QUICK, attack
 
 EMPTY = Job("main", source="def main(payload, blob):\n    return 1\n")
@@ -102,7 +102,7 @@ def request_of(device: str) -> tuple[ImageTrainer, Json]:
     return trainer, recorder.request
 
 
-def candidates_on(sandbox: WarmSandbox, request: Json, count: int) -> tuple[list[float], list[float]]:
+def installed_on(sandbox: WarmSandbox, request: Json, count: int) -> tuple[list[float], list[float]]:
     """Return for each evaluation the milliseconds of training, and those of the call around it."""
     limits = Limits(seconds=request["limit"], memory=int(request["memory"] * 2**30) if request["memory"] else 2**50)
     training, around = [], []
@@ -136,7 +136,7 @@ def main() -> None:
         "| candidate: training | around it, median | 90 % |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for backend in (*candidates(), UNSAFE):
+    for backend in (*installed(), UNSAFE):
         begun = time.perf_counter()
         try:
             sandbox = WarmSandbox(policy, backend)
@@ -155,7 +155,7 @@ def main() -> None:
                 outcomes = [sandbox.run(step_job) for _ in range(3)]
                 seconds = [float(str(one.result)) for one in outcomes if isinstance(one, Completed)]
                 step = f"{1000 * min(seconds):.0f}" if seconds else str(outcomes[0])
-                training, around = candidates_on(sandbox, request, arguments.jobs)
+                training, around = installed_on(sandbox, request, arguments.jobs)
                 trained = f"{statistics.median(training):.0f}"
             print(
                 f"| {sandbox.level} | {start:.0f} | {attacks:.0f} | {statistics.median(calls):.0f} | "

@@ -5,6 +5,7 @@ NAS_AGENT_DATA=DIR python benchmarks/table_facts.py
 
 from __future__ import annotations
 
+import argparse
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -129,6 +130,7 @@ def darts_none() -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     nb101_sizes()
     trans101_spellings()
     darts_rows()

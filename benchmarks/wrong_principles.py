@@ -35,8 +35,8 @@ from nas_agent.principles.coding import Coding
 from nas_agent.principles.constraint import Allowed, Constraint, Count, When
 from nas_agent.principles.refinement import satisfiable
 from nas_agent.records import Json, Measured
-from nas_agent.run import NoTestSplit
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.resolve import load_evaluation
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas_agent.version import __version__
 
 if TYPE_CHECKING:
-    from nas_agent.engine import Result
+    from nas_agent.result import Result
     from nas_agent.run import Search
 
 # Read by langgraph when it is imported: refuse to build unknown types from a checkpoint (CVE-2026-28277).
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
 
         return Search
     if name == "Result":
-        from nas_agent.engine import Result
+        from nas_agent.result import Result
 
         return Result
     raise AttributeError(f"module 'nas_agent' has no attribute {name!r}")

@@ -116,6 +116,10 @@ class Config(BaseModel):
     data_share: float = Field(default=1.0, gt=0.0, le=1.0)
     # Images of a batch; None: 128, or 64 where there are few images.
     train_batch: int | None = Field(default=None, ge=1)
+    # Whether mirror images are trained on; None: unless the task says that they mean something else, as digits do.
+    train_mirror: bool | None = None
+    # Share of itself that a moving average of the weights keeps at each step, and which is then scored; None: off.
+    train_average: float | None = Field(default=None, gt=0.0, lt=1.0)
     # auto (the first of cuda, mps, cpu that torch sees), cpu, cuda, cuda:1, ..., mps.
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     # Number format of the arithmetic: auto is 16 bits on a GPU, and on a CPU that computes with them.
@@ -127,8 +131,14 @@ class Config(BaseModel):
     # GiB for one candidate; None: 80 % of the machine's on a CPU, all of a GPU's.
     train_memory: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
 
+    # Whether a child's training begins with the trained weights of its parents, in spaces of programs (pytorch): none,
+    # names (where name and shape agree), or order (besides, layers of one shape that are left, in their order).
+    inherit: Literal["none", "names", "order"] = "none"
+
     # Whether code that a model wrote may run unconfined: on a machine where no sandbox holds, and at one's own risk.
     unsafe: bool = False
+    # What confines it: auto (the strongest that holds here), or one by name.
+    sandbox: Literal["auto", "unshare", "bubblewrap", "landlock", "docker", "podman"] = "auto"
 
     # Whether principles are learned and constrain proposals; not by default where `objectives` are given: principles
     # speak of the metric alone, and shut out the cheap end of a front (docs/results/objectives.md).
@@ -173,6 +183,11 @@ class Config(BaseModel):
     out: Path = Path("runs")
 
     @property
+    def confinement(self) -> str:
+        """What confines code that a model wrote: `sandbox`, or `off`."""
+        return "off" if self.unsafe else self.sandbox
+
+    @property
     def executor_kind(self) -> Literal["inline", "pool", "ray"]:
         """What carries evaluations out, `auto` decided."""
         if self.executor == "auto":
@@ -204,6 +219,14 @@ class Config(BaseModel):
     def _without_principles(cls, values: object) -> object:
         """Two objectives are searched without principles, unless these are asked for."""
         return {"principles": False, **values} if isinstance(values, dict) and values.get("objectives") else values
+
+    @model_validator(mode="after")
+    def _confined_or_not(self) -> Config:
+        if self.unsafe and self.sandbox != "auto":
+            raise ValueError(
+                f"unsafe lets code run unconfined, and sandbox = {self.sandbox} confines it; leave one out"
+            )
+        return self
 
     @field_validator("objectives", "fidelities", mode="before")
     @classmethod

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nas_agent.config import Config
-from nas_agent.engine import Engine, Result, gather
+from nas_agent.engine import Engine
 from nas_agent.errors import ConfigError, RunFolderError
 from nas_agent.records import Task
+from nas_agent.result import Result, gather
 from nas_agent.spaces import Space
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.journal import Journal
@@ -63,7 +64,7 @@ def refuse_other_terms(folder: RunFolder, engine: Engine) -> None:
         if "embedder" not in event:  # logs of earlier versions do not name it
             now.pop("embedder", None)
         begun = {"limits": [], "objectives": [], "ahead": 1, **event}  # logs of earlier versions do not name them
-        for name in ("fidelities", "eta", "screen", "stop_curves"):  # named by searches only that have them
+        for name in ("fidelities", "eta", "screen", "inherit", "stop_curves"):  # named by searches only that have them
             if name in {**begun, **now}:
                 begun, now = {name: None, **begun}, {name: None, **now}
         other = [f"{key} was {begun[key]}, is {now[key]}" for key in now if begun[key] != now[key]]

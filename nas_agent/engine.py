@@ -5,32 +5,30 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nas_agent.agents.generators import Generator, make_generator
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection, Services
 from nas_agent.graphs.state import first_state
+from nas_agent.parts import generator_of, keep_weights, structure_alone, weighed
 from nas_agent.principles.review import Answer
-from nas_agent.records import Json, Measured, Outcome, Task
+from nas_agent.records import Json
+from nas_agent.result import Result, gather
 from nas_agent.spaces import Space
 from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.costs.wishes import make_wishes
-from nas_agent.tools.curves import check_curves, saved
-from nas_agent.tools.evaluators.base import Evaluation, TestResult
+from nas_agent.tools.curves import check_curves
+from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.event_log import EventLog
 from nas_agent.tools.executors import Executor
 from nas_agent.tools.executors.arrivals import Arrivals
 from nas_agent.tools.executors.inline import InlineExecutor
-from nas_agent.tools.fronts import told_front, told_limits
 from nas_agent.tools.journal import Journal, Listener
 from nas_agent.tools.principle_files import Imported
 from nas_agent.tools.proxies.screens import make_screen
 from nas_agent.tools.run_folder import RunFolder
-from nas_agent.tools.source_story import told_sources
 from nas_agent.tools.surrogates.base import Surrogate
 from nas_agent.version import __version__
 
@@ -42,68 +40,6 @@ if TYPE_CHECKING:
 
 # Asks a person about `journal.pending`; an answer that is missing stops the run until it is resumed.
 Reviewer = Callable[[Journal], Mapping[str, Answer]]
-WAITING = "waiting for review"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a search has found; `to_dict` is the JSON document of `nas-agent run --json`."""
-
-    run: str | None  # the run folder, None for a search in memory
-    task: Task
-    space: str
-    evaluator: str
-    best: Measured | None
-    best_evaluation: int | None  # when it was found, counted from 1
-    test: TestResult | None
-    curve: tuple[float | None, ...]  # best validation value so far after each evaluation
-    outcomes: tuple[Outcome, ...]
-    active_principles: int
-    retired_principles: int
-    llm: Json
-    why: str  # why the search ended
-    seconds: float
-    sources: tuple[Json, ...] = ()  # what was read of each source, and what became of it
-    gate: Json | None = None  # when the surrogate stepped back and came back; None where it never did
-    pending: tuple[Json, ...] = ()  # principles that wait for a person's answer; then the run is not finished
-    front: Json | None = None  # of two objectives: the front, its area and the reference; None with one
-    limits: Json | None = None  # what the search was limited to, and how many proposals that refused; None without
-    fidelities: tuple[Json, ...] = ()  # of several, what was measured at each and what it costs; empty with one
-    spent: float = 0.0  # in full trainings: with one fidelity, the evaluations
-    stopped: Json | None = None  # by their learning curves: how many trainings, and epochs saved; None: not asked for
-
-    def to_dict(self) -> Json:
-        """As plain JSON types; keys such as `sources`, `gate`, `limits`, `fidelities` only where there are some."""
-        best: Json | None = None
-        if self.best is not None:
-            best = {
-                "id": self.best.architecture.id,
-                "arch": self.best.architecture.text,
-                "val": self.best.value,
-                "test": None if self.test is None else self.test.value,
-                "evaluation": self.best_evaluation,
-                "provenance": self.best.provenance,
-            }
-        return {
-            "run": self.run,
-            "task": self.task.name,
-            "space": self.space,
-            "evaluator": self.evaluator,
-            "evaluations": len(self.outcomes),
-            "best": best,
-            "curve": list(self.curve),
-            "principles": {"active": self.active_principles, "retired": self.retired_principles},
-            "llm": self.llm,
-            "why": self.why,
-            "seconds": self.seconds,
-            **({"sources": list(self.sources)} if self.sources else {}),
-            **({"gate": self.gate} if self.gate is not None else {}),
-            **({"pending": list(self.pending)} if self.pending else {}),
-            **({"limits": self.limits} if self.limits is not None else {}),
-            **({"fidelities": list(self.fidelities), "spent": self.spent} if self.fidelities else {}),
-            **({"stopped": self.stopped} if self.stopped is not None else {}),
-            **(self.front or {}),
-        }
 
 
 class Engine:
@@ -132,6 +68,8 @@ class Engine:
         journal.review, self._ask = config.review, ask
         if config.review and folder is None:
             raise ConfigError("review needs a run folder in which to wait; search by `start`, or without review")
+        if config.inherit != "none":
+            keep_weights(evaluation.evaluator, folder)
         self._rungs = evaluation.rungs
         if config.fidelities and self._rungs is None:
             raise ConfigError(f"fidelities: the evaluator '{evaluation.evaluator.name}' has only one; leave them out")
@@ -150,7 +88,7 @@ class Engine:
             evaluator=evaluation.evaluator,
             test_split=evaluation.test_split,
             journal=journal,
-            generator=_generator(config, space, evaluation.task),
+            generator=generator_of(config, space, evaluation.task),
             executor=executor or InlineExecutor(evaluation.evaluator),
             arrivals=Arrivals(None if folder is None else folder.arrivals),
             pool=self._listed if wishes is None else wishes.admitted(self._listed, space, config.seed),
@@ -209,6 +147,7 @@ class Engine:
             **({"ahead": self.config.most_under_way} if self.config.most_under_way > 1 else {}),
             # What it proposes follows from the outcomes and its weights.
             **({"generator": self.services.generator.name} if self.config.generator in {"vq", "code"} else {}),
+            **({} if self.config.inherit == "none" else {"inherit": self.config.inherit}),
             **self._archive(),
         }
 
@@ -289,12 +228,12 @@ class Engine:
         use = self.services
 
         def make(kind: str, embedder: Embedder | None = None) -> Surrogate | None:
-            return _weighed(make_surrogate(kind, space, use.pool, seed=config.seed, embedder=embedder), use)
+            return weighed(make_surrogate(kind, space, use.pool, seed=config.seed, embedder=embedder), use)
 
         if config.surrogate != "joint":
             use.surrogate = make(config.surrogate)
             return
-        use.substitute = partial(_structure_alone, make)
+        use.substitute = partial(structure_alone, make)
         if self.journal.embedder_failure is not None:  # nothing is asked of what failed before this process began
             use.surrogate = use.substitute()
             return
@@ -343,71 +282,3 @@ class Engine:
             )
         elif models.generator is not None:
             self.services.model_generator = LanguageModelGenerator(models.generator, lens)
-
-
-def _generator(config: Config, space: Space, task: Task) -> Generator:
-    if config.generator != "code":
-        return make_generator(config.generator, space.name, seed=config.seed, model=config.generator_model)
-    from nas_agent.agents.generators.quality_diversity import CodeGenerator, first_of, settings_of
-
-    return CodeGenerator(space, task, settings_of(config), first_of(config.archive_file, space))
-
-
-def _weighed(surrogate: Surrogate | None, use: Services) -> Surrogate | None:
-    """Let a surrogate of the metric weigh it against the second objective, where there is one."""
-    wishes = use.wishes
-    if surrogate is None or wishes is None or wishes.objective is None:
-        return surrogate
-    from nas_agent.tools.surrogates.pareto import ParetoSurrogate
-
-    most = None if wishes.reference is None else wishes.reference["cost"]
-    return ParetoSurrogate(surrogate, wishes.costs.of(wishes.objective), seed=use.config.seed, most=most)
-
-
-def _structure_alone(make: Callable[[str], Surrogate | None]) -> Surrogate:
-    surrogate = make("structure")
-    assert surrogate is not None
-    return surrogate
-
-
-def gather(journal: Journal, run: str | None, space: str, evaluator: str, seconds: float) -> Result:
-    """Return the result as the journal has it."""
-    finished = journal.result or {}
-    best = journal.archive.best
-    outcomes = tuple(journal.archive)
-    place = None
-    if best is not None:
-        place = journal.archive.place(best.architecture.id)
-    test = finished.get("test")
-    waiting = () if journal.result is not None else tuple(change.to_dict() for change in journal.pending.values())
-    llm = journal.model_use.to_dict()
-    if journal.varied:
-        from nas_agent.agents.operators import tally
-
-        told = tally(answer for answers in journal.varied.values() for answer in answers)
-        llm["operators"] = {intent: counts.to_dict() for intent, counts in told.items()}
-    statuses = [principle.status for principle in journal.library.principles]
-    return Result(
-        run=run,
-        task=journal.task,
-        space=space,
-        evaluator=evaluator,
-        best=best,
-        best_evaluation=place,
-        test=None if test is None else TestResult(**test),
-        curve=tuple(journal.archive.curve),
-        outcomes=outcomes,
-        active_principles=statuses.count("active"),
-        retired_principles=statuses.count("retired"),
-        llm=llm,
-        why=str(finished.get("why", WAITING if waiting else "")),
-        seconds=seconds,
-        sources=tuple(told_sources(journal.log.events)),
-        gate=journal.gate.to_dict() if journal.gate.changes else None,
-        pending=waiting,
-        front=told_front(journal),
-        limits=told_limits(journal),
-        fidelities=tuple(journal.archive.told()),
-        spent=journal.archive.spent,
-        stopped=saved(journal.archive) if journal.bars else None,
-    )

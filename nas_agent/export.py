@@ -14,10 +14,10 @@ from pathlib import Path
 
 from nas_agent.config import Config
 from nas_agent.continuation import finished_result, readable
-from nas_agent.engine import Result
 from nas_agent.errors import ConfigError, StorageError
 from nas_agent.preparation import evaluation_of, from_anywhere, space_of
 from nas_agent.records import Json, Measured
+from nas_agent.result import Result
 from nas_agent.spaces import Space
 from nas_agent.tools.evaluators.artefacts import NEAR, ONNX, SOURCE, WEIGHTS
 from nas_agent.tools.evaluators.candidate import writes_network

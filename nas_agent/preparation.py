@@ -10,7 +10,7 @@ from typing import Any
 from nas_agent.agents.generators import make_generator
 from nas_agent.config import Config, make_config
 from nas_agent.errors import ConfigError
-from nas_agent.spaces import Space, load_space
+from nas_agent.spaces import Space, is_untrusted, load_space
 from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.evaluators.base import Evaluation
@@ -26,6 +26,9 @@ def from_anywhere(config: Config) -> Config:
     kind, colon, path = config.task.partition(":")
     if kind in ("table", "folder", "npz") and path:
         changes["task"] = f"{kind}:{_absolute(path, '--task')}"
+    folder, at, name = path.partition("@")
+    if kind == "hf" and folder and Path(folder).expanduser().is_dir():
+        changes["task"] = f"hf:{_absolute(folder, '--task')}{at}{name}"
     path, colon, name = config.space.rpartition(":")
     if colon and path.endswith(".py"):
         changes["space"] = f"{_absolute(path, '--space')}:{name}"
@@ -121,8 +124,24 @@ def imported_principles(config: Config, space: Space) -> Imported | None:
     return read_for(config.principles_file, space)
 
 
+def check_inheritance(config: Config, space: Space) -> None:
+    """Refuse --inherit where no child has weights in common with its parents; ConfigError."""
+    if config.inherit == "none":
+        return
+    trouble = ""
+    if not is_untrusted(space):
+        trouble = f"a space of programs that are trained, such as pytorch, got '{space.name}'"
+    elif config.generator not in ("code", "evolve"):
+        trouble = f"a generator whose proposals have parents, code or evolve, got '{config.generator}'"
+    elif config.fidelities:
+        trouble = "one fidelity, since inherited epochs blur the rungs of several"
+    if trouble:
+        raise ConfigError(f"--inherit: expected {trouble}; change that, or leave --inherit out")
+
+
 def check_generator(config: Config, space: Space) -> None:
     """See that the generator of a new search can be made, before there is anything of the search."""
+    check_inheritance(config, space)
     if config.generator_model is not None and config.generator != "vq":
         raise ConfigError(
             f"--generator-model is of --generator vq, got --generator {config.generator}; change one of the two"
@@ -150,7 +169,7 @@ def space_of(config: Config, evaluation: Evaluation | None = None) -> Space:
     space = load_space(config.space)
     if not isinstance(space, Inspected):
         return space
-    return equipped(space, evaluation or evaluation_of(config, space), unsafe=config.unsafe)
+    return equipped(space, evaluation or evaluation_of(config, space), sandbox=config.confinement)
 
 
 def evaluation_of(config: Config, space: Space) -> Evaluation:

@@ -106,6 +106,50 @@ class Fidelity:
 
 
 @dataclass(frozen=True, slots=True)
+class Legacy:
+    """Trained weights that an evaluation has left for its children."""
+
+    file: str  # SHA-256 of the safetensors file, which is its name in the run folder
+    epochs: int  # behind them: of the evaluation itself, and of what it had taken over
+    size: int  # bytes
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Legacy:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(str(data["file"]), int(data["epochs"]), int(data["size"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Heritage:
+    """What a training may begin with, and whether its weights are kept for children."""
+
+    parents: tuple[Legacy, ...] = ()  # in the order of the parents
+    leaves: bool = True
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Heritage:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(tuple(map(Legacy.from_dict, data["parents"])), bool(data["leaves"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a training has taken over of its parents, and what it left."""
+
+    taken: int  # numbers that began as a parent's training had left them
+    of: int  # all numbers that could be inherited: what is trained, and running statistics
+    epochs: int = 0  # the most that are behind what was taken; its own are not counted
+    legacy: Legacy | None = None
+    note: str = ""  # why it had less than its parents had left, or left nothing itself
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Inherited:
+        """The inverse of `dataclasses.asdict`."""
+        legacy = None if data["legacy"] is None else Legacy.from_dict(data["legacy"])
+        return cls(int(data["taken"]), int(data["of"]), int(data["epochs"]), legacy, str(data["note"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """An evaluation that finished."""
 
@@ -120,6 +164,7 @@ class Measured:
     at: Fidelity | None = None  # the fidelity in numbers, where it was trained here or the search has several
     sandbox: str | None = None  # what confined it, where its code is trusted by nobody
     repeats: tuple[float, ...] = ()  # all values, where it was measured under several seeds; `value` is the lowest
+    inherited: Inherited | None = None  # where the search inherits weights
     curve: tuple[float, ...] = ()  # mean training loss of each epoch, where curves are compared (tools/curves.py)
     expected: float | None = (
         None  # where its curve stopped it, what the whole training would have reached, by its curve
@@ -128,6 +173,11 @@ class Measured:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise ValueError(f"a measured value is a finite number, got {self.value}; record a Failed instead")
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether a training from scratch has reached the value: then it means something outside its search."""
+        return self.inherited is None or not self.inherited.taken or bool(self.repeats)
 
     @property
     def stopped(self) -> bool:
@@ -154,6 +204,7 @@ class Measured:
             **({} if self.at is None else {"at": self.at.to_dict()}),
             **({} if self.sandbox is None else {"sandbox": self.sandbox}),
             **({"repeats": list(self.repeats)} if self.repeats else {}),
+            **({} if self.inherited is None else {"inherited": asdict(self.inherited)}),
             **({"curve": list(self.curve)} if self.curve else {}),
             **({} if self.expected is None else {"expected": self.expected}),
         }
@@ -197,6 +248,8 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
     for several in ("repeats", "curve"):
         if several in fields:
             fields[several] = tuple(fields[several])
+    if "inherited" in fields:
+        fields["inherited"] = Inherited.from_dict(fields["inherited"])
     return Measured(**fields) if data["kind"] == "measured" else Failed(**fields)
 
 
@@ -232,9 +285,10 @@ class Proposal:
     at: Fidelity | None = None  # how it is to be measured; None: the search has one fidelity
     variation: Variation | None = None  # by which intent it was made, where it was
     measures: tuple[float, ...] | None = None  # what an archive of niches bins it by, where there is one
+    heritage: Heritage | None = None  # what its training may begin with, where the search inherits weights
 
     def to_dict(self) -> Json:
-        """As plain JSON types; `variation` and `measures` only where there are some."""
+        """As plain JSON types; `variation`, `measures` and `heritage` only where there are some."""
         return {
             "architecture": self.architecture.to_dict(),
             "author": self.author,
@@ -244,6 +298,7 @@ class Proposal:
             **({} if self.at is None else {"at": self.at.to_dict()}),
             **({} if self.variation is None else {"variation": self.variation.to_dict()}),
             **({} if self.measures is None else {"measures": list(self.measures)}),
+            **({} if self.heritage is None else {"heritage": asdict(self.heritage)}),
         }
 
     @classmethod
@@ -258,6 +313,7 @@ class Proposal:
             at=None if data.get("at") is None else Fidelity.from_dict(data["at"]),
             variation=None if data.get("variation") is None else Variation.from_dict(data["variation"]),
             measures=None if data.get("measures") is None else tuple(map(float, data["measures"])),
+            heritage=None if data.get("heritage") is None else Heritage.from_dict(data["heritage"]),
         )
 
 

@@ -139,8 +139,15 @@ def playing(config: Config, model: ChatModel) -> Models:
     """Let a model of the caller play every role."""
     from nas_agent.agents.chat import Models
 
+    played = of_callers_model(config)
+    return Models(learner=model if "learner" in played else None, generator=model if "generator" in played else None)
+
+
+def of_callers_model(config: Config) -> dict[str, str]:
+    """Return the roles that a model of the caller plays, and what stands for its name."""
     proposes = config.generator == "llm" or (config.generator == "code" and config.llm_generator is None)
-    return Models(learner=model if config.principles else None, generator=model if proposes else None)
+    played = {"learner": config.principles, "generator": proposes}
+    return {role: "the caller's" for role, plays in played.items() if plays}
 
 
 def capped(models: Models, config: Config, folder: RunFolder | None = None) -> Models:

@@ -14,15 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nas_agent import roles
 from nas_agent.config import Config, make_config
 from nas_agent.continuation import events_in_checkpoint, finished_result, readable, refuse_other_terms
-from nas_agent.engine import Engine, Result, Reviewer
+from nas_agent.engine import Engine, Reviewer
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
 from nas_agent.graphs.state import first_state
+from nas_agent.idle import refuse_idle
 from nas_agent.preparation import (
     carried_out,
     check_generator,
@@ -35,11 +37,13 @@ from nas_agent.preparation import (
 )
 from nas_agent.principles.principle import Change
 from nas_agent.principles.review import Answer
-from nas_agent.records import Architecture, Failed, Fidelity, Measured, Outcome, Proposal, Provenance, Task
+from nas_agent.records import Failed, Measured, Outcome, Proposal, Task
+from nas_agent.result import Result
 from nas_agent.spaces import Space, load_space
+from nas_agent.told import CALLER, NoTestSplit, Told
 from nas_agent.tools.benchmarks.registry import named_space
 from nas_agent.tools.curves import check_curves
-from nas_agent.tools.evaluators.base import Evaluation, TestResult
+from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.event_log import EventLog, read_events
 from nas_agent.tools.executors import check_executor, make_executor
 from nas_agent.tools.fidelities import own_rungs
@@ -54,37 +58,6 @@ from nas_agent.version import __version__
 if TYPE_CHECKING:
     from nas_agent.agents.chat import ChatModel, Models
     from nas_agent.graphs.search import Graph
-
-
-CALLER = "the caller measures"
-
-
-class Told:
-    """The evaluator of ask and tell: it answers with what the caller has told."""
-
-    name = "told"
-    provenance: Provenance = "measured"
-    fidelity = "told by the caller"
-
-    def __init__(self, pool: Sequence[Architecture] | None) -> None:
-        self._pool = pool
-        self.outcomes: dict[str, Outcome] = {}
-
-    def pool(self) -> Sequence[Architecture] | None:
-        """Return the candidates, where they are listed."""
-        return self._pool
-
-    def evaluate(self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None) -> Outcome:
-        """Return what was told."""
-        return self.outcomes.pop(architecture.id)
-
-
-class NoTestSplit:
-    """For callers who measure themselves: there is nothing to open."""
-
-    def open(self, architecture: Architecture, *, seed: int) -> TestResult:
-        """Say that there is no test split."""
-        return TestResult(None, "measured", "the caller keeps the test split")
 
 
 class Search:
@@ -118,11 +91,12 @@ class Search:
         space_name = named_space(space, name) if isinstance(space, str) else space.name
         config = make_config({"task": name, "space": space_name, **settings})
         built = load_space(space_name) if isinstance(space, str) else space
+        refuse_idle(config, model=model is not None)
         roles.check_space(config, built, asks=model is not None)
         check_generator(config, built)
         if evaluation is None and isinstance(task, str):
             evaluation = evaluation_of(config, built)
-        built = equipped(built, evaluation, unsafe=config.unsafe)
+        built = equipped(built, evaluation, sandbox=config.confinement)
         pool = built.enumerate() if evaluation is None else evaluation.evaluator.pool()
         self._told = Told(pool)
         self._measures_itself = evaluation is not None
@@ -212,7 +186,8 @@ class Search:
         if outcome.architecture.id != architecture.id:
             raise ConfigError(f"expected an outcome of {architecture.text}, got one of {outcome.architecture.text}")
         del self._asked[architecture.id]
-        self._told.outcomes[architecture.id] = outcome
+        # The level of a sandbox asks for a second measurement, which is the caller's affair here.
+        self._told.outcomes[architecture.id] = replace(outcome, sandbox=None)
 
     def result(self) -> Result:
         """Return what has been found so far."""
@@ -235,6 +210,7 @@ def start(
 
     check_embedder(config)
     check_executor(config)
+    refuse_idle(config)
     config = carried_out(roles.settled(from_anywhere(config)))
     roles.go_offline(config)
     space = load_space(config.space)
@@ -243,7 +219,7 @@ def start(
     imported = imported_principles(config, space)
     given, evaluation = evaluation, evaluation or evaluation_of(config, space)
     check_curves(config, evaluation.evaluator)
-    space = equipped(space, evaluation, unsafe=config.unsafe)
+    space = equipped(space, evaluation, sandbox=config.confinement)
     if given is None:
         config, evaluation = packed(frozen(config, evaluation), evaluation, space)
     models = roles.models(config, prepared=True)

@@ -32,3 +32,18 @@ class ScriptedModel:
         text = reply(prompt) if callable(reply) else reply
         sizes = len(prompt) // 4, len(text) // 4
         return structured(Reply(text, input_tokens=sizes[0], output_tokens=sizes[1], method="text"), schema)
+
+
+def outside_fences(prompt: str) -> list[str]:
+    """Return the lines of a prompt that stand outside of ``` fences, all of which are closed."""
+    outside, fence = [], ""
+    for line in prompt.splitlines():
+        ticks = line[: len(line) - len(line.lstrip("`"))]
+        if fence:
+            fence = "" if line == fence else fence
+        elif len(ticks) >= 3:
+            fence = ticks
+        else:
+            outside.append(line)
+    assert fence == ""
+    return outside

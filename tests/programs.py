@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 from nas_agent.errors import InvalidArchitecture
-from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
+from nas_agent.records import Architecture, Failed, Measured, Outcome
 from nas_agent.spaces import CategoricalSpace, Decision
 from nas_agent.spaces.code import Descriptors
 from nas_agent.spaces.inspection import Inspector, NetworkShape
-from tests.searching import WORTH
+from tests.searching import WORTH, Diary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,16 +72,10 @@ class ToyPrograms(CategoricalSpace):
 
 
 @dataclass
-class Reader:
-    """An evaluator that likes wide layers early; five skips do not train."""
+class Reader(Diary):
+    """An evaluator that likes wide layers early; three skips do not train."""
 
-    calls: list[str] = field(default_factory=list)
     name: str = "reader"
-    provenance: Provenance = "measured"
-    fidelity: str = "made up"
-
-    def pool(self) -> Sequence[Architecture] | None:
-        return None
 
     def evaluate(self, architecture: Architecture, *, seed: int) -> Outcome:
         self.calls.append(architecture.id)

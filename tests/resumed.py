@@ -1,14 +1,48 @@
-"""A search in a process of its own, to be killed: python -m tests.resumed start|resume OUT DIARY [SETTINGS]."""
+"""Searches that are killed: at an event, or in a process of their own.
+
+python -m tests.resumed start|resume OUT DIARY [SETTINGS]
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from nas_agent.records import Json
 from nas_agent.run import resume, start
-from nas_agent.tools.run_folder import open_folder
+from nas_agent.tools.event_log import deterministic, read_events
+from nas_agent.tools.run_folder import RunFolder, open_folder
 from tests.searching import Diary, config, evaluation
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing may catch it."""
+
+
+def killed_at(point: int) -> Callable[[Json], None]:
+    """Return a listener that kills the search at its event of this number, the first being 1."""
+    seen = 0
+
+    def kill(event: Json) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == point:
+            raise Killed
+
+    return kill
+
+
+def the_folder(out: Path) -> RunFolder:
+    """Return the only run of a folder."""
+    (path,) = out.iterdir()
+    return open_folder(path)
+
+
+def events_of(folder: RunFolder) -> list[Json]:
+    """Return what a run's log holds, times left out."""
+    return [deterministic(event) for event in read_events(folder.events)[0]]
 
 
 def main() -> None:

@@ -81,5 +81,7 @@ def evaluation(evaluator: Diary | None = None, vault: TestVault | None = None) -
 
 def config(out: Path, space: str = f"{__file__}:Toy", **settings: object) -> Config:
     """A configuration that touches no memory and needs no model."""
-    values: dict[str, object] = {"budget": 14, "adapt_every": 4, "memory": False, "recall": "none"}
+    values: dict[str, object] = {"budget": 14, "memory": False, "recall": "none"}
+    if settings.get("principles", not settings.get("objectives")):
+        values["adapt_every"] = 4
     return Config(task="toy", space=space, out=out, **{**values, **settings})

@@ -174,7 +174,7 @@ def confined(digits: ImageTask) -> Iterator[ImageTrainer]:
 
 @pytest.fixture(scope="module")
 def unconfined(digits: ImageTask) -> Iterator[ImageTrainer]:
-    one = trainer(digits, unsafe=True)
+    one = trainer(digits, sandbox="off")
     yield one
     one.worker.close()
 

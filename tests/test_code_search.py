@@ -16,9 +16,10 @@ from nas_agent.cli.main import app
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError, ModelError
 from nas_agent.records import Json
-from nas_agent.run import NoTestSplit, resume, start
+from nas_agent.run import resume, start
 from nas_agent.spaces import load_space
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder

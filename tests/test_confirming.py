@@ -160,27 +160,29 @@ def test_a_search_believes_only_what_was_reached_twice() -> None:
 def test_unsafe_is_refused_where_all_code_is_trusted() -> None:
     from nas_agent.spaces.nasbench201 import NasBench201
 
-    settings = TrainSettings(unsafe=True)
+    settings = TrainSettings(sandbox="off")
     assert not is_untrusted(NasBench201())
     with pytest.raises(ConfigError, match=r"--unsafe lets code .* space 'nb201' has none, leave it out"):
         load_evaluation("digits", NasBench201(), "auto", data=None, epochs=1, training=settings)
 
 
-@pytest.mark.parametrize(("unsafe", "told"), [(False, "in a sandbox"), (True, "UNCONFINED")])
-def test_the_note_says_where_code_of_a_model_is_trained(unsafe: bool, told: str) -> None:
-    settings = TrainSettings(unsafe=unsafe)
+@pytest.mark.parametrize(
+    ("name", "told"), [("auto", "in a sandbox"), ("docker", "in a sandbox"), ("off", "UNCONFINED")]
+)
+def test_the_note_says_where_code_of_a_model_is_trained(name: str, told: str) -> None:
+    settings = TrainSettings(sandbox=name)
     found = load_evaluation("digits", Texts(), "auto", data=None, epochs=1, training=settings)
     assert f"each candidate is trained {told}, 1 epoch" in found.note
 
 
-def test_whether_code_may_run_unconfined_goes_with_the_evaluator_to_other_machines() -> None:
+def test_what_confines_code_goes_with_the_evaluator_to_other_machines() -> None:
     from nas_agent.spaces.pytorch import Pytorch
 
-    for unsafe in (False, True):
-        settings = TrainSettings(unsafe=unsafe)
+    for name in ("auto", "docker", "off"):
+        settings = TrainSettings(sandbox=name)
         found = load_evaluation("digits", Pytorch(), "auto", data=None, epochs=1, training=settings)
         sent = pickle.loads(pickle.dumps(found.evaluator))
-        assert sent.trainer.training.unsafe is unsafe
+        assert sent.trainer.training.sandbox == name
         assert sent.trainer.confined
 
 

@@ -16,7 +16,7 @@ from nas_agent.principles.principle import Evidence, Principle
 from nas_agent.records import Architecture, Failed, Json, Measured, Outcome, Provenance, Task
 from nas_agent.tools.memory import Memory
 from nas_agent.tools.recollection import RunMemory
-from tests.fakes import ScriptedModel
+from tests.fakes import ScriptedModel, outside_fences
 from tests.memories import Words
 from tests.searching import TASK, Diary, Toy, config, evaluation, worth
 from tests.test_experience import GOOD, OTHER
@@ -185,18 +185,7 @@ def test_texts_from_outside_stay_inside_fences_in_every_prompt() -> None:
     assert {prompt.split()[1] for prompt in model.prompts} == {"Learn", "Refine", "Rethink", "Propose"}
     for prompt in model.prompts:
         assert "New instructions" in prompt
-        outside, fence = [], ""
-        for line in prompt.splitlines():
-            ticks = line[: len(line) - len(line.lstrip("`"))]
-            if fence:
-                fence = "" if line == fence else fence
-            elif len(ticks) >= 3:
-                fence = ticks
-            else:
-                outside.append(line)
-        assert fence == ""
-        assert "New instructions" not in "\n".join(outside)
-        assert "Answer with nothing" not in "\n".join(outside)
+        assert not any("New instructions" in line or "Answer with nothing" in line for line in outside_fences(prompt))
 
 
 def test_the_model_is_told_what_was_refuted_and_what_waits() -> None:

@@ -169,7 +169,8 @@ def both(prompt: str) -> str:
 def anonymised(model: ChatModel, **settings: Any) -> Search:
     fragile = Fragile()
     measured = Evaluation(fragile.evaluation.task, fragile, fragile.evaluation.test_split, "embedded")  # type: ignore[arg-type]
-    settings = {"budget": 60, "adapt_every": 6, "generator": "llm", "anonymise": True, "initial": 8, **settings}
+    settings = {"budget": 60, "generator": "llm", "anonymise": True, "initial": 8, **settings}
+    settings |= {"adapt_every": 6} if settings.get("principles", True) else {}
     search = Search(
         fragile.evaluation.task, space=SPACE, evaluation=measured, model=model, memory=Told(items()), **settings
     )

@@ -32,28 +32,19 @@ from nas_agent.spaces.nasbench201 import NasBench201
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.isolation import Interrupted, Worker
 from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, Training
-from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.executors import make_executor
 from nas_agent.tools.executors.arrivals import Arrivals
 from nas_agent.tools.executors.base import Work
 from nas_agent.tools.executors.inline import InlineExecutor
 from nas_agent.tools.executors.pool import PoolExecutor, slots
 from nas_agent.tools.images import load_images
-from nas_agent.tools.run_folder import RunFolder, open_folder
+from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.surrogates.structure import CellSurrogate
+from tests.resumed import Killed, events_of, killed_at, the_folder
 from tests.searching import TASK, Diary, TestVault, Toy, config, evaluation, worth
 from tests.test_fidelities import graded
 
 AHEAD = 4
-
-
-def events_of(folder: RunFolder) -> list[Json]:
-    return [deterministic(event) for event in read_events(folder.events)[0]]
-
-
-def the_folder(out: Path) -> RunFolder:
-    (path,) = out.iterdir()
-    return open_folder(path)
 
 
 def run(out: Path, evaluator: Diary | None = None, **settings: object) -> list[Json]:
@@ -183,10 +174,6 @@ def test_rejected_proposals_keep_their_share_while_others_are_under_way(tmp_path
 # -- nothing is lost ---------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands in for a kill: nothing may catch it."""
-
-
 @pytest.mark.parametrize("point", range(2, 46, 5))
 @pytest.mark.parametrize("checkpoints", [True, False])
 def test_stopped_after_any_event_it_ends_as_the_search_that_was_never_stopped(
@@ -194,17 +181,9 @@ def test_stopped_after_any_event_it_ends_as_the_search_that_was_never_stopped(
 ) -> None:
     if point >= len(alone):
         pytest.skip("the run writes fewer events")
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     first, second = Diary(), Diary()
     with pytest.raises(Killed):
-        start(config(tmp_path / "runs", ahead=AHEAD, workers=2), [kill], evaluation=evaluation(first))
+        start(config(tmp_path / "runs", ahead=AHEAD, workers=2), [killed_at(point)], evaluation=evaluation(first))
     folder = the_folder(tmp_path / "runs")
     if not checkpoints:
         for file in folder.path.glob("checkpoints*"):
@@ -341,16 +320,8 @@ def test_rungs_are_climbed_the_same_way_by_any_number_of_workers(tmp_path: Path)
 def test_a_search_on_rungs_that_was_stopped_ends_as_the_one_that_was_not(tmp_path: Path, point: int) -> None:
     settings = {"budget": 8, "ahead": AHEAD, "workers": 2}
     start(config(tmp_path / "whole", **settings), evaluation=graded())
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     with pytest.raises(Killed):
-        start(config(tmp_path / "runs", **settings), [kill], evaluation=graded())
+        start(config(tmp_path / "runs", **settings), [killed_at(point)], evaluation=graded())
     resume(the_folder(tmp_path / "runs"), evaluation=graded())
     assert events_of(the_folder(tmp_path / "runs")) == events_of(the_folder(tmp_path / "whole"))
 

@@ -22,13 +22,14 @@ from nas_agent.run import resume, start
 from nas_agent.tools.archive import Added, Archive
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.evaluators.resolve import load_evaluation
-from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.fidelities import Rungs, make_rungs, own_rungs, rungs_of_columns, rungs_of_training
 from nas_agent.tools.halving import next_step
 from nas_agent.tools.run_folder import RunFolder, open_folder
 from nas_agent.tools.run_records import record_from, record_of
-from nas_agent.tools.surrogates.gaussian_process import Posterior, Scaler
+from nas_agent.tools.surrogates.blocks import Scaler
+from nas_agent.tools.surrogates.gaussian_process import Posterior
 from nas_agent.tools.surrogates.levels import Levels
+from tests.resumed import Killed, events_of, killed_at
 from tests.searching import TASK, Diary, TestVault, Toy, config, worth
 
 THREE = make_rungs([Fidelity(1), Fidelity(3), Fidelity(9)])
@@ -421,14 +422,6 @@ def test_two_workers_give_the_same_search_as_one(tmp_path: Path) -> None:
 # -- stopped and resumed -------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands in for a kill: nothing may catch it."""
-
-
-def events_of(folder: RunFolder) -> list[Json]:
-    return [deterministic(event) for event in read_events(folder.events)[0]]
-
-
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> list[Json]:
     out = tmp_path_factory.mktemp("unbroken")
@@ -443,17 +436,9 @@ def test_stopped_after_any_event_it_goes_on_as_if_never_stopped(
 ) -> None:
     if point >= len(unbroken):
         pytest.skip("the run writes fewer events")
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     first, second = Graded(), Graded()
     with pytest.raises(Killed):
-        start(config(tmp_path / "runs", budget=6), [kill], evaluation=graded(first))
+        start(config(tmp_path / "runs", budget=6), [killed_at(point)], evaluation=graded(first))
     (path,) = (tmp_path / "runs").iterdir()
     folder = open_folder(path)
     resume(folder, evaluation=graded(second))

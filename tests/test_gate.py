@@ -498,6 +498,13 @@ def test_the_reports_say_in_plain_words_that_the_surrogate_stepped_back(stepped_
     assert document["gate"]["changes"][0]["action"] == "stepped back"
 
 
+def test_after_a_few_predictions_no_report_says_what_share_of_them_came_true() -> None:
+    steps = [(1.0, float(number)) for number in range(6)]  # the first has nothing to be compared with
+    few, enough = (str(gate_text(followed(steps[:count]))) for count in (5, 6))
+    assert few == "4 predictions so far, too few to tell whether they come true"
+    assert "over its last 5 predictions" in enough
+
+
 def test_the_story_of_a_candidate_says_that_the_surrogate_did_not_choose_it(stepped_back: RunFolder) -> None:
     story = Story.read(stepped_back)
     text = plain(tell(story, story.candidate("45"), Toy(), stdout()))

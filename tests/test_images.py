@@ -206,6 +206,7 @@ def few(folder: Path) -> str:
 def unknown_class(folder: Path) -> str:
     classes_in(folder / "train", 5)
     picture(folder / "val" / "eel" / "1.png")
+    (folder / "val" / ".hidden").mkdir()
     return f"folder:{folder}"
 
 
@@ -295,3 +296,13 @@ def test_a_data_set_of_the_hub_is_read_by_its_columns(tmp_path):
     assert (len(images.train), len(images.validation), len(images.open_test())) == (54, 6, 10)
     assert images.classes == ("cat", "dog")
     assert disjoint(images)
+
+
+def test_a_folder_of_a_hub_data_set_is_found_again_from_anywhere(tmp_path, monkeypatch):
+    from nas_agent.config import make_config
+    from nas_agent.preparation import from_anywhere
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tasks = [from_anywhere(make_config({"task": f"hf:{text}"})).task for text in ("mine@small", "owner/mine")]
+    assert tasks == [f"hf:{tmp_path / 'mine'}@small", "hf:owner/mine"]

@@ -23,9 +23,9 @@ from nas_agent.agents.replies import LessonReply
 from nas_agent.cli import plan
 from nas_agent.cli.main import app
 from nas_agent.config import Config
-from nas_agent.engine import Result
 from nas_agent.errors import ConfigError, ModelError
 from nas_agent.records import Json
+from nas_agent.result import Result
 from nas_agent.run import resume, start
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from nas_agent.cli.main import app
 from nas_agent.cli.niches_document import as_document
-from nas_agent.cli.niches_html import page, shapes
+from nas_agent.cli.niches_html import heat_map, page, shapes
 from nas_agent.cli.niches_markdown import text
 from nas_agent.cli.story import Story
 from nas_agent.errors import ConfigError, RunFolderError
@@ -66,6 +67,15 @@ def test_every_filled_niche_is_a_link_to_its_code(data: Json) -> None:
     assert all("nn.Module" in elite["code"] for elite in data["elites"])
 
 
+def test_one_bad_network_does_not_make_all_others_look_alike(data: Json) -> None:
+    bad = {**data["elites"][0], "value": -1000.0}
+    plain, spoiled = heat_map(data), heat_map({**data, "elites": [bad, *data["elites"][1:]]})
+    colours = [set(re.findall('fill="(#[0-9a-f]{6})"', drawn.split("<text")[0])) for drawn in (plain, spoiled)]
+    assert len(colours[1]) > len(colours[0]) / 2 > 2
+    assert "≤ " in spoiled
+    assert "-1000" not in spoiled.split("<text")[-1]
+
+
 def test_the_niches_of_the_map_tile_the_square_and_hold_their_centres(data: Json) -> None:
     def area(points: list[tuple[float, float]]) -> float:
         turned = zip(points, [*points[1:], *points[:1]], strict=True)
@@ -101,6 +111,29 @@ def test_counts_by_prompt_add_up(data: Json, folder: Path) -> None:
         assert row["improved"] <= row["trainable"] <= row["measured"] <= row["made"] <= row["tried"]
         assert row["operator"] == ("crossover" if row["intent"] == "combine" else "mutation")
     assert sum(row["improved"] for row in rows) > 0
+    kinds = {(row["operator"], row["by"]): row for row in data["kinds"]}
+    assert set(kinds) == {("mutation", "program"), ("crossover", "program")}
+    for name in ("tried", "trainable", "improved"):
+        assert sum(row[name] for row in kinds.values()) == sum(row[name] for row in rows)
+    assert kinds["crossover", "program"]["tried"] == sum(row["tried"] for row in rows if row["intent"] == "combine")
+
+
+def test_what_failed_is_counted_by_reason_and_told_everywhere(data: Json, folder: Path) -> None:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    misses = [miss for event in events if event["type"] == "proposed" for miss in event.get("misses", [])]
+    reasons = Counter(miss["why"] for miss in misses if not miss["known"])
+    failed = [event["outcome"] for event in events if event["type"] == "outcome"]
+    reasons.update(outcome["reason"] for outcome in failed if outcome["kind"] == "failed")
+    counted: Counter[str] = Counter()
+    for row in data["failures"]:
+        counted[row["why"]] += row["count"]
+    assert counted == reasons
+    prose = {"failed": "not made", "by": "model", "count": 3, "why": "expected code, got <b>prose</b> | and more"}
+    told = {**data, "failures": [prose]}
+    assert "<h2>What failed</h2>" in page(told)
+    assert "&lt;b&gt;prose&lt;/b&gt;" in page(told)
+    assert "| not made | model | 3 | expected code, got <b>prose</b> \\| and more |" in text(told)
+    assert "What failed" not in page({**data, "failures": []}) + text({**data, "failures": []})
 
 
 def test_the_curve_of_filled_niches_never_falls(data: Json) -> None:
@@ -126,7 +159,8 @@ def test_the_command_writes_what_it_is_asked_for(folder: Path, tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert re.search(r"\d+ of 100 filled", done.output)
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
-    assert "## By prompt" in (tmp_path / "a.md").read_text()
+    assert {"## By prompt", "## By operator"} <= set((tmp_path / "a.md").read_text().splitlines())
+    assert "<h2>By operator</h2>" in (tmp_path / "a.html").read_text()
     told = CliRunner().invoke(app, ["archive", str(folder), "--json"])
     assert json.loads(told.output)["niches"] == 100
 

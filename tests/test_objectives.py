@@ -30,6 +30,7 @@ from nas_agent.tools.costs import Costs
 from nas_agent.tools.costs.base import Listed
 from nas_agent.tools.evaluators.base import ImageShape
 from nas_agent.tools.evaluators.resolve import load_evaluation
+from nas_agent.tools.evaluators.train_settings import TrainSettings
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.surrogates.base import Ranked
@@ -366,6 +367,19 @@ def test_a_network_is_counted_as_its_space_counts_it() -> None:
     assert networks.flops(cell) == space.flops(cell, classes=7, width=4, channels=1, side=8)
     published = Networks(space, ImageShape())
     assert published.params(cell) == space.parameters(cell)
+
+
+def test_limits_of_a_training_are_those_of_the_network_that_is_trained() -> None:
+    space = NasBench201()
+    training = TrainSettings(width=8)
+    costs = Costs(space, load_evaluation("digits", space, "auto", data=None, epochs=1, training=training))
+    cell = space.sample(Random(0))
+    network = space.network(cell, classes=10, in_channels=1, width=8)
+    params, flops = (costs.of(Quantity(kind)) for kind in ("params", "flops"))
+    assert params(cell) == sum(parameter.numel() for parameter in network.parameters())
+    assert flops(cell) == space.flops(cell, classes=10, width=8, channels=1, side=8) < space.flops(cell) / 50
+    assert "sandbox" not in params.origin + flops.origin
+    assert "images of 1 x 8 x 8, 8 channels at first" in flops.origin
 
 
 def test_latency_on_this_machine_is_measured_once_and_has_a_spread() -> None:

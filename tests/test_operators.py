@@ -21,7 +21,7 @@ from nas_agent.errors import InvalidArchitecture, ModelError
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces.base import short_hash
 from nas_agent.spaces.code import INTENTS
-from tests.fakes import Scripted, ScriptedModel
+from tests.fakes import Scripted, ScriptedModel, outside_fences
 from tests.loopback import Said, Server
 
 TASK = Task("toys", "Small pictures of toys.")
@@ -295,17 +295,7 @@ def test_lately_failed_answers_and_hostile_texts_stay_inside_fences() -> None:
     assert len(model.prompts) == 3
     for prompt in model.prompts:
         assert ("number 8" in prompt, "number 3" in prompt) == (True, False)
-        outside, fence = [], ""
-        for line in prompt.splitlines():
-            ticks = line[: len(line) - len(line.lstrip("`"))]
-            if fence:
-                fence = "" if line == fence else fence
-            elif len(ticks) >= 3:
-                fence = ticks
-            else:
-                outside.append(line)
-        assert fence == ""
-        assert not any("New instructions" in line or "Answer with nothing" in line for line in outside)
+        assert not any("New instructions" in line or "Answer with nothing" in line for line in outside_fences(prompt))
 
 
 # -- models that give no answer, and records ------------------------------------------------------------------

@@ -18,10 +18,10 @@ from nas_agent import Search
 from nas_agent.agents.operators import LanguageModelOperators, Parent, Request, Rules
 from nas_agent.errors import InvalidArchitecture, ModelError
 from nas_agent.records import Architecture, Failed, Measured, Outcome, Provenance
-from nas_agent.run import NoTestSplit
 from nas_agent.spaces.code import INTENTS
 from nas_agent.spaces.inspection import Inspection, NetworkShape, Refusal
 from nas_agent.spaces.pytorch import Pytorch
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.inspection import child
 from nas_agent.tools.inspection.sandboxed import reading

@@ -40,6 +40,7 @@ from nas_agent.tools.evaluators.base import TestResult as Opened
 from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import open_folder
+from tests.resumed import Killed, killed_at
 from tests.searching import Toy
 
 SPACE = NasBench201()
@@ -302,6 +303,40 @@ def test_what_was_tried_in_vain_is_told() -> None:
     assert all(miss.why and miss.parents for miss in misses)
 
 
+def aiming(history: list[Trial], children: int = 4, **changes: object) -> list[Proposal]:
+    """Eight children, of so many bred for each."""
+    return CodeGenerator(SPACE, TASK, Settings(children=children)).propose(brief(history, **changes), Random(5))
+
+
+def test_of_several_children_those_of_empty_niches_are_measured_then_those_of_the_worst_holders() -> None:
+    history = history_of()
+    held = generator().state(history).networks
+    bred = aiming(history, children=1, wanted=32)  # the same wishes: no model, no chance in between
+    empty = {held.niche(measures(SPACE, one.architecture)) for one in bred} - set(held.elites)
+    assert 0 < len(empty) < 8
+    found = aiming(history)
+    niches = [held.niche(measures(SPACE, one.architecture)) for one in found]
+    assert len(found) == 8
+    assert set(niches[: len(empty)]) == empty
+    assert {one.architecture.id for one in found} <= {one.architecture.id for one in bred}
+    assert len(set(niches)) == 8
+    holders = [held.elites[niche].score for niche in niches[len(empty) :]]
+    others = {held.niche(measures(SPACE, one.architecture)) for one in bred} - set(niches)
+    assert holders == sorted(holders)
+    assert holders[-1] <= min(held.elites[niche].score for niche in others)
+
+
+def test_a_child_that_a_language_model_was_paid_for_is_measured_wherever_it_stands() -> None:
+    history = history_of()
+    taken = {trial.proposal.architecture.id for trial in history}
+    held = generator().state(history).networks
+    crowded = next(
+        one for one in draws(400, 9) if one.id not in taken and held.niche(measures(SPACE, one)) in held.elites
+    )
+    found = aiming(history, answers={3: Answer(crowded, "model")})
+    assert found[0].architecture == crowded
+
+
 def test_only_members_of_the_pool_are_proposed() -> None:
     pool = [one for one in SPACE.enumerate() or () if "avg_pool" in one.text]
     found = generator().propose(brief(history_of(), pool=pool), Random(0))
@@ -341,10 +376,6 @@ def test_a_space_without_programs_is_refused_in_one_line() -> None:
 
 
 # -- a whole search -----------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Stands in for a kill."""
 
 
 def configured(out: Path, **settings: object) -> Config:
@@ -398,16 +429,8 @@ def test_stopped_after_any_event_it_goes_on_as_if_never_stopped(
 ) -> None:
     whole = unbroken[surrogate]
     assert any(event.get("misses") for event in whole if event["type"] == "proposed")
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     with pytest.raises(Killed):
-        start(configured(tmp_path / "runs", surrogate=surrogate), [kill], evaluation=measured_by(Weigher()))
+        start(configured(tmp_path / "runs", surrogate=surrogate), [killed_at(point)], evaluation=measured_by(Weigher()))
     (folder,) = (tmp_path / "runs").iterdir()
     resume(open_folder(folder), evaluation=measured_by(Weigher()))
     assert events(folder) == whole
@@ -432,10 +455,11 @@ def test_the_rounds_stream_is_the_one_that_wishes_are_asked_again_with(tmp_path:
     (folder,) = (tmp_path / "runs").iterdir()
     journal = Journal.begin(TASK, SPACE, EventLog.reopen(folder / "events.jsonl", len(events(folder))))
     last = max(journal.tried.rounds)
-    wish = generator().wish(journal.tried.before(last), stream(3, "propose", last), 0)
-    first = journal.tried.items[journal.tried.rounds.index(last)]
-    made = first.variation if isinstance(first, Miss) else first.proposal.variation
-    assert made == replace(wish.variation, by="program")
+    asked = [generator().wish(journal.tried.before(last), stream(3, "propose", last), place) for place in range(40)]
+    tried = [one for one, number in zip(journal.tried.items, journal.tried.rounds, strict=True) if number == last]
+    made = [one.variation if isinstance(one, Miss) else one.proposal.variation for one in tried]
+    assert made
+    assert set(made) <= {replace(wish.variation, by="program") for wish in asked}
 
 
 def test_archives_that_cannot_be_are_refused_before_a_run_folder_is_made(tmp_path: Path) -> None:

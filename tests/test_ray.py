@@ -8,6 +8,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ from nas_agent.run import resume, start
 from nas_agent.tools.evaluators.train import ImageTrainer, TrainEvaluator, Training
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.executors.base import Work
-from nas_agent.tools.executors.ray_bridge import Bridge, Lost
+from nas_agent.tools.executors.ray_bridge import Bridge, Lost, reach, told
 from nas_agent.tools.executors.ray_cluster import RayExecutor, RemoteFault
 from nas_agent.tools.executors.ray_worker import RayWorker
 from nas_agent.tools.images import load_images
@@ -154,6 +155,23 @@ def test_outcomes_come_back_in_the_order_in_which_they_are_asked_for() -> None:
 def test_a_cluster_that_cannot_be_reached_is_one_line(first: str, why: str) -> None:
     with pytest.raises(ConfigError, match=rf"--ray-address made-up:1: no worker .* can be had there \({why}\)"):
         connected(first)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "no-such-host.invalid:6379"])
+def test_an_address_at_which_nothing_listens_is_told_before_ray_is_loaded(address: str) -> None:
+    with pytest.raises(ConnectionError) as caught:
+        reach(address)
+    assert re.match(
+        r"nothing listens there: .*(refused|Name|resolution|known|Cannot assign|unreachable)", told(caught.value)
+    )
+
+
+def test_an_address_that_takes_a_connection_is_left_to_ray() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reach(f"127.0.0.1:{server.getsockname()[1]}")
+        reach(f"ray://127.0.0.1:{server.getsockname()[1]}")
+    for address in ("auto", "local", "somewhere", "127.0.0.1:port"):  # no host and port: Ray says what it makes of it
+        reach(address)
 
 
 @pytest.mark.parametrize(
@@ -325,9 +343,8 @@ def test_a_search_on_a_cluster_ends_as_here_though_a_worker_is_killed_and_the_cl
     assert events_of(path) == events_of(here)
 
 
-@pytest.mark.slow
 def test_an_address_without_a_cluster_is_one_line(tmp_path: Path, no_token: None) -> None:
     asked = config(tmp_path / "runs", executor="ray", ray_address="127.0.0.1:1")
-    with pytest.raises(NasAgentError, match=r"--ray-address 127.0.0.1:1: no worker of a Ray cluster can be had there"):
+    with pytest.raises(NasAgentError, match=r"--ray-address 127.0.0.1:1: .*there \(nothing listens there: "):
         start(asked, evaluation=evaluation())
     assert not (tmp_path / "runs").exists()

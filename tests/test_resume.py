@@ -17,23 +17,17 @@ from random import Random
 import pytest
 
 from nas_agent.config import Config
-from nas_agent.engine import Engine, Result
+from nas_agent.engine import Engine
 from nas_agent.errors import ConfigError, RunFolderError, StorageError
 from nas_agent.graphs.checkpoints import events_seen
 from nas_agent.records import Json
+from nas_agent.result import Result
 from nas_agent.run import resume, start
 from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import RunFolder, create, find, known_folders, open_folder, register, remove
+from tests.resumed import Killed, events_of, killed_at, the_folder
 from tests.searching import Diary, TestVault, Toy, config, evaluation
-
-
-class Killed(BaseException):
-    """Stands in for a kill: nothing may catch it."""
-
-
-def events_of(folder: RunFolder) -> list[Json]:
-    return [deterministic(event) for event in read_events(folder.events)[0]]
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +36,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Json], Resu
     os.environ["NAS_AGENT_HOME"] = str(out / "home")
     result = start(config(out / "runs"), evaluation=evaluation())
     return events_of(RunFolder(Path(result.run or ""))), result
-
-
-def the_folder(out: Path) -> RunFolder:
-    (path,) = out.iterdir()
-    return open_folder(path)
 
 
 EVENTS = 45  # about as many as the unbroken run writes; later points are skipped
@@ -59,17 +48,9 @@ def test_stopped_after_any_event_it_goes_on_as_if_never_stopped(
     expected, whole = unbroken
     if point >= len(expected):
         pytest.skip("the run writes fewer events")
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     first, second = Diary(), Diary()
     with pytest.raises(Killed):
-        start(config(tmp_path / "runs"), [kill], evaluation=evaluation(first))
+        start(config(tmp_path / "runs"), [killed_at(point)], evaluation=evaluation(first))
     folder = the_folder(tmp_path / "runs")
     before = len(events_of(folder))
     result = resume(folder, evaluation=evaluation(second))
@@ -251,19 +232,12 @@ class Fickle:
 def test_what_was_recalled_is_not_asked_for_again(tmp_path: Path, point: int, checkpoints: bool) -> None:
     memory, diary = Fickle(), Diary()
     folder = create(config(tmp_path / "runs"), "0")
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
 
     def engine(log: EventLog, listeners: list[Callable[[Json], None]]) -> Engine:
         return Engine(folder.config(), Toy(), evaluation(diary), log, folder=folder, memory=memory, listeners=listeners)
 
     with pytest.raises(Killed):
-        engine(EventLog(folder.events), [kill]).run()
+        engine(EventLog(folder.events), [killed_at(point)]).run()
     if not checkpoints:
         for file in folder.path.glob("checkpoints*"):
             file.unlink()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -49,10 +50,10 @@ def started(policy: Policy, backend: backends.Backend) -> WarmSandbox:
         pytest.skip(f"{backend.name} does not work here: {error}")
 
 
-@pytest.fixture(scope="module", params=[backend.name for backend in backends.candidates()] or ["none"])
+@pytest.fixture(scope="module", params=[backend.name for backend in backends.installed()] or ["none"])
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Every way to confine that this machine has."""
-    found = {backend.name: backend for backend in backends.candidates()}
+    found = {backend.name: backend for backend in backends.installed()}
     if request.param not in found:
         pytest.skip("nothing confines here: neither namespaces nor bubblewrap nor Landlock")
     with pytest.MonkeyPatch.context() as patch:
@@ -220,6 +221,38 @@ def test_a_sandbox_that_is_interrupted_loses_its_job_and_starts_no_other() -> No
         timer.join()
 
 
+class Held(backends.Backend):
+    """Its second start takes until it is let go."""
+
+    starts: ClassVar[list[str]] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def start(self, policy: Policy, base: str) -> backends.Start:
+        self.starts.append(base)
+        if len(self.starts) == 2:
+            self.begun.set()
+            assert self.go.wait(30)
+        return super().start(policy, base)
+
+
+def test_an_interruption_that_comes_while_another_warm_parent_starts_ends_that_one_too() -> None:
+    before = set(warm_parents(os.getpid()))
+    with WarmSandbox(BARE, Held("off", confining=False)) as one:
+        (parent,) = set(warm_parents(os.getpid())) - before
+        os.killpg(parent, signal.SIGKILL)
+        while _alive(parent):
+            time.sleep(0.01)
+        ended: list[object] = []
+        thread = threading.Thread(target=lambda: ended.append(one.run(source("return 1"))))
+        thread.start()
+        assert Held.begun.wait(30)
+        one.interrupt()
+        Held.go.set()
+        thread.join(30)
+        assert [getattr(end, "kind", end) for end in ended] == ["lost"]
+        assert set(warm_parents(os.getpid())) == before
+
+
 # -- what a reply can claim -----------------------------------------------------------------------------------
 
 
@@ -302,7 +335,7 @@ def test_a_sandbox_that_lets_an_attack_through_is_not_opened() -> None:
 def test_where_nothing_confines_code_is_refused_unless_unsafe() -> None:
     with pytest.raises(SandboxError, match="allow it to run unconfined with --unsafe"):
         open_sandbox(BARE, among=[])
-    with open_sandbox(BARE, unsafe=True) as one:
+    with open_sandbox(BARE, "off") as one:
         assert one.level == "off: limits"
 
 
@@ -325,7 +358,7 @@ def test_a_module_that_cannot_be_preloaded_is_told() -> None:
 def test_the_jobs_die_with_the_program_that_started_them(tmp_path: Path) -> None:
     program = """
 from nas_agent.tools.sandbox import Job, Limits, Policy, open_sandbox
-sandbox = open_sandbox(Policy(preload=(), packages=()), unsafe=True)
+sandbox = open_sandbox(Policy(preload=(), packages=()), "off")
 print("started", flush=True)
 sandbox.run(Job("main", source="import time\\ndef main(p, b): time.sleep(600)", limits=Limits(seconds=600)))
 """
@@ -345,7 +378,8 @@ sandbox.run(Job("main", source="import time\\ndef main(p, b): time.sleep(600)", 
 
 def _alive(process: int) -> bool:
     try:
-        return " Z " not in Path(f"/proc/{process}/stat").read_text()
+        ended = " Z " in Path(f"/proc/{process}/stat").read_text()
+        return not ended or len(os.listdir(f"/proc/{process}/task")) > 1  # a client of containers has threads
     except OSError:
         return False
 
@@ -534,7 +568,7 @@ return [float(loss), len(list(graph.graph.nodes))], network(images).detach().num
 def test_a_network_trains_and_is_traced_alike_with_and_without_the_sandbox() -> None:
     job = source(TRAIN, replace(SMALL, memory=1024 * MIB, seconds=60.0), seed=3)
     outcomes = []
-    for sandbox in (open_sandbox(), open_sandbox(unsafe=True)):
+    for sandbox in (open_sandbox(), open_sandbox(name="off")):
         with sandbox:
             outcomes += [sandbox.run(job), sandbox.run(job)]
     assert all(isinstance(outcome, Completed) for outcome in outcomes), outcomes

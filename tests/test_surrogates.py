@@ -12,7 +12,8 @@ from nas_agent.records import Architecture
 from nas_agent.spaces import CategoricalSpace, Decision, Floats
 from nas_agent.tools.surrogates import Ranked
 from nas_agent.tools.surrogates.acquisition import expected_improvement
-from nas_agent.tools.surrogates.gaussian_process import Posterior, Scaler, rank_gauss, stack, thin
+from nas_agent.tools.surrogates.blocks import Scaler, rank_gauss, stack, thin
+from nas_agent.tools.surrogates.gaussian_process import Posterior
 from nas_agent.tools.surrogates.kernel import JITTER, Settings
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from tests.searching import LargeToy, Toy, worth

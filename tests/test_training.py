@@ -524,7 +524,9 @@ def test_a_task_of_images_is_trained_and_one_of_a_table_only_where_that_is_asked
     found = load_evaluation(f"npz:{tmp_path / 's.npz'}", space, "auto", data=None, epochs=3, training=settings)
     assert found.evaluator.fidelity == "3 epochs, 4 channels, 50 % of the images, 6x6 pixels"
     assert "at most 9 s; test part: a tenth" in found.note
-    with pytest.raises(ConfigError, match=r"width, share, .*task cifar10 is answered from a table .*--evaluator train"):
+    with pytest.raises(
+        ConfigError, match=r"--width, data_share, .*task cifar10 is answered from a table .*--evaluator train"
+    ):
         load_evaluation("cifar10", load_space("nb201"), "auto", data=None, epochs=None, training=settings)
     plain = load_evaluation("cifar10", load_space("nb201"), "auto", data=None, epochs=None)
     assert plain.evaluator.name == "embedded"
@@ -535,7 +537,20 @@ def test_a_task_of_few_images_gets_small_batches(digits):
 
     training = TrainSettings().training(digits, "nb201")
     assert (training.batch, training.fidelity, training.recipe) == (64, Fidelity(8, 16), {"shift": 1})
+    assert TrainSettings().training(digits, "pytorch").fidelity == Fidelity(16, 16)
+    assert TrainSettings(epochs=3).training(digits, "pytorch").fidelity == Fidelity(3, 16)
     rest = Images(np.zeros((6000, 32, 32, 3), np.uint8), np.arange(6000) % 2)
     coloured = image_task(Task("many", ""), ("a", "b"), rest, validation=600, open_test=None, split="")
     training = TrainSettings().training(coloured, "nb201")
     assert (training.batch, training.recipe) == (128, {"shift": 4, "cutout": 8})
+
+
+def test_mirror_images_and_averaged_weights_are_the_users_choice(digits):
+    from nas_agent.config import load_config
+    from nas_agent.tools.evaluators.train_settings import TrainSettings
+
+    said = load_config(None, {}, ("train_mirror=true", "train_average=0.9"))
+    recipe = TrainSettings.of(said).training(digits, "nb201").recipe
+    assert recipe == {"shift": 1, "mirror": True, "average": 0.9}
+    with pytest.raises(ConfigError, match="train_average: Input should be less than 1"):
+        load_config(None, {}, ("train_average=1",))

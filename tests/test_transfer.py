@@ -11,7 +11,8 @@ import pytest
 
 from nas_agent.records import Architecture
 from nas_agent.spaces import CategoricalSpace, Floats
-from nas_agent.tools.surrogates.gaussian_process import Posterior, Scaler, rank_gauss, stack, thin
+from nas_agent.tools.surrogates.blocks import Scaler, rank_gauss, stack, thin
+from nas_agent.tools.surrogates.gaussian_process import Posterior
 from nas_agent.tools.surrogates.kernel import JITTER, Settings
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from nas_agent.tools.surrogates.transfer import DROPPED, UNASKED, Source, alike, normal_scores

@@ -13,9 +13,10 @@ import pytest
 
 from nas_agent import Search
 from nas_agent.records import Architecture, Json, Measured, Outcome, Provenance, Task
-from nas_agent.run import NoTestSplit, resume, start
+from nas_agent.run import resume, start
 from nas_agent.spaces import CategoricalSpace
 from nas_agent.spaces.nasbench201 import NasBench201
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 from nas_agent.tools.event_log import deterministic
 from nas_agent.tools.journal import Journal
@@ -23,8 +24,8 @@ from nas_agent.tools.remembered import RecalledSource, SourceRow
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from nas_agent.tools.surrogates.transfer import Source, normal_scores
+from tests.resumed import Killed, events_of, killed_at, the_folder
 from tests.searching import TASK, Diary, LargeToy, Toy, config, evaluation, worth
-from tests.test_resume import Killed, events_of, the_folder
 from tests.test_sources import OPS, OTHER
 from tests.test_surrogates import draws
 
@@ -292,16 +293,8 @@ def test_stopped_after_any_event_it_says_the_same_of_its_sources_which_are_gone_
         pytest.skip("the run writes fewer events")
     for name in ("good", "bad"):
         shutil.copytree(folder / name, tmp_path / name)
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     with pytest.raises(Killed):
-        start(with_sources(tmp_path, tmp_path / "runs"), [kill], evaluation=evaluation())
+        start(with_sources(tmp_path, tmp_path / "runs"), [killed_at(point)], evaluation=evaluation())
     for name in ("good", "bad"):
         shutil.rmtree(tmp_path / name)
     run = the_folder(tmp_path / "runs")

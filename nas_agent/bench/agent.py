@@ -11,9 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.bench.methods import BudgetSpent, Meter, Method, Problem, Trace
+from nas_agent.config import Config, load_config, make_config
 from nas_agent.errors import ConfigError
 from nas_agent.graphs.services import Recollection
-from nas_agent.run import NoTestSplit, Search
+from nas_agent.idle import idle_settings, refuse_idle
+from nas_agent.roles import of_callers_model
+from nas_agent.run import Search
+from nas_agent.told import NoTestSplit
 from nas_agent.tools.evaluators.base import Evaluation
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ class Agent:
         meter = Meter(problem, seed, budget)
         evaluation = Evaluation(problem.task, meter, NoTestSplit(), "bench", costs=problem.costs)
         wanted = {"objectives": problem.objectives} if problem.objectives else {}
+        wanted |= dict(self.settings)
         search = Search(
             problem.task,
             space=problem.space,
@@ -46,7 +51,7 @@ class Agent:
             memory=memory,
             budget=budget,
             seed=seed,
-            **{**wanted, **dict(self.settings)},
+            **_read(wanted, self.llm),
         )
         with suppress(BudgetSpent):  # the run was to end at the optimum
             search.run()
@@ -65,15 +70,21 @@ DECIDED = ("task", "space", "budget", "seed", "evaluator", "epochs", "data", "ou
 
 def agent_settings(overrides: Sequence[str]) -> dict[str, Any]:
     """Read `KEY=VALUE` as `run --set` does; raise ConfigError for what is no setting or is not an agent's to choose."""
-    from nas_agent.config import Config, load_config
-
     keys = [override.partition("=")[0].strip() for override in overrides]
     refused = [key for key in keys if key in DECIDED]
     if refused:
         flag = "limit" if refused[0] == "limits" else refused[0]
         raise ConfigError(f"--set {refused[0]}: in a comparison that is the same for all methods; use --{flag}")
     config = load_config(None, {}, tuple(overrides))
+    refuse_idle(config)
     return {key: getattr(config, key) for key in Config.model_fields if key in keys}
+
+
+def _read(settings: dict[str, Any], llm: str) -> dict[str, Any]:
+    """Leave out what this variant does not read: settings are given to several at once."""
+    config = make_config(settings)
+    idle = idle_settings(config, {} if llm == "none" else of_callers_model(config))
+    return {name: value for name, value in settings.items() if name not in idle}
 
 
 @lru_cache(maxsize=1)
@@ -105,7 +116,6 @@ class AgentWithMemory(Agent):
 
     def run(self, problem: Problem, seed: int, budget: int) -> Trace:
         """Search related tasks, remember them, then search this one."""
-        from nas_agent.config import make_config
         from nas_agent.tools.memory import Memory
         from nas_agent.tools.recollection import RunMemory
 

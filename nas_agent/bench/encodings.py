@@ -15,7 +15,7 @@ import numpy as np
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture
 from nas_agent.spaces import Floats, Space
-from nas_agent.tools.surrogates.gaussian_process import stack
+from nas_agent.tools.surrogates.blocks import stack
 
 if TYPE_CHECKING:
     from nas_agent.tools.embeddings import Embedder

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nas_agent.bench.encodings import Blocks
 from nas_agent.errors import ConfigError
 from nas_agent.spaces import Floats
-from nas_agent.tools.surrogates.gaussian_process import Scaler, thin
+from nas_agent.tools.surrogates.blocks import Scaler, thin
 from nas_agent.tools.surrogates.kernel import Kernel, Settings, Singles
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from nas_agent.cli.curve_report import curve_lines
 from nas_agent.cli.fidelity_report import other_outcomes
 from nas_agent.cli.gate_report import chosen_how
+from nas_agent.cli.heritage_report import inherited_words
 from nas_agent.cli.layout import Rows, effect, heading, picture, sections
 from nas_agent.cli.transfer_report import taken_from, taken_words
 from nas_agent.cli.wording import duration, number, plural, signed
@@ -79,6 +80,8 @@ def tell(story: Story, outcome: Outcome, space: Space | None, console: Console) 
     elsewhere = other_outcomes(story, outcome)
     if elsewhere:
         rows.append(("besides", Text(elsewhere)))
+    if words := inherited_words(outcome):
+        rows.append(("inherited", Text(words)))
     parts.append(sections(rows))
     if data["source"] not in (None, data["arch"]):
         source = Syntax(data["source"], "python", theme="ansi_dark", background_color="default", word_wrap=True)
@@ -138,6 +141,8 @@ def _came(data: Json, story: Story, outcome: Outcome) -> str:
     if outcome.repeats:
         values = " and ".join(number(value, unit) for value in outcome.repeats)
         lines.append(f"measured again before it could be the best: {values}, under two seeds; the lower counts")
+        if outcome.inherited is not None and outcome.inherited.taken:
+            lines[-1] += " (the second time from scratch)"
     lines[-1] += _confined(outcome)
     lines += curve_lines(outcome, data.get("bar"), unit)
     if outcome.stopped:

@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -46,10 +46,16 @@ class Check:
     mend: str = ""  # what to do, where something must be done
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Check this machine: packages, device, data, memory, keys, tracing."""
+def doctor(
+    sandbox: Annotated[
+        Literal["auto", "unshare", "bubblewrap", "landlock", "docker", "podman"],
+        typer.Option(help="Which sandbox to attack; auto is the strongest that holds here."),
+    ] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine: packages, device, data, memory, keys, tracing, sandbox."""
     with output.quiet_stdout():
-        checks = [check for look in LOOKS for check in look()]
+        checks = [*(check for look in LOOKS for check in look()), *_sandbox(sandbox)]
     broken = [check for check in checks if check.state == "mend"]
     if as_json:
         output.document({"ok": not broken, "checks": [asdict(check) for check in checks]})
@@ -227,19 +233,21 @@ def _tracing() -> list[Check]:
     return [Check("tracing", "note", detail if keyed else f"{detail} (no key is set, so it will refuse them)")]
 
 
-def _sandbox() -> list[Check]:
+def _sandbox(name: str) -> list[Check]:
     """Attack a sandbox of our own: what is enforced here is what these attacks find refused."""
     from nas_agent.errors import SandboxError
     from nas_agent.tools.sandbox import Policy, open_sandbox
     from nas_agent.tools.sandbox.canaries import attack
 
     try:
-        with open_sandbox(Policy(preload=(), packages=())) as sandbox:
+        with open_sandbox(Policy(preload=(), packages=()), name) as sandbox:
             results, level = attack(sandbox), sandbox.level
     except SandboxError as error:
-        return [Check("sandbox", "note", f"none, so code that a model wrote is refused: {error}")]
+        if name == "auto":
+            return [Check("sandbox", "note", f"none, so code that a model wrote is refused: {error}")]
+        return [Check("sandbox", "mend", f"{name} does not hold here", str(error))]
     return [
-        Check("sandbox", "ok", level),
+        Check("sandbox", "ok", f"{level}{_others(level.partition(':')[0])}"),
         *(
             Check(f"  {result.name}", "ok", f"refused ({result.detail})" if result.detail != "refused" else "refused")
             if result.held
@@ -249,6 +257,14 @@ def _sandbox() -> list[Check]:
     ]
 
 
+def _others(used: str) -> str:
+    """Name the other backends that are installed; whether one works, only an attack on it tells."""
+    from nas_agent.tools.sandbox.backends import installed
+
+    names = [backend.name for backend in installed() if backend.name != used]
+    return f"; not tried: {', '.join(names)} (doctor --sandbox {names[0]})" if names else ""
+
+
 LOOKS: tuple[Callable[[], list[Check]], ...] = (
-    _python, _packages, _device, _embedding_model, _data, _folders, _memory, _keys, _tracing, _sandbox,
+    _python, _packages, _device, _embedding_model, _data, _folders, _memory, _keys, _tracing,
 )  # fmt: skip

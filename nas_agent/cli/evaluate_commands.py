@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from nas_agent.export import Exported
 
 Json = dict[str, Any]
-Epochs = Annotated[int | None, typer.Option(help="Training epochs (default 12; digits 8).")]
+Epochs = Annotated[int | None, typer.Option(help="Training epochs (default 12; digits 8, in space pytorch 16).")]
 Width = Annotated[int | None, typer.Option(help="Channels of the first stage (default 16).")]
 Resolution = Annotated[int | None, typer.Option(metavar="N", help="Scale images to NxN pixels.")]
 Device = Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1, ..., mps.")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with the images of published tasks.")]
 Unsafe = Annotated[
     bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
+]
+Confined = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox", help="What confines it: auto (the default), unshare, bubblewrap, landlock, docker or podman."
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; repeatable.")
@@ -48,6 +54,7 @@ def evaluate(
         bool, typer.Option("--test", help="Open the test part, too: for the one that you have chosen.")
     ] = False,
     unsafe: Unsafe = False,
+    sandbox: Confined = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one architecture with several seeds and print its accuracies."""
@@ -61,11 +68,12 @@ def evaluate(
     flags: Json = {
         "task": task, "space": space, "seed": seed, "epochs": epochs, "width": width, "resolution": resolution,
         "device": device, "data": data, "evaluator": "train", "unsafe": unsafe or None,
+        "sandbox": sandbox,
     }  # fmt: skip
     config = from_anywhere(load_config(None, flags, tuple(settings or ())))
     found = load_space(config.space)
     evaluation = evaluation_of(config, found)
-    found = equipped(found, evaluation, unsafe=config.unsafe)
+    found = equipped(found, evaluation, sandbox=config.confinement)
     asked = found.parse(_read(architecture))
     assert isinstance(evaluation.evaluator, TrainEvaluator)
     training = evaluation.evaluator.trainer.settle()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nas_agent.tools.surrogates.gate import Gate
 
 Json = dict[str, Any]
+FEWEST = 5  # predictions with outcomes: of fewer the interval is too wide to tell anything
 
 
 def came_true(standing: Json) -> str:
@@ -51,7 +52,9 @@ def gate_text(gate: Gate, embedding: Sequence[Json] = ()) -> Text:
     lines = [*map(embedder_told, embedding), *map(changed, gate.changes)]
     standing = gate.standing()
     if standing is not None:
-        lines.append(came_true(standing.to_dict()) + ("; it stands back" if gate.away else ""))
+        few = f"{plural(standing.pairs, 'prediction')} so far, too few to tell whether they come true"
+        said = few if standing.pairs < FEWEST else came_true(standing.to_dict())
+        lines.append(said + ("; it stands back" if gate.away else ""))
     rejected = gate.rejections()
     if rejected.measured and rejected.high is not None:
         best = f", {rejected.best} better than all of them" if rejected.best else ""

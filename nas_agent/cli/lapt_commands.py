@@ -70,17 +70,17 @@ def lapt(
     from nas_agent.bench.lapt_document import pair_document
     from nas_agent.cli.bench_commands import check_target, write_text
     from nas_agent.config import make_config
+    from nas_agent.idle import refuse_idle
 
     if markdown is not None:
         check_target("--markdown", markdown)
     wanted = None if arms is None else [name.strip() for name in arms.split(";") if name.strip()]
     documents = []
+    config = make_config({"llm": roles.absolute(llm), "budget": budget, "max_calls": max_calls, "max_cost": max_cost})
+    refuse_idle(config)
     with output.quiet_stdout():
         pairs = _pairs(suite, transfer, data)
         _check(pairs, rows, wanted, llm)
-        config = make_config(
-            {"llm": roles.absolute(llm), "budget": budget, "max_calls": max_calls, "max_cost": max_cost}
-        )
         _ready(config, [make_arms(pair, rows, wanted, llm) for pair in pairs], seeds)
         llm, caps = config.llm, (("max_calls", max_calls), ("max_cost", max_cost))
         for pair in pairs:

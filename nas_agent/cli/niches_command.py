@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nas_agent.records import Architecture
 
 Json = dict[str, Any]
-SHOWN = 10  # niches in a terminal
+SHOWN = 10  # niches, and reasons, in a terminal
 
 
 def archive(
@@ -59,7 +59,7 @@ def _parts(data: Json) -> list[RenderableType]:
 
     from nas_agent.cli.layout import Rows, heading, plain_table, sections
     from nas_agent.cli.niches_html import COUNTS, short
-    from nas_agent.cli.wording import number
+    from nas_agent.cli.wording import number, plural
 
     rows: Rows = [
         (
@@ -70,17 +70,24 @@ def _parts(data: Json) -> list[RenderableType]:
     if data["qd_score"] is not None:
         rows.append(("QD score", Text(f"{data['qd_score']:,.1f}, the sum over the niches")))
     if data["outside"]:
-        rows.append(("outside", Text(f"{data['outside']} networks lie beyond the ranges and stand at the border")))
+        rows.append(("outside", Text(f"{plural(data['outside'], 'network')} beyond the ranges, put at the border")))
     found = plain_table("value", "eval", "id", *(axis["name"] for axis in data["axes"]), "made by", right=["value"])
     for elite in sorted(data["elites"], key=lambda elite: elite["evaluation"])[::-1][:SHOWN]:
         made = elite["intent"] or elite["author"]
         measures = (short(value) for value in elite["measures"])
         value = number(elite["value"], data["unit"])
         found.add_row(value, str(elite["evaluation"]), elite["id"], *measures, made)
-    counted = plain_table("intent", "by", *COUNTS, right=list(COUNTS))
-    for row in data["operators"]:
-        counted.add_row(row["intent"], row["by"], *(str(row[name]) for name in COUNTS))
-    title = f"{data['task']} on {data['space']}: the best of each kind after {data['evaluations']} evaluations"
+    counted = []
+    for name, rows_of in (("intent", data["operators"]), ("operator", data["kinds"])):
+        counted.append(plain_table(name, "by", *COUNTS, right=list(COUNTS)))
+        for row in rows_of:
+            counted[-1].add_row(row[name], row["by"], *(str(row[count]) for count in COUNTS))
+    spent = plural(data["evaluations"], "evaluation")
+    title = f"{data['task']} on {data['space']}: the best of each kind after {spent}"
+    failures: list[RenderableType] = [
+        Text(f"{row['count']:,} {row['failed']} by {row['by']}: {row['why']}") for row in data["failures"][:SHOWN]
+    ]
     return [
-        heading(title), sections(rows), "", heading("Latest holders"), found, "", heading("By prompt"), counted,
+        heading(title), sections(rows), "", heading("Latest holders"), found, "", heading("By prompt"), counted[0],
+        "", heading("By operator"), counted[1], *(["", heading("What failed"), *failures] if failures else []),
     ]  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.errors import ConfigError, RunFolderError
-from nas_agent.records import Architecture, Measured, Miss, Trial
+from nas_agent.records import Architecture, Failed, Measured, Miss, Trial
 from nas_agent.tools.tried import Tried
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Source = Callable[[Architecture], str]
+COUNTED = ("tried", "made", "known", "measured", "trainable", "entered", "improved")
 GENERATIONS = 60  # of ancestors that are told, the youngest ones
 
 
@@ -58,7 +60,9 @@ def as_document(story: Story, source: Source) -> Json:
             for niche, elite in sorted(niches.elites.items())
         ],
         "lineage": _lineage(state, trials, story, source),
-        "operators": _operators(tried, state, story),
+        "operators": (operators := _operators(tried, state, story)),
+        "kinds": _kinds(operators),
+        "failures": _failures(tried),
         "prompts": _prompts(state),
         "temperature": state.temperature,
     }
@@ -138,8 +142,7 @@ def _operators(tried: Sequence[Trial | Miss], state: Illumination, story: Story)
             continue
         parents = one.parents if isinstance(one, Miss) else one.proposal.parents
         kind = "crossover" if len(parents) > 1 else "mutation"
-        counted = dict.fromkeys(("tried", "made", "known", "measured", "trainable", "entered", "improved"), 0)
-        row = rows.setdefault((variation.intent, variation.by), {"operator": kind, **counted})
+        row = rows.setdefault((variation.intent, variation.by), {"operator": kind, **dict.fromkeys(COUNTED, 0)})
         row["tried"] += 1
         if isinstance(one, Miss):
             row["known"] += one.known
@@ -154,6 +157,28 @@ def _operators(tried: Sequence[Trial | Miss], state: Illumination, story: Story)
         row["improved"] += identity in values and best is not None and values[identity] > best
     found = [{"intent": intent, "by": by, **row} for (intent, by), row in rows.items()]
     return sorted(found, key=lambda row: (-row["improved"], -row["tried"], row["intent"], row["by"]))
+
+
+def _kinds(operators: Sequence[Json]) -> list[Json]:
+    """Sum the counts of all intents of a kind of operator and of who carried it out, sorted."""
+    rows: dict[tuple[str, str], Json] = {}
+    for one in operators:
+        row = rows.setdefault((one["operator"], one["by"]), dict.fromkeys(COUNTED, 0))
+        for name in COUNTED:
+            row[name] += one[name]
+    return [{"operator": kind, "by": by, **row} for (kind, by), row in sorted(rows.items())]
+
+
+def _failures(tried: Sequence[Trial | Miss]) -> list[Json]:
+    """Count why wishes led to no program that can be trained, and why trainings failed, the most frequent first."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for one in tried:
+        if isinstance(one, Miss) and not one.known:
+            counts["not made", one.variation.by, one.why] += 1
+        elif isinstance(one, Trial) and isinstance(one.outcome, Failed):
+            variation = one.proposal.variation
+            counts["not trained", one.proposal.author if variation is None else variation.by, one.outcome.reason] += 1
+    return [{"failed": what, "by": by, "count": count, "why": why} for (what, by, why), count in counts.most_common()]
 
 
 def _prompts(state: Illumination) -> list[Json]:

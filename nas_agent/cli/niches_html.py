@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from nas_agent.cli.wording import number
+from nas_agent.cli.wording import number, plural
 
 Json = dict[str, Any]
 Points = list[tuple[float, float]]
+REASONS = 20  # for which something failed, the most frequent ones
 SIDE, LEFT, TOP = 520, 70, 12  # pixels: of the map, and of the room for its labels
 # Viridis at five places: dark is low, also in grey print.
 COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -21,7 +22,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # what is shown may be
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse}th,td{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
+th:first-child,td:first-child,th:nth-child(2),td:nth-child(2),.why td:last-child,.why th:last-child{text-align:left}
 pre{background:#f6f6f4;padding:.7rem;overflow:auto;font-size:13px}
 .map{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}.codes{flex:1;min-width:22rem}
 .code{display:none;scroll-margin-top:9rem}.code:target{display:block}.codes:has(.code:target) .hint{display:none}
@@ -38,9 +39,10 @@ def page(data: Json) -> str:
     qd = "" if data["qd_score"] is None else f", QD score {data['qd_score']:,.1f}"
     head = (
         f"{data['filled']} of {data['niches']} niches filled ({100 * data['coverage']:.0f} %){qd}, "
-        f"after {data['evaluations']} evaluations; {data['kind']} archive; run {data['run']}"
+        f"after {plural(data['evaluations'], 'evaluation')}; {data['kind']} archive; run {data['run']}"
     )
-    outside = f" {data['outside']} networks lie outside the ranges and stand at the border." if data["outside"] else ""
+    beyond = plural(data["outside"], "network")
+    outside = f" Outside the ranges, put at the border: {beyond}." if data["outside"] else ""
     return "\n".join(
         [
             "<!doctype html>",
@@ -58,6 +60,9 @@ def page(data: Json) -> str:
             "<p>Tried: wishes; where a surrogate chooses, without those that it did not choose. Known: the network was",
             "there before. Entered: it took a niche. Improved: better than every parent.</p>",
             _table(data["operators"], ("intent", "by", *COUNTS)),
+            "<h2>By operator</h2>",
+            _table(data["kinds"], ("operator", "by", *COUNTS)),
+            *_failed(data["failures"]),
             "<h2>Most curious prompts</h2>",
             _table(data["prompts"][:10], ("intent", "temperature", "curiosity", "wins")),
             "<h2>How the best came about</h2>",
@@ -73,9 +78,8 @@ COUNTS = ("tried", "known", "measured", "trainable", "entered", "improved")
 def heat_map(data: Json) -> str:
     """Draw the niches; a filled one is a link to its network."""
     elites = {elite["niche"]: elite for elite in data["elites"]}
-    values = [elite["value"] for elite in data["elites"]]
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    best = data["lineage"][-1]["id"] if data["lineage"] else None
+    low, high = _scale(data)
+    best, on_top = data["lineage"][-1]["id"] if data["lineage"] else None, ""
     parts = [f'<svg width="{SIDE + LEFT + 90}" height="{SIDE + TOP + 50}" role="img" aria-label="heat map">']
     for niche, shape in enumerate(shapes(data)):
         points = " ".join(f"{LEFT + x * SIDE:.1f},{TOP + (1 - y) * SIDE:.1f}" for x, y in shape)
@@ -85,11 +89,22 @@ def heat_map(data: Json) -> str:
             continue
         name = f"{number(elite['value'], data['unit'])}, {_measures(data, elite)}, id {elite['id']}"
         colour, kind = _colour(elite["value"], low, high), ' class="best"' if elite["id"] == best else ""
-        parts.append(
-            f'<a href="#n{niche}"{kind}><polygon points="{points}" fill="{colour}"><title>{escape(name)}</title>'
-            "</polygon></a>"
-        )
-    return "".join([*parts, *_ticks(data["axes"]), *_legend(low, high, data["unit"]), "</svg>"])
+        link = f'<a href="#n{niche}"{kind}><polygon points="{points}" fill="{colour}"><title>{escape(name)}</title>'
+        link += "</polygon></a>"
+        if elite["id"] == best:
+            on_top = link  # no neighbour is drawn over its border
+        else:
+            parts.append(link)
+    clipped = any(elite["value"] < low for elite in data["elites"])
+    return "".join(
+        [*parts, on_top, *_ticks(data["axes"]), *_legend(low, high, data["unit"], clipped=clipped), "</svg>"]
+    )
+
+
+def _scale(data: Json) -> tuple[float, float]:
+    """Return the ends of the colours; the worst tenth shares the darkest, else one failure makes all others alike."""
+    values = sorted(elite["value"] for elite in data["elites"]) or [0.0]
+    return values[len(values) // 10 if data["qd_score"] is not None else 0], values[-1]
 
 
 def shapes(data: Json) -> list[Points]:
@@ -149,7 +164,7 @@ def curves(data: Json) -> str:
 
 
 def _colour(value: float, low: float, high: float) -> str:
-    place = 0.5 if high <= low else (value - low) / (high - low)
+    place = 0.5 if high <= low else max(0.0, (value - low) / (high - low))
     step = min(int(place * (len(COLOURS) - 1)), len(COLOURS) - 2)
     part = place * (len(COLOURS) - 1) - step
     mixed = (round(a + part * (b - a)) for a, b in zip(COLOURS[step], COLOURS[step + 1], strict=True))
@@ -185,13 +200,13 @@ def _ticks(axes: Sequence[Json]) -> list[str]:
     return parts
 
 
-def _legend(low: float, high: float, unit: str) -> list[str]:
+def _legend(low: float, high: float, unit: str, *, clipped: bool) -> list[str]:
     steps, x = 20, LEFT + SIDE + 14
     bars = [
         f'<rect x="{x}" y="{TOP + (steps - 1 - i) * 8}" width="14" height="8" fill="{_colour(i, 0, steps - 1)}"/>'
         for i in range(steps)
     ]
-    top, bottom = number(high, unit), number(low, unit)
+    top, bottom = number(high, unit), ("≤ " if clipped else "") + number(low, unit)
     return [
         *bars,
         f'<text x="{x + 18}" y="{TOP + 10}">{escape(top)}</text>',
@@ -228,6 +243,14 @@ def _step(step: Json, unit: str) -> str:
 def _coloured(line: str) -> str:
     kind = {"+": "add", "-": "del", "@": "at"}.get(line[:1])
     return f'<span class="{kind}">{escape(line)}</span>' if kind else escape(line)
+
+
+def _failed(rows: Sequence[Json]) -> list[str]:
+    if not rows:
+        return []
+    more = f"<p>and {len(rows) - REASONS} other reasons</p>" if len(rows) > REASONS else ""
+    table = _table(rows[:REASONS], ("failed", "by", "count", "why"))
+    return ["<h2>What failed</h2>", f'<div class="why">{table}</div>', more]
 
 
 def _table(rows: Sequence[Json], columns: Sequence[str]) -> str:

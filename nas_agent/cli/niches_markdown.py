@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nas_agent.cli.niches_html import COUNTS, short
+from nas_agent.cli.niches_html import COUNTS, REASONS, short
 from nas_agent.cli.wording import number
 
 Json = dict[str, Any]
@@ -28,11 +28,15 @@ def text(data: Json) -> str:
             ),
         ),
         "## By prompt",
-        _table(
-            ("intent", "by", *COUNTS), ([str(row[c]) for c in ("intent", "by", *COUNTS)] for row in data["operators"])
-        ),
-        "## How the best came about",
+        _counts("intent", data["operators"]),
+        "## By operator",
+        _counts("operator", data["kinds"]),
     ]
+    if data["failures"]:
+        columns = ("failed", "by", "count", "why")
+        rows = ([str(row[column]) for column in columns] for row in data["failures"][:REASONS])
+        parts += ["## What failed", _table(columns, rows)]
+    parts.append("## How the best came about")
     for step in data["lineage"]:
         made = step["author"] if step["intent"] is None else f"“{step['intent']}” by {step['by']}"
         parts.append(f"Evaluation {step['evaluation']}, {number(step['value'], data['unit'])}: {made}")
@@ -41,6 +45,11 @@ def text(data: Json) -> str:
     for elite in elites:
         parts += [f"### {elite['id']}", _fenced(elite["code"], "python")]
     return "\n\n".join(parts) + "\n"
+
+
+def _counts(name: str, rows: Sequence[Json]) -> str:
+    columns = (name, "by", *COUNTS)
+    return _table(columns, ([str(row[column]) for column in columns] for row in rows))
 
 
 def _link(elite: Json) -> str:

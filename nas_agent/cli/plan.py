@@ -28,17 +28,24 @@ RECALL = {
     "all": "from memory: what was found on the nearest tasks, this one included",
     "none": "nothing",
 }
+INHERITS = {
+    "none": "",
+    "names": "; children inherit trained weights where name and shape agree",
+    "order": "; children inherit trained weights where name and shape agree, then by order and shape",
+}
 REPLY = 800  # tokens of a reply, roughly
 
 
 def make(config: Config) -> Json:
     """Load what the run would use and say what it would do; NasAgentError where it could not even begin."""
     from nas_agent import roles
+    from nas_agent.idle import refuse_idle
     from nas_agent.preparation import check_generator, evaluation_of
     from nas_agent.spaces import load_space
     from nas_agent.tools.benchmarks.registry import named_space
     from nas_agent.tools.costs.wishes import make_wishes
     from nas_agent.tools.curves import check_curves
+    from nas_agent.tools.executors import check_executor
     from nas_agent.tools.inspection import equipped
     from nas_agent.tools.recollection import check_source
     from nas_agent.tools.source_story import read_of
@@ -47,12 +54,14 @@ def make(config: Config) -> Json:
     from nas_agent.tools.surrogates.code import check_embedder, code_embedder
 
     check_embedder(config)
+    check_executor(config)
+    refuse_idle(config)
     config = config.model_copy(update={"space": named_space(config.space, config.task)})
     space = load_space(config.space)
     roles.check_space(config, space)
     check_generator(config, space)
     found = evaluation_of(config, space)
-    space = equipped(space, found, unsafe=config.unsafe)
+    space = equipped(space, found, sandbox=config.confinement)
     config = roles.settled(config)
     read = [item for item in check_source(config, found.task, space) if item["kind"] == "source"]
     imported = None
@@ -90,6 +99,7 @@ def make(config: Config) -> Json:
         "fidelities": [] if found.rungs is None else found.rungs.to_list(),
         **wished,
         "generator": config.generator,
+        "inherit": config.inherit,
         "surrogate": None if surrogate is None else surrogate.name,
         "embedder": None if embedder is None else embedder.name,
         "principles": config.principles,
@@ -127,7 +137,7 @@ def tell(planned: Json) -> list[RenderableType]:
         ("candidates", Text("\n".join([candidates, *limits_told(planned)]))),
         *[("fidelities", Text(line)) for line in fidelities_told(planned)],
         *[("stopping", Text(line)) for line in curves_told(planned)],
-        ("generator", Text(planned["generator"])),
+        ("generator", Text(planned["generator"] + INHERITS[planned["inherit"]])),
         ("surrogate", Text(_surrogate_words(planned))),
         ("principles", Text(learns)),
         ("recall", Text(_recall_words(planned))),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable
 from difflib import ndiff
 from typing import TYPE_CHECKING
@@ -16,10 +15,12 @@ from rich.text import Text
 from nas_agent.cli.curve_report import curve_rows
 from nas_agent.cli.fidelity_report import fidelity_rows, spent_words
 from nas_agent.cli.gate_report import gate_text
+from nas_agent.cli.heritage_report import heritage_rows
 from nas_agent.cli.layout import Rows, counts, effect, heading, picture, plain_table, sections, speaks_unicode
+from nas_agent.cli.next_steps import next_steps, obeyed_by_best
 from nas_agent.cli.objectives_report import front_table, objective_rows
 from nas_agent.cli.output import short
-from nas_agent.cli.run_document import TOP, handle, resume_command
+from nas_agent.cli.run_document import TOP
 from nas_agent.cli.transfer_report import recalled_text, sources_text
 from nas_agent.cli.wording import duration, number, plural, sparkline
 from nas_agent.principles.library import SO_IT_WAITS
@@ -42,15 +43,17 @@ def end_of_run(story: Story, space: Space | None, console: Console) -> Parts:
     if story.recall_problem:
         rows.append(("recalled", recalled_text([], story.recall_problem)))
     rows += _surrogate_rows(story)
+    if failed := story.failures():
+        rows.append(("failed", Text(f"{plural(len(failed), 'evaluation')}; the last: {failed[-1].reason}")))
     rows += [("principles", _obeyed(story)), ("cost", Text(_cost(story)))]
     return [
         heading(_headline(story)),
         "",
         *_best(story, space, console),
-        sections([*_best_rows(story), *fidelity_rows(story), *curve_rows(story), *objective_rows(story), *rows]),
+        sections([*_best_rows(story), *_own_rows(story), *rows]),
         *_front(story, console),
         *_files(story),
-        *_next(story),
+        *next_steps(story),
     ]
 
 
@@ -65,7 +68,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
             words += f"; {under_way} evaluations {'are' if running else 'were'} under way"
         parts.append(Text(f"It {words}.", style="yellow"))
     parts += ["", *_best(story, space, console)]
-    rows = [*_best_rows(story), *fidelity_rows(story), *curve_rows(story), *objective_rows(story)]
+    rows = [*_best_rows(story), *_own_rows(story)]
     rows.append(("curve", _curve(story, min(60, console.width - 14), speaks_unicode(console))))
     if story.sources:
         rows.append(("sources", sources_text(list(story.sources.values()))))
@@ -89,7 +92,7 @@ def whole_run(story: Story, space: Space | None, console: Console, *, running: b
         last.append(("programs", Text(f"{counted}{every.valid_after_repair} after repair (by intent: --json)")))
     if story.model_failures:
         last.append(("model", _model_failures(story)))
-    return [*parts, "", sections(last), *_files(story), *_next(story)]
+    return [*parts, "", sections(last), *_files(story), *next_steps(story)]
 
 
 def principle_list(story: Story, principles: Iterable[Principle]) -> Table:
@@ -138,15 +141,6 @@ def top_table(story: Story, space: Space | None, *, narrow: bool = False) -> Tab
     return sections(listed) if narrow else table
 
 
-def obeyed_by_best(story: Story) -> list[str]:
-    """Return the references of the principles that the winner obeyed when it was proposed."""
-    event = None if story.best is None else story.proposal(story.best.architecture.id)
-    return [] if event is None else list(event["proposal"]["principles"])
-
-
-# -- the lines of a report ------------------------------------------------------------------------------
-
-
 def _headline(story: Story) -> str:
     provenance = story.started.get("provenance")
     word = "" if provenance is None else f" ({provenance})"
@@ -163,12 +157,18 @@ def _best(story: Story, space: Space | None, console: Console) -> Parts:
     return [drawn, ""] if "\n" in text else [drawn, "", text, ""]
 
 
+def _own_rows(story: Story) -> Rows:
+    """Say what only searches have that were asked for it."""
+    return [*fidelity_rows(story), *curve_rows(story), *heritage_rows(story), *objective_rows(story)]
+
+
 def _best_rows(story: Story) -> Rows:
     best, unit = story.best, story.task.unit
     if best is None:
         return [("best", Text("nothing has been measured yet"))]
     how = best.fidelity if best.provenance in best.fidelity else f"{best.provenance}, {best.fidelity}"
     twice = f"; the lower of {plural(len(best.repeats), 'seed')}" if best.repeats else ""
+    twice += ", the second one from scratch" if best.repeats and best.inherited and best.inherited.taken else ""
     rows: Rows = [
         ("best", Text(f"id {best.architecture.id}, found at evaluation {story.places[best.architecture.id]}")),
         ("validation", Text(f"{number(best.value, unit)}  {how}{twice}")),
@@ -244,6 +244,7 @@ def _cost(story: Story) -> str:
 def _files(story: Story) -> Parts:
     folder = story.folder
     known = {"best.py": "the best as a stand-alone PyTorch module", "best.json": "the result"}
+    known |= {"weights": "trained weights that children inherit; of a finished run they may be removed"}
     known |= {"archive.json": "the best of each kind", "archive.csv": "the same as a table"}
     known |= {"events.jsonl": "all that happened", "config.toml": "the settings"}
     there = Table.grid(padding=(0, 2, 0, 0))
@@ -253,54 +254,6 @@ def _files(story: Story) -> Parts:
         if (folder.path / name).exists():
             there.add_row(name, what)
     return ["", heading("Files"), f"  {short(folder.path)}{os.sep}", Padding(there, (0, 0, 0, 4))]
-
-
-def _next(story: Story) -> Parts:
-    """Suggest commands that work as they stand."""
-    run = handle(story.folder)
-    commands = [] if story.finished is not None else [resume_command(story)]
-    if commands and story.pending:
-        commands.insert(0, f"nas-agent principles review {run}")
-    if story.best is not None:
-        commands.append(f"nas-agent show {run} best")
-        if story.config.generator == "code":
-            commands.append(f"nas-agent archive {run} --html archive.html")
-    told = [reference.partition("@")[0] for reference in obeyed_by_best(story)]
-    told += [p.id for p in story.principles.values() if p.status == "active"] + list(story.principles)
-    if told:
-        commands.append(f"nas-agent principles trace {told[0]} --run {run}")
-    siblings = _tasks_of(story.config.space)
-    if story.finished is not None and siblings:
-        others = [name for name in siblings if name != story.task.name]
-        data = "" if story.config.data is None else f" --data {short(story.config.data)}"
-        if story.task.name in siblings and others and story.config.memory:
-            commands += [
-                "# another task: it recalls what this run has taught",
-                f"nas-agent run --task {others[0]}{_space_flag(story, others[0])}{data}",
-            ]
-        if {story.config.llm, story.config.llm_learner, story.config.llm_generator} <= {"none", None}:
-            needs = "" if os.environ.get("OPENAI_API_KEY") else " (needs OPENAI_API_KEY)"
-            task = shlex.quote(story.config.task)
-            commands += [
-                f"# with a language model{needs}",
-                f"nas-agent run --task {task}{_space_flag(story, story.task.name)}{data} --llm openai:gpt-4o-mini",
-            ]
-    return ["", heading("Next"), *(f"  {command}" for command in commands)] if commands else []
-
-
-def _tasks_of(space: str) -> tuple[str, ...]:
-    """List the tasks of published benchmarks that were measured in a space of this name."""
-    from nas_agent.tools.benchmarks.registry import BENCHMARKS
-
-    return tuple(dict.fromkeys(task.name for b in BENCHMARKS if b.space == space for task in b.tasks))
-
-
-def _space_flag(story: Story, task: str) -> str:
-    """Name the run's space where the task alone would mean another one."""
-    from nas_agent.tools.benchmarks.registry import named_space
-
-    space = story.config.space
-    return "" if named_space("auto", task) == space else f" --space {shlex.quote(space)}"
 
 
 def _curve(story: Story, width: int, unicode: bool) -> Text:

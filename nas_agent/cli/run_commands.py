@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,14 +14,11 @@ from nas_agent.cli.output import AsJson
 from nas_agent.cli.wording import plural
 
 if TYPE_CHECKING:
-    from nas_agent.cli.progress import Progress
-    from nas_agent.engine import Result
-    from nas_agent.principles.review import Answer
-    from nas_agent.tools.journal import Journal
+    from nas_agent.cli.watch import Watch
+    from nas_agent.result import Result
     from nas_agent.tools.run_folder import RunFolder
 
 Json = dict[str, Any]
-INTERRUPTED = 130
 ExecutorOption = Annotated[
     str | None, typer.Option("--executor", help="inline (the default), pool (with --workers) or ray.")
 ]
@@ -112,12 +106,19 @@ def run(
     resolution: Annotated[
         int | None, typer.Option(metavar="N", help="Of a training: scale images to NxN pixels.")
     ] = None,
+    inherit: Annotated[
+        bool, typer.Option("--inherit", help="pytorch: a child's training begins with its parents' trained weights.")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="Of a training: auto (the default), cpu, cuda, cuda:1, ..., mps.")
     ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let code that a model wrote run unconfined, where no sandbox holds.")
     ] = False,
+    sandbox: Annotated[
+        str | None,
+        typer.Option(help="What confines it: auto (the default), unshare, bubblewrap, landlock, docker or podman."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -173,7 +174,8 @@ def run(
         "generator": generator, "generator_model": generator_model, "edits": edits,
         "surrogate": surrogate, "embedder": embedder, "evaluator": evaluator, "epochs": epochs,
         "width": width, "resolution": resolution, "device": device, "unsafe": unsafe or None,
-        "fidelities": fidelities, "stop_curves": stop_curves or None, "screen": screen,
+        "sandbox": sandbox, "fidelities": fidelities, "stop_curves": stop_curves or None, "screen": screen,
+        "inherit": "order" if inherit else None,
         "limits": tuple(limit) if limit else None, "objectives": objectives, "reference": reference,
         "source": tuple(source) if source else None, "recall": recall, "batch": batch, "initial": initial,
         "executor": executor, "workers": workers, "ahead": ahead, "ray_address": ray_address,
@@ -217,6 +219,7 @@ def resume(
 def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_json: bool) -> None:
     """Drive a search under a progress display, then report; Ctrl-C says how to go on and ends with 130."""
     from nas_agent.cli.progress import Progress
+    from nas_agent.cli.watch import INTERRUPTED, Watch
     from nas_agent.errors import ExecutorError, StorageError
 
     watch = Watch(Progress(output.stderr()), folder, asks=not as_json and sys.stdin.isatty() and sys.stderr.isatty())
@@ -242,72 +245,6 @@ def search(engine: Callable[[Watch], Result], folder: RunFolder | None, *, as_js
         wait(result)
     if result.pending:
         raise typer.Exit(INTERRUPTED)
-
-
-class Watch:
-    """The listener between engine and display; it knows where the search runs and whether it was interrupted."""
-
-    def __init__(self, progress: Progress, folder: RunFolder | None, *, asks: bool = False) -> None:
-        self.progress = progress
-        self.folder = folder
-        self.ask = self._question if asks else None  # None: there is nobody to ask
-        self._interrupted = False
-
-    def __call__(self, event: Json) -> None:
-        """Pass an event on; an interrupt that somebody's `except` has swallowed is raised again here."""
-        self.progress(event)
-        if self._interrupted:
-            raise KeyboardInterrupt
-
-    def _question(self, journal: Journal) -> Mapping[str, Answer]:
-        """Ask the person at the terminal about the principles that wait."""
-        from nas_agent.cli.review_prompt import Desk
-
-        with self.progress.paused():
-            return Desk(output.stderr(), input)(journal)
-
-    def made(self, folder: RunFolder) -> None:
-        """Hear of the folder of a new run."""
-        self.folder = folder
-
-    def catch_up(self) -> None:
-        """Show the display what an earlier process did; a spoiled log is told before anything is loaded."""
-        from nas_agent.cli.story import Story
-
-        assert self.folder is not None
-        self.progress.catch_up(Story.read(self.folder).events)
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Take SIGTERM as Ctrl-C; a second one ends the process at once, since the log is on the disk already."""
-
-        def interrupt(_signal: int, _frame: object) -> None:
-            if self._interrupted:
-                os._exit(INTERRUPTED)
-            self._interrupted = True
-            raise KeyboardInterrupt
-
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def farewell(self, what: str = "interrupted") -> str:
-        """Say what a search that was stopped leaves, and the exact command that goes on with it."""
-        if self.folder is None:
-            return "interrupted before the first evaluation; nothing is lost, start again"
-        from nas_agent.cli.fidelity_report import spent_words
-
-        seen = self.progress
-        done = spent_words(seen.done, seen.budget, seen.spent, several=bool(seen.started.get("fidelities")))
-        begun = len(seen.under_way)
-        again = f"; {begun} more were under way and will be queued again" if begun > 1 else ""
-        return (
-            f"{what} after {done}{again}; nothing measured is lost. Go on with:\n"
-            f"nas-agent resume {output.short(self.folder.path)}"
-        )
 
 
 def wait(result: Result) -> None:

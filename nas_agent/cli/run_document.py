@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_agent.cli.curve_report import curves_document
 from nas_agent.cli.fidelity_report import fidelities_document
+from nas_agent.cli.heritage_report import heritage_document
 from nas_agent.cli.output import short
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def as_document(story: Story, *, running: bool) -> Json:
         "why": None if story.finished is None else story.finished["why"],
         **_wishes(story),
         **fidelities_document(story),
+        **heritage_document(story),
         **curves_document(story),
         **({"sandboxes": story.sandboxes} if story.sandboxes else {}),
     }

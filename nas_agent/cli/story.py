@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nas_agent.cli.checked_events import check, check_embedding, check_gate, check_proposal, outcome_of, task_of
 from nas_agent.config import Config
 from nas_agent.errors import ConfigError, PrincipleError, RunFolderError
 from nas_agent.principles.principle import Change, Principle
-from nas_agent.records import Failed, Json, Measured, Outcome, Task, outcome_from_dict
+from nas_agent.records import Failed, Json, Measured, Outcome, Task
 from nas_agent.tools.archive import Archive
 from nas_agent.tools.event_log import read_events
 from nas_agent.tools.fidelities import Rungs
@@ -29,59 +30,6 @@ def _told(folder: RunFolder, line: int, kind: object, error: Exception) -> str:
         f"{folder.events}, line {line}: a '{kind}' event lacks or misuses {error}; "
         "mend or remove the line, or start a new run"
     )
-
-
-def _check(value: object, name: str, kinds: type | tuple[type, ...]) -> None:
-    if not isinstance(value, kinds):
-        raise TypeError(f"'{name}': {value!r}")
-
-
-def _task(started: Json) -> Task:
-    task = Task.from_dict(started["task"])
-    for name in ("name", "description", "metric", "unit"):
-        _check(getattr(task, name), name, str)
-    for name in ("space_name", "evaluator", "provenance", "fidelity", "note"):
-        _check(started.get(name), name, (str, type(None)))
-    return task
-
-
-def _outcome(event: Json) -> Outcome:
-    outcome = outcome_from_dict(event["outcome"])
-    _check(event["evaluation"], "evaluation", int)
-    _check(outcome.architecture.id, "id", str)
-    _check(outcome.architecture.text, "text", str)
-    _check(outcome.seconds, "seconds", (int, float))
-    _check(outcome.sandbox, "sandbox", (str, type(None)))
-    if isinstance(outcome, Failed):
-        _check(outcome.reason, "reason", str)
-    else:
-        for value in (outcome.value, *outcome.repeats):
-            _check(value, "value", (int, float))
-    return outcome
-
-
-def _check_proposal(event: Json) -> None:
-    proposal = event["proposal"]
-    _check(event["evaluation"], "evaluation", int)
-    for name in ("id", "text"):
-        _check(proposal["architecture"][name], name, str)
-    _check(proposal["author"], "author", str)
-    _check(proposal["outside"], "outside", bool)
-    _check(proposal["parents"], "parents", list)
-    for reference in proposal["principles"]:
-        int(reference.rpartition("@")[2])
-
-
-def _check_gate(event: Json) -> None:
-    _check(event["evaluations"], "evaluations", int)
-    for name in ("pairs", "correlation", "share", "low", "high", "claimed"):
-        _check(event["standing"][name], name, (int, float))
-
-
-def _check_embedding(event: Json) -> None:
-    _check(event["evaluations"], "evaluations", int)
-    for name, kind in (("why", str),) if event["type"] == "embedder_failure" else (("texts", int), ("embedder", str)):
-        _check(event[name], name, kind)
 
 
 @dataclass(slots=True)
@@ -125,7 +73,7 @@ class Story:
         events = read_events(folder.events)[0] if folder.events.exists() else []
         started = events[0] if events and events[0]["type"] == "started" else {}
         try:
-            task = _task(started) if started else Task(config.task, config.task)
+            task = task_of(started) if started else Task(config.task, config.task)
         except UNREADABLE as error:
             raise RunFolderError(_told(folder, 1, "started", error)) from error
         archive = Archive(task)
@@ -147,20 +95,20 @@ class Story:
         self.gate.follow(event)
         match event["type"]:
             case "gate":
-                _check_gate(event)
+                check_gate(event)
             case "embedder_failure" | "truncated":
-                _check_embedding(event)
+                check_embedding(event)
                 self.embedding.append(event)
             case "proposal":
-                _check_proposal(event)
+                check_proposal(event)
                 self.proposals.append(event)
                 self._take_costs(event["proposal"]["architecture"]["id"], event)
             case "refused":
                 for item in event["architectures"]:
-                    _check(item["why"], "why", str)
+                    check(item["why"], "why", str)
                     self.refused[item["id"]] = item["why"]
             case "outcome":
-                outcome = _outcome(event)
+                outcome = outcome_of(event)
                 self.outcomes += 1
                 self.archive.add(outcome)
                 self.places[outcome.architecture.id] = self.archive.place(outcome.architecture.id)
@@ -196,15 +144,15 @@ class Story:
             case "finished":
                 test = event["test"]
                 if test is not None:
-                    _check(test["value"], "value", (int, float, type(None)))
+                    check(test["value"], "value", (int, float, type(None)))
                     for name in ("provenance", "note"):
-                        _check(test[name], name, (str, type(None)))
-                _check(event["why"], "why", (str, type(None)))
+                        check(test[name], name, (str, type(None)))
+                check(event["why"], "why", (str, type(None)))
                 self.finished = event
 
     def _take_costs(self, architecture_id: str, event: Json) -> None:
         for value in event.get("costs", {}).values():
-            _check(value, "costs", (int, float, type(None)))
+            check(value, "costs", (int, float, type(None)))
         self.costs[architecture_id] = event.get("costs", {})
         if "spreads" in event:
             self.spreads[architecture_id] = {name: tuple(map(float, pair)) for name, pair in event["spreads"].items()}

@@ -2,7 +2,9 @@
 
 Suspicious is what would be the new best: a lucky guess and a trick that works once are chosen by the very search that
 looks for the highest score. It is measured again under another seed before it may become best, and the lower value
-counts. Over a search of n evaluations that is about log n trainings more, where candidates come in no order.
+counts. The second training begins from scratch also where the first had inherited weights (tools/heritage.py): a best
+value is one that whoever trains the network anew can expect. Over a search of n evaluations that is about log n
+trainings more, where candidates come in no order.
 """
 
 from __future__ import annotations

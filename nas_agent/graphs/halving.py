@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from nas_agent.graphs.services import Services
 from nas_agent.records import Proposal
-from nas_agent.tools.executors.base import Work
 from nas_agent.tools.halving import Step, next_step
 
 
@@ -52,8 +51,3 @@ def at_level(use: Services, proposal: Proposal, step: Step | None) -> Proposal:
     """Say at which fidelity something new is measured; nothing where the search has one."""
     rungs = use.journal.archive.rungs
     return proposal if rungs is None or step is None or proposal.at else replace(proposal, at=rungs.levels[step.level])
-
-
-def work_of(use: Services, proposal: Proposal, seed: int) -> Work:
-    """Return what an executor is asked to measure, against the bar that was logged with the proposal."""
-    return Work(proposal.architecture, seed, proposal.at, use.journal.bars.get(proposal.architecture.id))

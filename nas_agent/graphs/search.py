@@ -9,7 +9,6 @@ experience.py (what other tasks found), rounds.py (proposals), embedding.py (an 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,9 @@ from nas_agent.graphs.confirm import confirmed
 from nas_agent.graphs.consult import consult_generator, consult_model, recalled_ranking
 from nas_agent.graphs.embedding import guarded
 from nas_agent.graphs.experience import first_of_sources, known_here, note_agreement, recalled_elites, why_wait
-from nas_agent.graphs.halving import at_level, due, new_rounds, promotes, promotions, work_of
+from nas_agent.graphs.halving import at_level, due, new_rounds, promotes, promotions
+from nas_agent.graphs.inheriting import inheriting
+from nas_agent.graphs.outcomes import known_outcome, recorded, taken, work_of
 from nas_agent.graphs.review import onward, review
 from nas_agent.graphs.rounds import (
     Chosen,
@@ -44,7 +45,7 @@ from nas_agent.graphs.state import SearchState, Update, stream
 from nas_agent.graphs.variations import consult_operators
 from nas_agent.principles.exchange import from_log
 from nas_agent.principles.principle import Principle
-from nas_agent.records import Json, Outcome, Proposal, outcome_from_dict
+from nas_agent.records import Json, Proposal
 from nas_agent.tools.curves import bar_of
 from nas_agent.tools.sources import MEMORY
 
@@ -206,7 +207,7 @@ def screen(state: SearchState, runtime: Runtime[Services]) -> Update:
     bar: Json = {"bar": bar_of(use.journal.archive).to_dict()} if use.config.stop_curves else {}
     shortlist = []
     for offset, item in enumerate(chosen):
-        data = at_level(use, item.proposal, step).to_dict()
+        data = inheriting(use, at_level(use, item.proposal, step)).to_dict()
         choices = use.space.choices(item.proposal.architecture)
         data["principles"] = list(refinement.obeyed(choices))
         data["outside"] = not waiting and item.by != "promoted" and not refinement.allows(choices)
@@ -249,28 +250,6 @@ def evaluate(state: SearchState, runtime: Runtime[Services]) -> Update:
         outcome = confirmed(journal, partial(taken, use, oldest), use.config.seed) if found is None else found
         journal.outcome(len(journal.archive) + 1, outcome)
     return {"events": len(journal.log.events)}
-
-
-def recorded(use: Services, proposal: Proposal) -> Outcome | None:
-    """Return the outcome that a killed process has recorded."""
-    at = None if proposal.at is None else proposal.at.to_dict()
-    found = use.journal.log.outcome_ahead(proposal.architecture.id, at)
-    return None if found is None else outcome_from_dict(found)
-
-
-def known_outcome(use: Services, proposal: Proposal) -> Outcome | None:
-    """Return the outcome that a killed process has recorded, or that arrived there before its turn."""
-    return recorded(use, proposal) or use.arrivals.left(work_of(use, proposal, use.config.seed))
-
-
-def taken(use: Services, proposal: Proposal, *, seed: int) -> Outcome:
-    """Return the outcome of one measurement, once it has arrived."""
-    work = work_of(use, proposal, seed)
-    outcome = use.arrivals.left(work)
-    if outcome is None:
-        use.executor.submit(work)
-        outcome = use.executor.take(work)
-    return outcome if proposal.at is None else replace(outcome, at=proposal.at)
 
 
 def record(state: SearchState, runtime: Runtime[Services]) -> Update:

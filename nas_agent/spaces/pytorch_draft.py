@@ -6,42 +6,15 @@ The text is plain (one statement a line), so that lines and columns of the inspe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
 
 from nas_agent.spaces.inspection import Inspection, Layer, Sizes, Span, Wish
-
-# Arguments of constructors in their order, as far as sizes of layers are set.
-ARGUMENTS = {
-    "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
-    "Conv1d": ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
-    "ConvTranspose2d": ("in_channels", "out_channels"),
-    "Linear": ("in_features", "out_features"),
-    "BatchNorm2d": ("num_features",),
-    "BatchNorm1d": ("num_features",),
-    "InstanceNorm2d": ("num_features",),
-    "GroupNorm": ("num_groups", "num_channels"),
-    "LayerNorm": ("normalized_shape",),
-    "LSTM": ("input_size", "hidden_size"),
-    "GRU": ("input_size", "hidden_size"),
-    "RNN": ("input_size", "hidden_size"),
-    "PReLU": ("num_parameters",),
-}
-SIZES = (
-    "in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "normalized_shape",
-    "input_size", "hidden_size",
-)  # fmt: skip
-LEAVING = {
-    "Conv2d": "out_channels", "Conv1d": "out_channels", "Linear": "out_features", "LSTM": "hidden_size",
-    "GRU": "hidden_size", "RNN": "hidden_size",
-}  # fmt: skip
-
-
-class NotHere(Exception):
-    """A change that cannot be made to this text; the message says why."""
+from nas_agent.spaces.pytorch_calls import NotHere, base_name, code, kind_of, with_argument
+from nas_agent.spaces.pytorch_changes import Apply, Changes, needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +129,7 @@ class Draft:
 
     def changed(self, changes: Changes) -> Draft:
         """Return the text with changes; its inspection is still the one from before."""
-        return Draft(self.tree.visit(_Apply(changes)).code, self.inspection)
+        return Draft(self.tree.visit(Apply(changes)).code, self.inspection)
 
     def slots(self) -> list[Slot]:
         """Return every place for one more layer whose input has one known shape."""
@@ -219,60 +192,6 @@ class Draft:
         return self.changed(Changes(replaced=replaced))
 
 
-@dataclass
-class Changes:
-    """What is to be changed in a tree, by its nodes."""
-
-    before: dict[cst.CSTNode, list[str]] = field(default_factory=dict)  # statements to put before a statement
-    made: dict[cst.ClassDef, list[str]] = field(default_factory=dict)  # statements at the end of a constructor
-    replaced: dict[cst.CSTNode, cst.BaseExpression] = field(default_factory=dict)
-    after: dict[cst.CSTNode, str] = field(default_factory=dict)  # expression to put after an argument or element
-    dropped: set[cst.CSTNode] = field(default_factory=set)  # statements, arguments and elements
-    classes: list[str] = field(default_factory=list)  # texts of classes to put before the others
-
-
-class _Apply(cst.CSTTransformer):
-    def __init__(self, changes: Changes) -> None:
-        self._do = changes
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: cst.CSTNode) -> object:  # type: ignore[override]
-        do = self._do
-        if original_node in do.dropped:
-            return cst.RemoveFromParent()
-        if original_node in do.replaced:
-            return do.replaced[original_node]
-        if original_node in do.before:
-            return cst.FlattenSentinel([*map(cst.parse_statement, do.before[original_node]), updated_node])
-        if original_node in do.after:
-            assert isinstance(updated_node, cst.Arg | cst.Element)
-            new = updated_node.with_changes(value=cst.parse_expression(do.after[original_node]))
-            first = updated_node.with_changes(comma=cst.Comma(cst.SimpleWhitespace(""), cst.SimpleWhitespace(" ")))
-            return cst.FlattenSentinel([first, new])
-        if isinstance(original_node, cst.ClassDef) and original_node in do.made:
-            assert isinstance(updated_node, cst.ClassDef)
-            return _with_layers(updated_node, do.made[original_node])
-        if isinstance(updated_node, cst.Module) and do.classes:
-            return _with_classes(updated_node, do.classes)
-        return updated_node
-
-
-def _with_layers(owner: cst.ClassDef, lines: Sequence[str]) -> cst.ClassDef:
-    parts = list(owner.body.body)
-    for number, part in enumerate(parts):
-        if isinstance(part, cst.FunctionDef) and part.name.value == "__init__":
-            body = [*part.body.body, *map(cst.parse_statement, lines)]
-            parts[number] = part.with_changes(body=part.body.with_changes(body=body))
-            return owner.with_changes(body=owner.body.with_changes(body=parts))
-    raise NotHere(f"class {owner.name.value} has no constructor to make a layer in")
-
-
-def _with_classes(tree: cst.Module, texts: Sequence[str]) -> cst.Module:
-    body = list(tree.body)
-    first = next(number for number, part in enumerate(body) if isinstance(part, cst.ClassDef))
-    new = [cst.ensure_type(cst.parse_statement(text), cst.ClassDef) for text in texts]
-    return tree.with_changes(body=[*body[:first], *new, *body[first:]])
-
-
 def _before(owner: cst.ClassDef, statement: cst.CSTNode, name: str) -> Callable[[Draft, str], Draft]:
     def put(draft: Draft, layer: str) -> Draft:
         attribute = draft.free_name(base_name(layer))
@@ -280,7 +199,7 @@ def _before(owner: cst.ClassDef, statement: cst.CSTNode, name: str) -> Callable[
             Changes(
                 before={statement: [f"{name} = self.{attribute}({name})"]},
                 made={owner: [f"self.{attribute} = {layer}"]},
-                classes=needed(draft, layer),
+                classes=needed(draft.text, layer),
             )
         )
 
@@ -292,7 +211,9 @@ def _wrap(owner: cst.ClassDef, use: cst.BaseExpression) -> Callable[[Draft, str]
         attribute = draft.free_name(base_name(layer))
         new = cst.parse_expression(f"self.{attribute}({code(use)})")
         return draft.changed(
-            Changes(replaced={use: new}, made={owner: [f"self.{attribute} = {layer}"]}, classes=needed(draft, layer))
+            Changes(
+                replaced={use: new}, made={owner: [f"self.{attribute} = {layer}"]}, classes=needed(draft.text, layer)
+            )
         )
 
     return put
@@ -300,98 +221,9 @@ def _wrap(owner: cst.ClassDef, use: cst.BaseExpression) -> Callable[[Draft, str]
 
 def _after(node: cst.CSTNode) -> Callable[[Draft, str], Draft]:
     def put(draft: Draft, layer: str) -> Draft:
-        return draft.changed(Changes(after={node: layer}, classes=needed(draft, layer)))
+        return draft.changed(Changes(after={node: layer}, classes=needed(draft.text, layer)))
 
     return put
-
-
-RESIDUAL = """class Residual(nn.Module):
-
-    def __init__(self, inner, around):
-        super().__init__()
-        self.inner = inner
-        self.around = around
-
-    def forward(self, x):
-        return self.around(x) + self.inner(x)
-"""
-ROWS = """class Rows(nn.Module):
-
-    def __init__(self, cells):
-        super().__init__()
-        self.cells = cells
-
-    def forward(self, x):
-        rows, _ = self.cells(x.permute(0, 2, 3, 1).flatten(0, 1))
-        return rows.unflatten(0, (x.shape[0], x.shape[2])).permute(0, 3, 1, 2)
-"""
-STEPS = """class Steps(nn.Module):
-
-    def __init__(self, cells):
-        super().__init__()
-        self.cells = cells
-
-    def forward(self, x):
-        return self.cells(x)[0]
-"""
-OURS = {"Residual": RESIDUAL, "Rows": ROWS, "Steps": STEPS}
-
-
-def needed(draft: Draft, layer: str) -> list[str]:
-    """Return the texts of our classes that a layer uses and the text lacks."""
-    found = []
-    for name, text in OURS.items():
-        if f"{name}(" in layer and text not in draft.text:
-            if f"class {name}(" in draft.text:
-                raise NotHere(f"the text has a class {name} of its own")
-            found.append(text)
-    return found
-
-
-def base_name(layer: str) -> str:
-    """Name an attribute after the layer that it holds."""
-    kind = layer.partition("(")[0].rpartition(".")[2].lower()
-    names = {"conv2d": "conv", "batchnorm2d": "norm", "batchnorm1d": "norm", "layernorm": "norm", "groupnorm": "norm",
-             "maxpool2d": "pool", "avgpool2d": "pool", "dropout2d": "dropout", "sequential": "block"}  # fmt: skip
-    return names.get(kind, kind)
-
-
-def kind_of(call: cst.Call) -> str:
-    """Return the last part of the name of what is called, e.g. "Conv2d"."""
-    match call.func:
-        case cst.Attribute(attr=name) | (cst.Name() as name):
-            return name.value
-    return ""
-
-
-def code(node: cst.CSTNode) -> str:
-    """Write a node as text."""
-    return cst.Module([]).code_for_node(node)
-
-
-def argument_of(call: cst.Call, argument: str) -> cst.Arg | None:
-    """Return an argument of the call that makes a layer, by keyword or place; None where it is left to its default."""
-    for given in call.args:
-        if given.keyword is not None and given.keyword.value == argument:
-            return given
-    order = ARGUMENTS.get(kind_of(call), ())
-    if argument not in order:
-        raise NotHere(f"a layer is made by '{kind_of(call)}', whose arguments are not known")
-    place = order.index(argument)
-    plain = [given for given in call.args if given.keyword is None]
-    return plain[place] if place < len(plain) and not any(given.star for given in plain) else None
-
-
-def with_argument(call: cst.CSTNode, argument: str, value: str) -> cst.Call:
-    """Return the call with one argument set."""
-    assert isinstance(call, cst.Call)
-    given, new = argument_of(call, argument), cst.parse_expression(value)
-    if given is not None:
-        return call.with_changes(args=[a.with_changes(value=new) if a is given else a for a in call.args])
-    return call.with_changes(args=[*call.args, cst.Arg(new, keyword=cst.Name(argument), equal=_EQUAL)])
-
-
-_EQUAL = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
 
 
 def _of_self(node: cst.CSTNode) -> str | None:

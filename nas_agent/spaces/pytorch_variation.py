@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture
 from nas_agent.spaces.inspection import Inspection
+from nas_agent.spaces.pytorch_calls import NotHere
 from nas_agent.spaces.pytorch_combine import side_by_side, spliced
-from nas_agent.spaces.pytorch_draft import Draft, NotHere
+from nas_agent.spaces.pytorch_draft import Draft
 from nas_agent.spaces.pytorch_intents import SEVERAL, SINGLE, Change
 from nas_agent.spaces.pytorch_text import read
 

@@ -172,8 +172,8 @@ class Archive:
         return [architecture for architecture in found if self._highest[architecture.id][0] == number]
 
     def lasting(self) -> list[Outcome]:
-        """Return what means something beyond this search: outcomes of the full fidelity, and failures."""
-        return [outcome for outcome in self._all if isinstance(outcome, Failed) or self.is_full(outcome)]
+        """Return what means something beyond this search: failures, and values of the full fidelity from scratch."""
+        return [one for one in self._all if isinstance(one, Failed) or (self.is_full(one) and one.stands_alone)]
 
     def told(self) -> list[Json]:
         """Sum up each rung as plain JSON types; empty without rungs."""

@@ -6,6 +6,7 @@ runs/<time>-<task>-<id>/
   events.jsonl        the append-only truth
   arrivals.jsonl      outcomes of several workers as they came, before their turn in events.jsonl
   checkpoints.sqlite  where the state machine stands
+  weights/            trained weights by content hash, of a run that inherits them (--inherit)
   llm/                prompts and replies by content hash
   best.json, best.py  the winner, once the run is finished
   archive.json, .csv  the best of each kind likewise, of a run that keeps them (--generator code)
@@ -59,6 +60,11 @@ class RunFolder:
     def model_calls(self) -> Path:
         """Prompts and replies by content hash."""
         return self.path / "llm"
+
+    @property
+    def weights(self) -> Path:
+        """Trained weights by content hash; only where children inherit them."""
+        return self.path / "weights"
 
     @property
     def best_json(self) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from nas_agent.errors import PrincipleError, RunFolderError
 from nas_agent.principles.principle import Principle
-from nas_agent.records import Json, Outcome, Task, outcome_from_dict
+from nas_agent.records import Failed, Json, Outcome, Task, outcome_from_dict
 from nas_agent.tools.event_log import read_events
 from nas_agent.tools.home import home
 from nas_agent.tools.journal import Journal
@@ -55,7 +55,8 @@ def _record(run_id: str, events: Sequence[Json]) -> RunRecord | None:
             case "outcome":
                 outcome = event["outcome"]
                 if full is None or outcome["kind"] == "failed" or outcome.get("at") == full:
-                    outcomes.append(outcome_from_dict(outcome))
+                    made = outcome_from_dict(outcome)
+                    outcomes += [made] if isinstance(made, Failed) or made.stands_alone else []
             case "principle":
                 principles[event["principle"]["id"]] = Principle.from_dict(event["principle"])
             case "finished":

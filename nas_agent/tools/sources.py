@@ -35,7 +35,7 @@ from nas_agent.tools.remembered import (
 )
 from nas_agent.tools.run_folder import RunFolder, find, known_folders
 from nas_agent.tools.run_records import all_records, record_of
-from nas_agent.tools.surrogates.gaussian_process import Scaler, stack
+from nas_agent.tools.surrogates.blocks import Scaler, stack
 from nas_agent.tools.surrogates.transfer import alike, stacked
 from nas_agent.wording import plural
 

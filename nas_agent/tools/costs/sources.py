@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from nas_agent.errors import ConfigError
 from nas_agent.objectives import Quantity
 from nas_agent.records import Architecture
-from nas_agent.spaces.base import Space
+from nas_agent.spaces.base import Space, is_untrusted
 from nas_agent.spaces.code import Varies
 from nas_agent.spaces.darts import Darts
 from nas_agent.spaces.nasbench101 import NasBench101
@@ -129,7 +129,7 @@ class Costs:
 
     def _counted(self, kind: str) -> Counted | None:
         space, images = self._space, self._networks.images
-        if isinstance(space, Varies):  # a network of somebody's code is not built in this process
+        if is_untrusted(space) and isinstance(space, Varies):  # somebody's code is not built in this process
             return Counted(
                 lambda architecture: getattr(space.descriptors(architecture), DESCRIBED[kind]),
                 "counted in the sandbox, where the network is built",

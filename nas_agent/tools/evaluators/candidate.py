@@ -9,13 +9,15 @@ from __future__ import annotations
 import ast
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_agent.errors import ConfigError, InvalidArchitecture, NasAgentError
 from nas_agent.records import Json
 from nas_agent.tools.curves import Bar
+from nas_agent.tools.weights import MOST
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 NUMBER = "<u4"  # of a class, as numpy calls the format in which predictions travel
 LABELLED = ("pixels", "labels")
+LEFT = "weights"  # what the reply of a job calls those that children may inherit
 SHOWN = 8  # images on which what was written is compared with what was trained
 
 
@@ -63,20 +66,30 @@ def answers(request: Json) -> Iterator[Json]:
 def job(request: Json, model: bytes) -> tuple[Json, bytes]:
     """Answer as a job of a sandbox: what is said, and as bytes the classes and then the files that are to be kept.
 
-    `model` is the `model.py` of the network that is to be left, which is written where the job can write.
+    `model` is the `model.py` of the network that is to be left, which is written where the job can write; or it is the
+    weights that the network may inherit, one file after the other.
     """
     from nas_agent.tools.evaluators.artefacts import ONNX, SOURCE, WEIGHTS
 
     if request.get("save"):
         request["save"] = "."
         Path(SOURCE).write_bytes(model)
+    elif request.get("inherit"):
+        request["inherit"]["files"] = _cut(model, request["inherit"]["sizes"])
     *_, last = answers(request)
     data = last.pop("classes", b"")
     files = {name: Path(name).read_bytes() for name in (WEIGHTS, ONNX) if Path(name).exists()}
+    if LEFT in last:
+        files[LEFT] = last.pop(LEFT)
     if "reason" in last:  # the scratch folder is called differently each time
         last["reason"] = last["reason"].replace(os.getcwd(), ".")
     told = {**last, "files": {name: len(content) for name, content in files.items()}}
     return told, b"".join([data, *files.values()])
+
+
+def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
+    ends = list(accumulate(sizes))
+    return [data[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 def builder(request: Json) -> Callable[[], nn.Module] | None:
@@ -111,11 +124,13 @@ def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tupl
     try:
         torch.manual_seed(request["seed"])
         network = build()
+        inherited = begun(network, request)
         recipe = Recipe(**request["recipe"])
         part = part_of(request, "train", recipe, place)
         trained = train(network, part, recipe, place, request["seed"], None if bar is None else watch)
         classes = classified(trained, part_of(request, "score", recipe, place), place)
         predictions = classes.cpu().numpy().astype(NUMBER).tobytes()
+        inherited |= leaving(trained, request)
     except InvalidArchitecture as error:
         reason = str(error)
     except NonFiniteLoss as error:
@@ -128,9 +143,26 @@ def outcome(build: Callable[[], nn.Module], request: Json, place: Place) -> tupl
         else:
             reason = f"its network raised {type(error).__name__}: {text}; propose one whose layers fit together"
     else:
-        what = {"status": "predicted", "classes": predictions, "seconds": time.perf_counter() - start}
+        what = {"status": "predicted", "classes": predictions, "seconds": time.perf_counter() - start, **inherited}
         return trained, what if bar is None else {**what, "curve": curve}
     return None, {"status": "failed", "reason": reason, "cause": cause, "seconds": time.perf_counter() - start}
+
+
+def begun(network: nn.Module, request: Json) -> Json:
+    """Let a new network begin with what its parents have left, and say how much that is, where it may inherit."""
+    from nas_agent.tools.evaluators.inheritance import take_over
+
+    asked = request.get("inherit")
+    return take_over(network, asked["files"], by_order=asked["by"] == "order") if asked else {}
+
+
+def leaving(network: nn.Module, request: Json) -> Json:
+    """Return the weights that children may inherit, where they are asked for and not too large."""
+    from nas_agent.tools.evaluators.inheritance import left
+
+    asked = request.get("inherit")
+    weights = left(network) if asked and asked["leaves"] else b""
+    return {LEFT: weights} if 0 < len(weights) <= MOST else {}
 
 
 def scored(build: Callable[[], nn.Module], request: Json, place: Place) -> Json:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas_agent.errors import ConfigError, StorageError
 from nas_agent.records import Json
 from nas_agent.tools.evaluators.artefacts import ONNX, SOURCE, WEIGHTS
+from nas_agent.tools.evaluators.candidate import LEFT
 from nas_agent.tools.evaluators.isolation import STARTING, BrokenWorker, Interrupted, machine_memory
 from nas_agent.tools.sandbox import Completed, Job, JobOutcome, Limits, Policy, Sandbox, Stopped
 from nas_agent.tools.sandbox.base import MIB, Kind
 from nas_agent.tools.sandbox.policy import gpus
 from nas_agent.tools.sandbox.warm import plain
+from nas_agent.tools.weights import MOST
 
 JOB = "nas_agent.tools.evaluators.candidate:job"
 PRELOAD = (*Policy().preload, "nas_agent.tools.evaluators.candidate", "nas_agent.tools.evaluators.trainer")
@@ -138,17 +140,20 @@ class Confined:
         return sandbox, said
 
     def _job(self, request: Json) -> Job:
-        save = request.get("save")
+        save, inherit = request.get("save"), request.get("inherit")
+        files: Sequence[bytes] = () if inherit is None else inherit["files"]
+        more = MOST if inherit is not None and inherit["leaves"] else 0
+        asked = {} if inherit is None else {"inherit": {**inherit, "files": [], "sizes": [*map(len, files)]}}
         memory = request["memory"] if request["device"] == "cpu" else machine_memory()  # a GPU's is limited by torch
         return Job(
             JOB,
-            {**request, "save": save is not None},
-            b"" if save is None else Path(save, SOURCE).read_bytes(),
+            {**request, "save": save is not None, **asked},
+            b"".join(files) if save is None else Path(save, SOURCE).read_bytes(),
             limits=Limits(
                 seconds=request["limit"],
                 memory=2**50 if memory is None else int(memory * 2**30),
                 threads=THREADS + self._threads,
-                **({"reply": PREDICTIONS} if save is None else {"disk": KEPT, "reply": KEPT}),
+                **({"reply": PREDICTIONS + more} if save is None else {"disk": KEPT, "reply": KEPT}),
             ),
         )
 
@@ -161,7 +166,7 @@ def _judged(outcome: JobOutcome, request: Json) -> Json:
     said: Any = outcome.result
     try:
         if said["status"] == "predicted":
-            return {"status": "predicted", **_taken(said, outcome.blob, request.get("save"))}
+            return {"status": "predicted", **_taken(said, outcome.blob, request), **_began(said, request)}
         if said["status"] == "failed" and isinstance(said["reason"], str):
             return _failed(plain(said["reason"]), "memory" if said["cause"] == "memory" else "network")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):  # whatever it is, it is no reply of ours
@@ -173,15 +178,28 @@ def _failed(reason: str, cause: str) -> Json:
     return {"status": "failed", "reason": reason, "cause": cause}
 
 
-def _taken(said: Any, data: bytes, save: str | None) -> Json:
+def _began(said: Any, request: Json) -> Json:
+    """Return how much it claims to have inherited; ValueError where that cannot be."""
+    if request.get("inherit") is None:
+        return {}
+    taken, of = said["taken"], said["of"]
+    if not (type(taken) is type(of) is int and 0 <= taken <= of <= MOST):
+        raise ValueError("no number of weights")
+    return {"taken": taken if request["inherit"]["files"] else 0, "of": of}
+
+
+def _taken(said: Any, data: bytes, request: Json) -> Json:
     """Take the predictions off the bytes, and write the files that follow them; ValueError where they do not fit."""
+    save, inherit = request.get("save"), request.get("inherit")
     lengths = {str(name): int(length) for name, length in said["files"].items()}
     wanted = [] if save is None else [WEIGHTS, ONNX] if said["onnx"]["written"] else [WEIGHTS]
+    if inherit is not None and inherit["leaves"] and lengths:  # a network may have none, or too many
+        wanted = [LEFT]
     end = len(data) - sum(lengths.values())
     if list(lengths) != wanted or min(lengths.values(), default=0) < 0 or end < 0:
         raise ValueError("not the files that were asked for")
     if save is None:
-        return {"classes": data}
+        return {"classes": data[:end], **({LEFT: data[end:]} if lengths else {})}
     kept = _told(said)
     start = end
     for name, length in lengths.items():

@@ -11,6 +11,7 @@ from typing import Literal
 from nas_agent.errors import ConfigError
 from nas_agent.records import Architecture, Task
 from nas_agent.spaces import CategoricalSpace, Space, is_untrusted
+from nas_agent.spaces.inspection import Inspected
 from nas_agent.tools.benchmarks.base import Benchmark
 from nas_agent.tools.benchmarks.registry import benchmark_of, measured_in, task_names, tasks_in
 from nas_agent.tools.evaluators.base import Evaluation
@@ -43,13 +44,17 @@ def load_evaluation(
     """
     settings = replace(training or TrainSettings(), epochs=epochs)
     settings = replace(settings, fidelities=tuple(fidelities), factor=factor)
-    if settings.unsafe and not is_untrusted(space):
+    if settings.sandbox != "auto" and not is_untrusted(space):
+        unconfined = settings.sandbox == "off"
+        flag = "--unsafe lets" if unconfined else f"--sandbox {settings.sandbox} confines"
         raise ConfigError(
-            f"--unsafe lets code that nobody vouches for run unconfined; space '{space.name}' has none, leave it out"
+            f"{flag} code that nobody vouches for{' run unconfined' if unconfined else ''}; space '{space.name}' has "
+            "none, leave it out"
         )
     if task.startswith(_TABLE_PREFIX):
         if fidelities:
             raise ConfigError(f"{FLAG}: a table of your own holds one value a row; leave {FLAG} out")
+        settings.refuse_without_training(task, "leave them out: a table of your own has no images")
         return _user_table(Path(task.removeprefix(_TABLE_PREFIX)).expanduser(), space, kind, epochs)
     if means_images(task):
         if kind not in ("auto", "train"):
@@ -63,7 +68,7 @@ def load_evaluation(
         )
     if kind == "train":
         return _trained(task, space, data, settings, reference or space.name)
-    settings.refuse_without_training(task)
+    settings.refuse_without_training(task, "add --evaluator train, or leave them out")
     name = known[0][1].name
     found = benchmark_of(task, space)
     if found is None:
@@ -164,11 +169,23 @@ def _trained(task: str, space: Space, data: Path | None, settings: TrainSettings
             f"--task {task}: space '{space.name}' has no network to train; give its class a method 'network', "
             "or a table: --task table:FILE.npz|csv"
         )
+    if isinstance(space, Inspected) and settings.width is not None:
+        raise ConfigError(
+            f"--width {settings.width}: in space '{space.name}' a network's own text says how wide it is; leave it out"
+        )
     images = load_images(task, data=data, resolution=settings.resolution)
     training = settings.training(images, reference)
     rungs = settings.rungs(images, training.fidelity)
+    if rungs is not None and isinstance(space, Inspected):
+        full = rungs.full
+        if any((at.width, at.resolution) != (full.width, full.resolution) for at in rungs.levels):
+            raise ConfigError(
+                f"{FLAG}: in space '{space.name}' a network's own text says how wide it is and for which images; "
+                "leave width and resolution out"
+            )
     trainer = ImageTrainer(training, lambda: images, source=source)
-    where = "in a process of its own" if source is None else "in a sandbox" if not settings.unsafe else "UNCONFINED"
+    confined = "UNCONFINED" if settings.sandbox == "off" else "in a sandbox"
+    where = "in a process of its own" if source is None else confined
     note = (
         f"evaluator train: each candidate is trained {where}, {training.fidelity}, at most {training.limit:g} s; "
         f"{images.split}"

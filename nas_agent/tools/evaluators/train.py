@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_agent.errors import DataError, InvalidArchitecture
-from nas_agent.records import Architecture, Failed, Fidelity, Json, Measured, Outcome, Provenance
+from nas_agent.records import Architecture, Failed, Fidelity, Heritage, Json, Measured, Outcome, Provenance
 from nas_agent.tools.curves import FIRST, Bar
 from nas_agent.tools.evaluators.base import ImageShape, TestResult
+from nas_agent.tools.evaluators.candidate import LEFT
 from nas_agent.tools.evaluators.confined import Confined
 from nas_agent.tools.evaluators.handed import Handed
 from nas_agent.tools.evaluators.isolation import Trains, Worker, machine_memory
 from nas_agent.tools.evaluators.scoring import NoPredictions, accuracy
 from nas_agent.tools.images import ImageTask
 from nas_agent.tools.sandbox import open_sandbox
+from nas_agent.tools.weights import WeightStore
 from nas_agent.wording import plural
 
 SCORED = 64  # training images on which proxies score an untrained network
@@ -38,7 +40,8 @@ class Training:
     threads: int = 1  # a CPU's sums depend on how many share them, so that this is part of the question
     limit: float = 1800.0  # wall-clock seconds for one candidate
     memory: float | None = None  # GiB for one candidate; None: a share of the machine's
-    unsafe: bool = False  # whether code that nobody trusts may run unconfined
+    sandbox: str = "auto"  # what confines code that nobody trusts, as `open_sandbox` names it
+    inherit: str = "none"  # by what a child's weights are found among its parents': names, or order besides
 
 
 Source = Callable[[Architecture, int], str]
@@ -87,7 +90,7 @@ class ImageTrainer:
         return Worker(threads=self.training.threads)
 
     def _confining(self) -> Confined:
-        start = partial(open_sandbox, unsafe=self.training.unsafe)
+        start = partial(open_sandbox, name=self.training.sandbox)
         return Confined(self._files.folder, threads=self.training.threads, start=start)
 
     def beside(self, device: str | None, threads: int | None = None) -> ImageTrainer:
@@ -130,12 +133,14 @@ class ImageTrainer:
         fidelity: Fidelity,
         *,
         save: Path | None = None,
+        inherit: Json | None = None,
         bar: Bar | None = None,
     ) -> tuple[Json, str]:
         """Train and score on "validation" or "test"; return the reply, and a note on how it came about.
 
-        `save` is a folder with a `model.py`, in which weights and ONNX are left (see `artefacts`). With a bar, the
-        reply has the `curve` of losses, which is shorter than the training where the bar has stopped it.
+        `save` is a folder with a `model.py`, in which weights and ONNX are left (see `artefacts`). `inherit` has the
+        `files` of weights that it begins with, and whether it `leaves` its own: only for code that is confined. With a
+        bar, the reply has the `curve` of losses, which is shorter than the training where the bar has stopped it.
 
         Where the memory does not suffice it is tried once more with half the batch and half the learning rate; its
         curve then is another training's, which is compared with nothing.
@@ -164,6 +169,7 @@ class ImageTrainer:
             "score": {"pixels": asked.file},
             "recipe": recipe,
             "save": None if save is None else str(save),
+            "inherit": None if inherit is None else {**inherit, "by": training.inherit},
             "bar": None if bar is None else bar.to_dict(),
         }
         reply = self.worker.train(request)
@@ -247,8 +253,9 @@ class TrainEvaluator:
     name = "train"
     provenance: Provenance = "measured"
 
-    def __init__(self, trainer: ImageTrainer) -> None:
+    def __init__(self, trainer: ImageTrainer, weights: WeightStore | None = None) -> None:
         self.trainer = trainer
+        self._weights = weights or WeightStore()
 
     @property
     def fidelity(self) -> str:
@@ -268,7 +275,11 @@ class TrainEvaluator:
 
     def beside(self, device: str | None, threads: int | None = None) -> TrainEvaluator:
         """Return one with a process of its own, on this device, by so many threads (None: as this one)."""
-        return TrainEvaluator(self.trainer.beside(device, threads))
+        return TrainEvaluator(self.trainer.beside(device, threads), self._weights)
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep weights that children inherit in this folder; those beside this one do so too."""
+        self._weights.folder = folder
 
     def stop(self) -> None:
         """End the process, and what it does for another thread."""
@@ -282,14 +293,23 @@ class TrainEvaluator:
         return "" if epochs > FIRST else f"a training of {plural(epochs, 'epoch')} is over before a curve says anything"
 
     def evaluate(
-        self, architecture: Architecture, *, seed: int, fidelity: Fidelity | None = None, bar: Bar | None = None
+        self,
+        architecture: Architecture,
+        *,
+        seed: int,
+        fidelity: Fidelity | None = None,
+        heritage: Heritage | None = None,
+        bar: Bar | None = None,
     ) -> Outcome:
         """Train with this seed and score on the validation part; the same seed gives the same value on one device.
 
+        With a `heritage`, what is at hand of it is where training begins; StorageError where no weights can be kept.
         What the bar stops is scored as it is then.
         """
         at = fidelity or self.trainer.training.fidelity
-        reply, note = self.trainer.run(architecture, "validation", seed, at, bar=bar)
+        given = None if heritage is None else self._weights.given(heritage)
+        asked = None if given is None else {"files": given.files, "leaves": given.leaves}
+        reply, note = self.trainer.run(architecture, "validation", seed, at, inherit=asked, bar=bar)
         if reply["status"] == "failed":
             return Failed(
                 architecture,
@@ -300,6 +320,11 @@ class TrainEvaluator:
                 at=at,
                 sandbox=reply.get("sandbox"),
             )
+        inherited = None
+        if given is not None:
+            left = reply.get(LEFT, b"")
+            inherited = self._weights.taken_in(given, reply["taken"], reply["of"], left, at.epochs)
+            note += f", begun with weights of {plural(inherited.epochs, 'epoch')}" if inherited.taken else ""
         curve, expected = tuple(map(float, reply.get("curve", ()))), None
         if bar is not None and 0 < len(curve) < at.epochs:
             note, expected = f"{note}: its learning curve stopped it", bar.expected(curve, float(reply["value"]))
@@ -312,13 +337,17 @@ class TrainEvaluator:
             evaluator=self.name,
             at=at,
             sandbox=reply.get("sandbox"),
+            inherited=inherited,
             curve=curve,
             expected=expected,
         )
 
 
 class TrainTestSplit:
-    """Trains the winner once more with the same seed, which gives the same network, and scores it on the test part."""
+    """Trains the winner once more with the same seed, which gives the same network, and scores it on the test part.
+
+    A winner that inherited weights is trained from scratch, as its user would train it.
+    """
 
     def __init__(self, trainer: ImageTrainer) -> None:
         self._trainer = trainer
@@ -331,5 +360,6 @@ class TrainTestSplit:
         reply, note = self._trainer.run(architecture, "test", seed, self._trainer.training.fidelity)
         if reply["status"] == "failed":
             return TestResult(None, "measured", f"the winner could not be trained again: {reply['reason']}")
-        told = f"trained again with seed {seed}, the same network, on the test part of {images.task.name}{note}"
+        how = "the same network" if self._trainer.training.inherit == "none" else "from scratch"
+        told = f"trained again with seed {seed}, {how}, on the test part of {images.task.name}{note}"
         return TestResult(float(reply["value"]), "measured", told)

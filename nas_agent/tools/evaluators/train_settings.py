@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 SHIFTED, BLANKED = 8, 4
 SMALL = 5_000  # training images; with fewer, batches are halved so that there are enough steps
 DEFAULT_EPOCHS, DIGITS_EPOCHS = 12, 8
+# Of programs, which begin with one convolution and are small: twice as many still take seconds, and the best of 60
+# gains up to a point (docs/results/quality_diversity.md).
+DIGITS_PROGRAM_EPOCHS = 16
 WIDTH = 16
+FLAGS = ("width", "resolution", "device", "sandbox", "inherit")  # the other settings are given by `--set`
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class TrainSettings:
     share: float = 1.0
     resolution: int | None = None
     batch: int | None = None
+    mirror: bool | None = None
+    average: float | None = None
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
@@ -37,7 +43,8 @@ class TrainSettings:
     memory: float | None = None
     fidelities: tuple[str, ...] = ()  # rungs as typed; empty: one fidelity
     factor: int = 3  # by which `auto` divides epochs
-    unsafe: bool = False
+    sandbox: str = "auto"  # or a backend by name, or off
+    inherit: str = "none"
 
     @classmethod
     def of(cls, config: Config) -> TrainSettings:
@@ -48,26 +55,29 @@ class TrainSettings:
             share=config.data_share,
             resolution=config.resolution,
             batch=config.train_batch,
+            mirror=config.train_mirror,
+            average=config.train_average,
             device=config.device,
             precision=config.precision,
             threads=config.train_threads,
             seconds=config.train_seconds,
             memory=config.train_memory,
-            unsafe=config.unsafe,
+            sandbox=config.confinement,
+            inherit=config.inherit,
         )
 
     def training(self, images: ImageTask, reference: str) -> Training:
         """Fill in what suits the images; `reference` is the space as typed."""
         side = self.resolution or min(images.train.pixels.shape[1:3])
         few = len(images.train) < SMALL
-        epochs = (
-            self.epochs
-            or full_epochs(self.fidelities)
-            or (DIGITS_EPOCHS if images.task.name == "digits" else DEFAULT_EPOCHS)
-        )
+        epochs = self.epochs or full_epochs(self.fidelities) or default_epochs(images.task.name, reference)
         recipe: Json = {"shift": max(1, side // SHIFTED)}
         if images.flip and side >= 32:  # on smaller ones it was not tried
             recipe["cutout"] = side // BLANKED
+        if self.mirror is not None:
+            recipe["mirror"] = self.mirror
+        if self.average is not None:
+            recipe["average"] = self.average
         return Training(
             space=reference,
             fidelity=Fidelity(epochs, self.width or WIDTH, self.share, self.resolution),
@@ -78,7 +88,8 @@ class TrainSettings:
             threads=self.threads,
             limit=self.seconds,
             memory=self.memory,
-            unsafe=self.unsafe,
+            sandbox=self.sandbox,
+            inherit=self.inherit,
         )
 
     def rungs(self, images: ImageTask, full: Fidelity) -> Rungs | None:
@@ -88,12 +99,24 @@ class TrainSettings:
         side = min(images.train.pixels.shape[1:3])
         return rungs_of_training(self.fidelities, full, side=side, factor=self.factor)
 
-    def refuse_without_training(self, task: str) -> None:
+    def refuse_without_training(self, task: str, instead: str) -> None:
         """Raise ConfigError where something is said about a training and nothing will be trained."""
         default = asdict(TrainSettings(epochs=self.epochs, fidelities=self.fidelities, factor=self.factor))
-        said = [name for name, value in asdict(self).items() if value != default[name]]
+        said = [_as_given(name) for name, value in asdict(self).items() if value != default[name]]
         if said:
             raise ConfigError(
-                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; "
-                "add --evaluator train, or leave them out"
+                f"{', '.join(said)}: task {task} is answered from a table unless it is trained; {instead}"
             )
+
+
+def default_epochs(task: str, space: str) -> int:
+    """Return for how long a task's images are trained on where nobody says so; `space` as typed."""
+    if task != "digits":
+        return DEFAULT_EPOCHS
+    return DIGITS_PROGRAM_EPOCHS if space == "pytorch" else DIGITS_EPOCHS
+
+
+def _as_given(name: str) -> str:
+    if name in FLAGS:
+        return f"--{name}"
+    return {"share": "data_share", "precision": "precision"}.get(name, f"train_{name}")

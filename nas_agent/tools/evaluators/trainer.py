@@ -10,7 +10,7 @@ Topin, 2018), label smoothing (Szegedy et al., 2016), random shifts and mirror i
 
 Measured against a plain loop (`benchmarks/trainer.py --slots 1 --threads 1`, in turns, one thread each, AVX512 with
 bfloat16, torch 2.13, a machine that others used; n=4 cells): 1.71 times as many NB201 candidates in a CPU hour at 32x32
-pixels in bfloat16 (by the clock 1.55, rounds 0.94 to 1.90), 1.27 times on the digits in float32 (1.26, 1.06 to 1.46).
+pixels in bfloat16 (by the clock 1.55, rounds 0.94 to 1.90), 1.48 times on the digits in float32 (1.34, 0.76 to 2.78).
 Not yet measured: both on idle cores, with two threads for the plain loop, and anything on a GPU. Commands and the rest:
 docs/results/trainer.md.
 """

@@ -19,6 +19,11 @@ def check_executor(config: Config) -> None:
         )
     if kind != "ray" and config.ray_address is not None:
         raise ConfigError(f"--ray-address {config.ray_address}: expected --executor ray beside it, got {kind}; add it")
+    if kind == "ray" and config.inherit != "none":
+        raise ConfigError(
+            "--executor ray: with --inherit trained weights lie in the run folder on this machine, and a worker of a "
+            "cluster may be on another; take --executor pool, or leave --inherit out"
+        )
 
 
 def make_executor(config: Config, evaluator: Evaluator) -> Executor:

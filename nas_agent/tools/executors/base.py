@@ -8,10 +8,11 @@ search (`Config.ahead`), not of the executor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from nas_agent.records import Architecture, Fidelity, Json, Outcome
+from nas_agent.records import Architecture, Fidelity, Heritage, Json, Outcome
 from nas_agent.tools.curves import Bar, Stops
 from nas_agent.tools.evaluators.base import Evaluator
 
@@ -23,20 +24,24 @@ class Work:
     architecture: Architecture
     seed: int
     fidelity: Fidelity | None = None  # None: the evaluator's own
+    heritage: Heritage | None = None  # None: it inherits nothing, and leaves nothing
     bar: Bar | None = None  # what its learning curve is compared with; None: nothing stops it
 
     def to_dict(self) -> Json:
-        """As plain JSON types."""
+        """As plain JSON types; `heritage` only where there is one."""
         fidelity = None if self.fidelity is None else self.fidelity.to_dict()
+        heritage = {} if self.heritage is None else {"heritage": asdict(self.heritage)}
         bar = {} if self.bar is None else {"bar": self.bar.to_dict()}
-        return {"architecture": self.architecture.to_dict(), "seed": self.seed, "fidelity": fidelity, **bar}
+        given = {"architecture": self.architecture.to_dict(), "seed": self.seed, "fidelity": fidelity}
+        return {**given, **heritage, **bar}
 
     @classmethod
     def from_dict(cls, data: Json) -> Work:
         """The inverse of `to_dict`."""
         fidelity = None if data["fidelity"] is None else Fidelity.from_dict(data["fidelity"])
+        heritage = None if data.get("heritage") is None else Heritage.from_dict(data["heritage"])
         bar = None if data.get("bar") is None else Bar.from_dict(data["bar"])
-        return cls(Architecture.from_dict(data["architecture"]), int(data["seed"]), fidelity, bar)
+        return cls(Architecture.from_dict(data["architecture"]), int(data["seed"]), fidelity, heritage, bar)
 
 
 # Hears of each outcome as it arrives, in any order and from any thread, with the name of the worker.
@@ -90,8 +95,31 @@ class Varies(Protocol):
         ...
 
 
+@runtime_checkable
+class Inherits(Protocol):
+    """An evaluator whose trainings begin with weights that earlier ones have left."""
+
+    def keep_in(self, folder: Path) -> None:
+        """Name the folder in which weights are kept; before anything is evaluated."""
+        ...
+
+    def evaluate(
+        self,
+        architecture: Architecture,
+        *,
+        seed: int,
+        fidelity: Fidelity | None = None,
+        heritage: Heritage | None = None,
+    ) -> Outcome:
+        """Measure one architecture on the validation split."""
+        ...
+
+
 def perform(evaluator: Evaluator, work: Work) -> Outcome:
     """Evaluate here and now."""
+    if work.heritage is not None:
+        assert isinstance(evaluator, Inherits)
+        return evaluator.evaluate(work.architecture, seed=work.seed, fidelity=work.fidelity, heritage=work.heritage)
     if work.bar is not None:
         assert isinstance(evaluator, Stops)
         return evaluator.evaluate(work.architecture, seed=work.seed, bar=work.bar)

@@ -15,6 +15,7 @@ import json
 import os
 import queue
 import secrets
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -25,6 +26,8 @@ from nas_agent.tools.executors.ray_worker import RayWorker
 
 PATIENCE = 60.0  # seconds in which the cluster must have room for a worker
 TRIES = 2  # with the work of a worker that was lost
+ANSWERING = 2.0  # seconds that the host of an address has to take a connection
+CLIENT_PORT = 10001  # of ray://HOST, as `ray start` opens it
 
 
 class Lost(Exception):
@@ -105,6 +108,7 @@ class RayCluster:
     def __init__(self, order: Json, evaluator: bytes) -> None:
         """Connect; ConnectionError, ValueError or RuntimeError where that cannot be done."""
         address = order["address"]
+        reach(os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
         show_token(own=address == "local")
         import ray
@@ -148,6 +152,23 @@ class RayCluster:
             raise Lost(" ".join(str(error).split())[-300:]) from error
         except (errors.RayError, ConnectionError) as error:
             raise Lost(told(error)) from error
+
+
+def reach(address: str) -> None:
+    """Raise ConnectionError where nothing listens at an address: Ray itself tries for a minute, and writes pages.
+
+    `auto` and `local` name no host.
+    """
+    client = address.startswith("ray://")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if client and not colon:
+        host, port = port, str(CLIENT_PORT)
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERING).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError("nothing listens there") from error
 
 
 def show_token(*, own: bool) -> None:

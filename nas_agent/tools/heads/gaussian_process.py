@@ -20,7 +20,7 @@ from nas_agent.tools.heads.cross_fitting import left_out_residuals
 from nas_agent.tools.heads.reduction import NOTHING, Reduction
 from nas_agent.tools.heads.targets import Target, TargetName, make_target
 from nas_agent.tools.linear_algebra import one_thread
-from nas_agent.tools.surrogates.gaussian_process import Scaler
+from nas_agent.tools.surrogates.blocks import Scaler
 from nas_agent.tools.surrogates.kernel import Kernel, Settings, Singles
 
 SETTINGS = Settings(noise=0.1, length=2.0, log_deviation=1.0)

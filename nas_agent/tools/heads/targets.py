@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from nas_agent.spaces.base import Floats
-from nas_agent.tools.surrogates.gaussian_process import rank_gauss
+from nas_agent.tools.surrogates.blocks import rank_gauss
 
 TargetName = Literal["rank", "power"]
 POWERS = (-4.0, 12.0)  # searched; beyond, a few values would carry all of the variance

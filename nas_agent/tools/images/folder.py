@@ -83,8 +83,9 @@ def _classes(name: str, folder: Path) -> tuple[str, ...]:
 def _files(folder: Path, classes: tuple[str, ...]) -> Files:
     """List the images of each class; a class that training does not know is refused."""
     found: Files = []
-    unknown = [child.name for child in folder.iterdir() if child.is_dir() and child.name not in classes]
-    if unknown and all(label[0] != "." for label in unknown):
+    named = (child.name for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
+    unknown = [label for label in named if label not in classes]
+    if unknown:
         raise DataError(f"{folder}: class '{sorted(unknown)[0]}' is not among those to train on; add or remove it")
     for label, name in enumerate(classes):
         inside = folder / name

@@ -14,11 +14,11 @@ __all__ = ["SandboxInspector", "equipped"]
 
 
 def equipped(
-    space: Space, evaluation: Evaluation | None, inspector: Inspector | None = None, *, unsafe: bool = False
+    space: Space, evaluation: Evaluation | None, inspector: Inspector | None = None, *, sandbox: str = "auto"
 ) -> Space:
     """Return the space with the task's images and an inspector where it looks at texts; any other space as it is.
 
-    The sandbox opens with the first text that is looked at; `unsafe` lets one be opened that confines nothing.
+    The sandbox opens with the first text that is looked at; `sandbox` names it, as `open_sandbox` does.
     """
     if not isinstance(space, Inspected) or space.inspector is not None:
         return space
@@ -26,4 +26,4 @@ def equipped(
     if evaluation is not None and isinstance(evaluation.evaluator, Trains):
         images = evaluation.evaluator.shape
         shape = NetworkShape.of(images.classes, images.channels, images.side)
-    return space.equipped(shape, inspector or SandboxInspector(partial(open_inspection, unsafe=unsafe)))
+    return space.equipped(shape, inspector or SandboxInspector(partial(open_inspection, sandbox)))

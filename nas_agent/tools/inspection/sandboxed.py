@@ -20,10 +20,10 @@ LIMITS = Limits(seconds=20.0, memory=1024 * MIB, threads=4, disk=1 * MIB, files=
 REMEMBERED = 2_000  # texts
 
 
-def open_inspection(*, unsafe: bool = False) -> Sandbox:
+def open_inspection(sandbox: str = "auto") -> Sandbox:
     """Start a sandbox whose warm parent is ready to inspect."""
     module = ENTRY.partition(":")[0]
-    return open_sandbox(Policy(preload=("torch", "numpy", module), packages=("torch", "numpy")), unsafe=unsafe)
+    return open_sandbox(Policy(preload=("torch", "numpy", module), packages=("torch", "numpy")), sandbox)
 
 
 class SandboxInspector:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nas_agent.errors import SandboxError
 from nas_agent.tools.sandbox import kernel, syscalls
-from nas_agent.tools.sandbox.policy import Policy
+from nas_agent.tools.sandbox.containers import Container, container
+from nas_agent.tools.sandbox.policy import Policy, environment
 
 WARM = (sys.executable, "-P", "-m", "nas_agent.tools.sandbox.zygote")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One way to start a warm parent: a command, its environment, and what to end beside its process."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    around: Container | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +32,32 @@ class Backend:
     name: str
     namespaces: bool = False  # the warm parent leaves for namespaces of its own
     wrapper: str | None = None  # path of bubblewrap
+    engine: str | None = None  # path of Docker's or Podman's client
     confining: bool = True  # False: the sandbox is off
 
-    def command(self, policy: Policy, base: str) -> tuple[str, ...]:
-        """Return the command that starts the warm parent."""
-        return WARM if self.wrapper is None else (*_bubblewrap(self.wrapper, policy, base), *WARM)
+    @property
+    def walls(self) -> list[str]:
+        """What stands around the warm parent beside what it does itself."""
+        return ["bubblewrap's namespaces"] if self.wrapper else ["container"] if self.engine else []
+
+    def start(self, policy: Policy, base: str) -> Start:
+        """Return how to start a warm parent; SandboxError where this backend does not work here."""
+        if self.engine is not None:
+            around = container(self.engine, policy, base)
+            return Start((*around.command, *WARM), around.client, around)
+        wrapped = () if self.wrapper is None else _bubblewrap(self.wrapper, policy, base)
+        return Start((*wrapped, *WARM), environment(policy))
 
 
 NAMESPACES = Backend("unshare", namespaces=True)
 LANDLOCK = Backend("landlock")
 UNSAFE = Backend("off", confining=False)
-
-
-def bubblewrap() -> Backend | None:
-    """Return the backend that uses bubblewrap, a program of the system, where it is installed."""
-    path = shutil.which("bwrap")
-    return Backend("bubblewrap", wrapper=path) if path else None
+ENGINES = ("docker", "podman")
+_LACKING = {
+    "bubblewrap": "there is no program 'bwrap'",
+    "landlock": "the kernel has no Landlock",
+    **{name: f"there is no program '{name}'" for name in ENGINES},
+}
 
 
 def obstacle(system: str = platform.system(), machine: str = platform.machine()) -> str | None:
@@ -47,16 +69,31 @@ def obstacle(system: str = platform.system(), machine: str = platform.machine())
     return None
 
 
-def candidates() -> list[Backend]:
-    """Return the backends to try, strongest first.
+def installed() -> list[Backend]:
+    """Return the backends that this machine may have, strongest first; whether one works is found by starting it.
 
     Namespaces of our own come before bubblewrap's: only there has each job a scratch folder of limited size in memory.
+    Containers come last: they add a daemon that is trusted with all of the machine, and take longest to start.
     """
-    wrapped = bubblewrap()
-    return [NAMESPACES, *([wrapped] if wrapped else []), *([LANDLOCK] if kernel.landlock_abi() else [])]
+    found = [NAMESPACES]
+    if path := shutil.which("bwrap"):
+        found.append(Backend("bubblewrap", wrapper=path))
+    if kernel.landlock_abi():
+        found.append(LANDLOCK)
+    return [*found, *(Backend(name, engine=path) for name in ENGINES if (path := shutil.which(name)))]
 
 
-def _bubblewrap(path: str, policy: Policy, base: str) -> list[str]:
+def chosen(name: str) -> list[Backend]:
+    """Return the backends that a name stands for: one, or with `auto` all; SandboxError where it is not installed."""
+    found = [backend for backend in installed() if name in ("auto", backend.name)]
+    if not found:
+        raise SandboxError(
+            f"sandbox {name}: {_LACKING.get(name, 'no such backend')} on this machine; leave it out, or choose another"
+        )
+    return found
+
+
+def _bubblewrap(path: str, policy: Policy, base: str) -> tuple[str, ...]:
     command = [path, "--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc"]
     for place in policy.paths():
         if not place.startswith("/proc/"):
@@ -65,4 +102,4 @@ def _bubblewrap(path: str, policy: Policy, base: str) -> list[str]:
         command += ["--dev-bind", place, place]
     for place, end in policy.links():
         command += ["--symlink", end, place]
-    return [*command, "--tmpfs", base, "--remount-ro", "/", "--chdir", "/", "--"]
+    return (*command, "--tmpfs", base, "--remount-ro", "/", "--chdir", "/", "--")

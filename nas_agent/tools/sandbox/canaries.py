@@ -16,16 +16,9 @@ from pathlib import Path
 
 from nas_agent.records import Json
 from nas_agent.tools.sandbox.base import MIB, Completed, Job, JobOutcome, Limits, Sandbox
+from nas_agent.tools.sandbox.policy import plain_names
 
 _LIMITS = Limits(seconds=0.5, memory=64 * MIB, threads=16, disk=MIB, reply=MIB)
-# Variables that say nothing about the user; nas-agent and torch set those of the last line when they are imported.
-_PLAIN = frozenset(
-    (
-        "PATH", "LANG", "LC_CTYPE", "HOME", "PWD", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH",
-        "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "CUDA_VISIBLE_DEVICES",
-        "LANGGRAPH_STRICT_MSGPACK", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",
-    )
-)  # fmt: skip
 
 _NETWORK = """
 import socket
@@ -205,7 +198,7 @@ def _target(folder: Path, port: int) -> Json:
         "unix": str(folder / "socket"),
         "secret": str(secret),
         "secrets": [str(path) for path in (secret, *keys, "/etc/shadow", "/etc/passwd")],
-        "names": sorted(set(os.environ) - _PLAIN),
+        "names": sorted(set(os.environ) - plain_names()),
         "places": [str(folder / "written"), str(home / ".nas-agent-canary"), "/var/tmp/nas-agent-canary"],
         "process": os.getpid(),
         "others": [str(other)],

@@ -32,6 +32,12 @@ _GPU = re.compile(r"nvidia.*|dri|kfd")
 _GPU_FILES = ("/proc/driver/nvidia", "/sys/module/nvidia", "/usr/local/cuda", "/usr/local/nvidia")
 # Folders of packages lie within those of libraries and are not part of them.
 _PACKAGES = re.compile(r"(site|dist)-packages|python\d.*|__pycache__|.*\.pth")
+_PASSED = ("LD_LIBRARY_PATH",)
+# Set after the start: by the warm parent, Python, bubblewrap, containers; when nas-agent and torch are imported.
+_SET_LATER = (
+    "HOME", "TMPDIR", "LC_CTYPE", "PWD", "HOSTNAME",
+    "LANGGRAPH_STRICT_MSGPACK", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",
+)  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -133,7 +139,7 @@ def environment(policy: Policy) -> dict[str, str]:
     """Return all that the warm parent's environment holds: nothing is passed on but what libraries are found by."""
     folders = [str(_OURSELVES.parent), *policy.import_from]
     threads = str(policy.compute_threads)
-    passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES") if policy.gpu else ("LD_LIBRARY_PATH",)
+    passed = (*_PASSED, "CUDA_VISIBLE_DEVICES") if policy.gpu else _PASSED
     return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
@@ -146,3 +152,8 @@ def environment(policy: Policy) -> dict[str, str]:
         **({} if policy.gpu else {"CUDA_VISIBLE_DEVICES": ""}),
         **{name: os.environ[name] for name in passed if name in os.environ},
     }
+
+
+def plain_names() -> frozenset[str]:
+    """Return the variables that may stand in a job's environment, since they say nothing about the user."""
+    return frozenset((*environment(Policy()), *_PASSED, *_SET_LATER))

@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from nas_agent.errors import SandboxError
-from nas_agent.tools.sandbox import backends, canaries, kernel, wire
+from nas_agent.tools.sandbox import backends, canaries, wire
 from nas_agent.tools.sandbox.backends import Backend
 from nas_agent.tools.sandbox.base import Completed, Job, JobOutcome, Kind, Stopped
 from nas_agent.tools.sandbox.job import BROKEN, CONFINED
-from nas_agent.tools.sandbox.policy import Policy, environment
+from nas_agent.tools.sandbox.policy import Policy
 
 _START = 300.0  # seconds: torch on a slow disk
 _LONGEST = 500  # characters of a job's error
@@ -27,27 +27,33 @@ _GRACE = 60.0  # seconds that the warm parent gets beyond a job's own limit
 
 
 def open_sandbox(
-    policy: Policy | None = None, *, unsafe: bool = False, among: Sequence[Backend] | None = None
+    policy: Policy | None = None, name: str = "auto", *, among: Sequence[Backend] | None = None
 ) -> WarmSandbox:
-    """Start the strongest sandbox that holds here; SandboxError where none does, unless `unsafe`.
+    """Start the strongest sandbox that holds here; SandboxError where none does.
 
-    `among` are the backends to try, in this order; by default, those that this machine may have.
+    `name` is `auto`, that of the one backend to try, or `off`: then nothing is confined. `among` are the backends to
+    try, in this order; by default, those that this machine may have.
     """
-    chosen = policy or Policy()
+    wanted = policy or Policy()
     obstacle = backends.obstacle()
     if obstacle:
         raise SandboxError(f"generated code cannot be confined here: {obstacle}; run it on Linux")
-    if unsafe:
-        return WarmSandbox(chosen, backends.UNSAFE)
+    if name == backends.UNSAFE.name:
+        return WarmSandbox(wanted, backends.UNSAFE)
     troubles = []
-    for backend in backends.candidates() if among is None else among:
+    for backend in backends.chosen(name) if among is None else among:
         try:
-            return _proven(WarmSandbox(chosen, backend))
+            return _proven(WarmSandbox(wanted, backend))
         except SandboxError as error:
             troubles.append(f"{backend.name}: {error}")
+    mending = (
+        "allow user namespaces or Landlock, install bubblewrap or Docker"
+        if name == "auto"
+        else f"leave --sandbox {name} out, which takes the strongest that holds"
+    )
     raise SandboxError(
-        f"generated code cannot be confined here ({'; '.join(troubles) or 'no Landlock'}); allow user namespaces or "
-        "Landlock, install bubblewrap, or allow it to run unconfined with --unsafe"
+        f"generated code cannot be confined here ({'; '.join(troubles) or 'no Landlock'}); {mending}, or allow it to "
+        "run unconfined with --unsafe"
     )
 
 
@@ -81,11 +87,15 @@ class WarmSandbox:
     def run(self, job: Job) -> JobOutcome:
         """Run one job; where the warm parent itself is lost, the job is a Stopped and the next gets a new parent."""
         with self._lock:
-            if self._process.poll() is not None and not self._interrupted:
-                self._end()
-                self._start()
             try:
+                if self._process.poll() is not None and not self._interrupted:
+                    self._end()
+                    self._start()
                 answer = None if self._interrupted else self._exchange(job)
+            except SandboxError:
+                if not self._interrupted:  # else it came while another warm parent was started
+                    raise
+                answer = None
             except BaseException:  # Ctrl-C too: what is left in the pipe would be taken for the next job's answer
                 self._end()
                 raise
@@ -116,20 +126,26 @@ class WarmSandbox:
         self._base = os.path.realpath(tempfile.mkdtemp(prefix="nas-agent-sandbox-"))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the warm parent lives
         try:
-            self._process = subprocess.Popen(
-                backend.command(policy, self._base),
+            start = backend.start(policy, self._base)
+            process = subprocess.Popen(
+                start.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=environment(policy),
+                env=start.environment,
                 cwd="/",
                 start_new_session=True,
             )
-        except OSError as error:
+        except BaseException as error:
             self._errors.close()
             shutil.rmtree(self._base, ignore_errors=True)
-            raise SandboxError(f"cannot be started ({error})") from error
+            if isinstance(error, OSError):
+                raise SandboxError(f"cannot be started ({error})") from error
+            raise
+        self._around, self._process = start.around, process  # from here on `interrupt` finds it
         try:
+            if self._interrupted:
+                raise SandboxError("it was interrupted while it started")
             self._mechanisms = self._greet()
         except BaseException:
             self._end()
@@ -145,7 +161,7 @@ class WarmSandbox:
             "preload": policy.preload,
             "gpu": policy.gpu,
             "namespaces": backend.namespaces,
-            "landlock": backend.confining and kernel.landlock_abi() > 0,
+            "landlock": backend.confining,
             "seccomp": backend.confining,
         }
         self._send(wire.frame(setup))
@@ -153,8 +169,7 @@ class WarmSandbox:
         if answer is None or "broken" in answer[0]:
             reason = self._last_words() if answer is None else answer[0]["broken"]
             raise SandboxError(f"cannot be started ({reason})")
-        walls = ["bubblewrap's namespaces"] if backend.wrapper else []
-        return [*walls, *answer[0]["level"]]
+        return [*backend.walls, *answer[0]["level"]]
 
     def _exchange(self, job: Job) -> tuple[Any, bytes] | None:
         request = {"entry": job.entry, "source": job.source, "payload": job.payload, "limits": asdict(job.limits)}
@@ -181,7 +196,8 @@ class WarmSandbox:
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else f"exit code {self._process.wait()}"
+        told = [line for line in lines if "rror" in line] or lines  # a client's last line is how to get help
+        return told[-1][:300] if lines else f"exit code {self._process.wait()}"
 
     def _kill(self) -> None:
         if self._process.poll() is None:
@@ -190,6 +206,9 @@ class WarmSandbox:
             except ProcessLookupError:
                 self._process.kill()
         self._process.wait()
+        around, self._around = self._around, None
+        if around is not None:
+            around.end()
 
     def _end(self) -> None:
         self._kill()

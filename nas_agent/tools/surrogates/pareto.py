@@ -20,7 +20,7 @@ from nas_agent.records import Architecture
 from nas_agent.spaces.base import Floats
 from nas_agent.tools.costs.base import Cost
 from nas_agent.tools.surrogates.base import Ranked, Surrogate
-from nas_agent.tools.surrogates.gaussian_process import rank_gauss
+from nas_agent.tools.surrogates.blocks import rank_gauss
 from nas_agent.tools.surrogates.transfer import Source
 
 OPTIMISM = 2.0  # standard deviations above the mean

@@ -18,7 +18,8 @@ from nas_agent.tools.embeddings.base import Embedder
 from nas_agent.tools.linear_algebra import on_one_thread
 from nas_agent.tools.surrogates.acquisition import expected_improvement, upper_confidence_bound
 from nas_agent.tools.surrogates.base import Ranked
-from nas_agent.tools.surrogates.gaussian_process import Places, Posterior, Scaler, stack
+from nas_agent.tools.surrogates.blocks import Places, Scaler, stack
+from nas_agent.tools.surrogates.gaussian_process import Posterior
 from nas_agent.tools.surrogates.kernel import Settings
 from nas_agent.tools.surrogates.transfer import DROPPED, Source
 

@@ -9,6 +9,7 @@ from nas_agent.agents.generators.quality_diversity.saved import as_csv, document
 from nas_agent.config import Config
 
 __all__ = [
+    "AIMED",
     "Axis",
     "CodeGenerator",
     "Elite",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 GENERATION = 10  # networks at least; a round of more is a generation of its own
+AIMED = 4  # children for each network that is measured, where no surrogate chooses among as many
 
 
 def settings_of(config: Config) -> Settings:
@@ -35,4 +37,5 @@ def settings_of(config: Config) -> Settings:
         curiosity=config.curiosity,
         islands=config.islands,
         migration=config.migration,
+        children=AIMED if config.surrogate == "none" else 1,
     )

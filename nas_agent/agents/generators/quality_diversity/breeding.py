@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
 from nas_agent.agents.generators.quality_diversity.illumination import Illumination, Wish
+from nas_agent.agents.generators.quality_diversity.ranges import measures
 from nas_agent.errors import InvalidArchitecture
 from nas_agent.records import Architecture, Miss, Proposal
 from nas_agent.spaces.code import Varies
@@ -78,15 +79,39 @@ def breed(
     admit: Admit,
     answers: Mapping[int, Answer] | None = None,
 ) -> Brood:
-    """Wish until there are enough new children; fewer where hardly any wish leads to one.
+    """Wish until there are enough new children, and keep those that aim best; fewer where hardly any wish leads to one.
 
     `answers` are those of a language model, by the place of their wish; the space carries the others out.
     """
-    brood, given = Brood(), answers or {}
-    for place in range(wanted * PATIENCE):
-        if len(brood.proposals) >= wanted:
+    brood, given, bred = Brood(), answers or {}, wanted * state.settings.children
+    for place in range(bred * PATIENCE):
+        if len(brood.proposals) >= bred:
             break
         wish = wished(state, base, place)
         answer = given.get(place) or carried_out(space, wish, Random(f"{base}/vary/{place}"))
         brood.take(wish, answer, known, admit)
+    brood.proposals = aimed(state, space, brood.proposals, wanted)
     return brood
+
+
+def aimed(state: Illumination, space: Varies, proposals: Sequence[Proposal], wanted: int) -> list[Proposal]:
+    """Return as many as are wanted: a model's, then those of empty niches, then those whose niche's holder is worst.
+
+    From each niche one, as long as there are others. Ours; a model's children come first, for each of them was paid.
+    """
+    if len(proposals) <= wanted:
+        return list(proposals)
+    held, seen = state.networks, set[int]()
+    ranks = list[tuple[int, float]]()
+    for proposal in proposals:
+        niche = held.niche(measures(space, proposal.architecture))
+        holder = held.elites.get(niche)
+        if proposal.variation is not None and proposal.variation.by != PROGRAM:
+            ranks.append((0, 0.0))
+        elif niche in seen:
+            ranks.append((3, 0.0))
+        else:
+            ranks.append((1, 0.0) if holder is None else (2, holder.score))
+        seen.add(niche)
+    order = sorted(range(len(proposals)), key=ranks.__getitem__)
+    return [proposals[place] for place in order[:wanted]]

@@ -6,8 +6,11 @@ trials it was told, in their order, and from the random stream of each wish: a r
 
 Ours, where the paper leaves it open: curiosity and fitness belong to the prompt's niche; the temperature of a curious
 prompt is its own, that of another one the search's; a crossover has two or three parents; what is already known counts
-like what did not enter. Corrected: descriptors are normalised (the release looks raw numbers up among centroids in
-[0, 1]², so that one to four of its hundred niches can be reached), and what cannot be trained is punished.
+like what did not enter; of several children bred for each network that is measured, those of empty niches are taken,
+then those whose niche has the worst holder, for where a child stands is known before it is trained
+(`Settings.children`; 1 is the paper's loop). Corrected: descriptors are normalised (the release looks raw numbers up
+among centroids in [0, 1]², so that one to four of its hundred niches can be reached), and what cannot be trained is
+punished.
 """
 
 from __future__ import annotations
@@ -48,12 +51,13 @@ class Settings:
     high: float = 1.0
     islands: int = 1
     migration: int = 5  # generations between two migrations
+    children: int = 1  # bred for each one that is measured
 
     def __post_init__(self) -> None:
         shares = (self.crossover, self.by_chance, self.jittered)
         if not all(0.0 <= share <= 1.0 for share in shares):
             raise ConfigError(f"quality diversity: expected shares from 0 to 1, got {shares}")
-        if min(self.first, self.generation, self.islands, self.migration) < 1:
+        if min(self.first, self.generation, self.islands, self.migration, self.children) < 1:
             raise ConfigError(f"quality diversity: expected counts of at least 1, got {self}")
         if not 0.0 < self.low <= self.temperature <= self.high:
             raise ConfigError(f"quality diversity: expected {self.low} <= temperature <= {self.high}, got {self}")
