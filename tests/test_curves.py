@@ -183,9 +183,9 @@ def test_records_of_stopped_trainings_survive_json_and_others_are_written_as_bef
     assert outcome_from_dict(json.loads(json.dumps(STOPPED.to_dict()))) == STOPPED
     plain = Measured(NAMES[0], 50.0, "made up", 0.0, 0, "test")
     assert not {"curve", "expected"} & plain.to_dict().keys()
-    work = Work(NAMES[0], 0, None, bar_of(archive(*SIX)))
+    work = Work(NAMES[0], 0, bar=bar_of(archive(*SIX)))
     assert Work.from_dict(json.loads(json.dumps(work.to_dict()))) == work
-    assert Work.from_dict(Work(NAMES[0], 0, None, Bar()).to_dict()).bar == Bar()
+    assert Work.from_dict(Work(NAMES[0], 0, bar=Bar()).to_dict()).bar == Bar()
     assert "bar" not in Work(NAMES[0], 0).to_dict()
 
 
@@ -245,7 +245,7 @@ def test_what_the_bar_stops_is_measured_as_it_is_and_marked_with_the_epochs_it_h
 
 def test_what_nothing_stops_has_its_curve_and_without_a_bar_none_is_noted() -> None:
     worker = Pretended(list(falling(1.0)))
-    whole = perform(evaluator(worker), Work(NAMES[0], 0, None, Bar()))
+    whole = perform(evaluator(worker), Work(NAMES[0], 0, bar=Bar()))
     assert isinstance(whole, Measured)
     assert (whole.stopped, whole.curve, whole.fidelity) == (False, falling(1.0), "5 epochs, 16 channels")
     plain = perform(evaluator(worker), Work(NAMES[0], 0))
