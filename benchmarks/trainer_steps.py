@@ -3,6 +3,8 @@
     python benchmarks/trainer_steps.py parts              # a CPU: layout, optimiser, number format; one thread
     python benchmarks/trainer_steps.py limit              # against the largest rate of matrix products, by FLOPs
     python benchmarks/trainer_steps.py limit --device cuda --batches 128,512,2048
+    python benchmarks/trainer_steps.py compiled           # torch.compile: what it takes first, and saves at each step
+    python benchmarks/trainer_steps.py compiled --device cuda --batches 128,512    # with CUDA graphs, too
 
 The network is an NB201 cell of five 3x3 convolutions. On a CPU the time is that of the process, so that it hardly
 depends on what else runs. The limit is the rate of a product of two square matrices in the same number format; FLOPs
@@ -28,19 +30,28 @@ CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_con
 
 
 def stepper(
-    side: int, width: int, channels: int, batch: int, place: Place, *, last: bool = True, fused: bool = True
+    side: int,
+    width: int,
+    channels: int,
+    batch: int,
+    place: Place,
+    *,
+    last: bool = True,
+    fused: bool = True,
+    mode: str | None = None,
 ) -> Callable[[], None]:
-    """Return one step of training on random images."""
+    """Return one step of training on random images; with a `mode`, of the network as torch.compile makes it."""
     layout = torch.channels_last if last else torch.contiguous_format
     network = built(SPACE, SPACE.parse(CELL), {"classes": 10, "channels": channels, "width": width})
     network = network.to(place.device, memory_format=layout)  # type: ignore[call-overload]
+    computed = network if mode is None else torch.compile(network, mode=mode)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, fused=fused)
     images = torch.randn(batch, channels, side, side, device=place.device).contiguous(memory_format=layout)
     labels = torch.randint(10, (batch,), device=place.device)
 
     def step() -> None:
         with place.autocast():
-            logits = network(images)
+            logits = computed(images)
         optimiser.zero_grad()
         cross_entropy(logits.float(), labels).backward()
         optimiser.step()
@@ -106,9 +117,32 @@ def limit(asked: argparse.Namespace) -> None:
             )
 
 
+def compiled(asked: argparse.Namespace) -> None:
+    """Print what a network's compilation takes by the clock, and after how many images it is paid back."""
+    place = find_place(asked.device, "auto", 32)
+    modes = (
+        ("default", "reduce-overhead") if place.device.startswith("cuda") else ("default",)
+    )  # the other: CUDA graphs
+    for side, width, batch in [(32, 16, batch) for batch in asked.batches] + [(8, 16, 64)]:
+        plain = fastest(stepper(side, width, 3, batch, place), asked.steps, place)
+        for mode in modes:
+            torch.compiler.reset()
+            step = stepper(side, width, 3, batch, place, mode=mode)
+            start = time.perf_counter()
+            step()
+            first = time.perf_counter() - start - plain
+            saved = plain - fastest(step, asked.steps, place)
+            back = f"paid back after {first / saved * batch:,.0f} images" if saved > 0.0 else "never paid back"
+            print(
+                f"{side}x{side}, {width} channels, batches of {batch}, {mode}: the first step takes {first:.1f} s, "
+                f"each one later {100 * saved / plain:.0f} % less: {back}",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("parts", "limit"))
+    parser.add_argument("what", choices=("parts", "limit", "compiled"))
     parser.add_argument("--steps", type=int, default=5, help="that are timed")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
@@ -119,7 +153,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     print(f"one thread, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}")
-    {"parts": parts, "limit": limit}[asked.what](asked)
+    {"parts": parts, "limit": limit, "compiled": compiled}[asked.what](asked)
 
 
 if __name__ == "__main__":
