@@ -51,6 +51,7 @@ def record(file: Path, cells: int, epochs: int | None, seed: int) -> None:
     from nas_agent.tools.images import load_images
 
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     space, images, rng = NasBench201(), load_images("digits", data=None, resolution=None), Random(seed)
     drawn: dict[str, Architecture] = {}
     while len(drawn) < cells:

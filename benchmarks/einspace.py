@@ -209,6 +209,7 @@ def main() -> None:
     parser.add_argument("--again", type=int, default=40, help="trees that --why trains again")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     begin, space = time.perf_counter(), EinSpace()
     texts, values = measured(space, arguments.trees, arguments.seed, arguments.epochs, arguments.measured)
     if arguments.why:

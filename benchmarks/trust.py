@@ -238,6 +238,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     {"cells": cells, "curve": curve, "report": report}[asked.what](asked)
 
 

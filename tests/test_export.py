@@ -138,11 +138,12 @@ def test_other_settings_make_another_network_and_the_card_says_so(searched, tmp_
 def test_the_winner_of_a_table_is_trained_on_images_that_are_named(images, tmp_path, monkeypatch):
     monkeypatch.delenv("NAS_AGENT_DATA", raising=False)
     (tmp_path / "t.csv").write_text(f"architecture,val\n{SMALL},50\n{OTHER},60\n")
-    table = run("run", "--task", f"table:{tmp_path / 't.csv'}", "--budget", "2", "--out", str(tmp_path), *SMALLEST)
+    table = run("run", "--task", f"table:{tmp_path / 't.csv'}", "--budget", "2", "--out", str(tmp_path))
     folder = RunFolder(Path(table["run"]))
     with pytest.raises(ConfigError, match=r"which has no images to train on; name some, e.g. --task cifar10"):
         export(folder, tmp_path / "a", {})
-    done = export(folder, tmp_path / "b", {"task": images, "epochs": 1, "width": 4})
+    small = {"epochs": 1, "width": 4, "train_batch": 32, "device": "cpu", "precision": "float32"}
+    done = export(folder, tmp_path / "b", {"task": images, **small})
     assert done.searched.architecture.text == OTHER
     assert (done.same_network, done.same_logits) == (False, True)
     assert "60.00 %, table" in (tmp_path / "b" / "README.md").read_text()

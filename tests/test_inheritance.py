@@ -499,8 +499,8 @@ def test_a_search_that_does_not_inherit_is_what_it_was(tmp_path: Path) -> None:
     [
         ({"space": "nb201", "evaluator": "train"}, "expected a space of programs that are trained, such as pytorch"),
         ({"task": "cifar100", "space": "nb201"}, "expected a space of programs that are trained"),
-        ({"generator": "random"}, "whose proposals have parents, code or evolve, got 'random'"),
-        ({"generator": "evolve", "fidelities": ("1", "3")}, "expected one fidelity"),
+        ({"generator": "random", "niches": 100}, "whose proposals have parents, code or evolve, got 'random'"),
+        ({"generator": "evolve", "niches": 100, "fidelities": ("1", "3")}, "expected one fidelity"),
         ({"executor": "ray"}, "--executor ray: with --inherit .* take --executor pool"),
     ],
 )

@@ -39,6 +39,7 @@ def answers(request: Json) -> Iterator[Json]:
     from nas_agent.tools.evaluators.trainer import find_place
 
     torch.set_num_threads(request.get("threads", 1))
+    torch.set_flush_denormal(True)  # numbers too small to matter would cost a CPU a hundred times the time
     try:
         place = find_place(request["device"], request["precision"], request["side"])
         build = builder(request)

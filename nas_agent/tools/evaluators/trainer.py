@@ -196,7 +196,6 @@ def train(
 
     A watch changes nothing but when it ends: its losses are those of the training batches, so they cost no pass.
     """
-    torch.set_flush_denormal(True)  # numbers too small to matter would cost a CPU a hundred times the time
     chance = torch.Generator(place.device).manual_seed(seed)
     network.to(place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
