@@ -8,11 +8,10 @@ Recipe: SGD with Nesterov momentum, a learning rate that rises linearly and fall
 Topin, 2018), label smoothing (Szegedy et al., 2016), random shifts and mirror images, cutout (DeVries and Taylor,
 2017), clipped gradients, and where asked a moving average of the weights (Polyak averaging).
 
-Measured against a plain loop (`benchmarks/trainer.py --slots 1 --threads 1`, in turns, one thread each, AVX512 with
-bfloat16, torch 2.13, a machine that others used; n=4 cells): 1.71 times as many NB201 candidates in a CPU hour at 32x32
-pixels in bfloat16 (by the clock 1.55, rounds 0.94 to 1.90), 1.48 times on the digits in float32 (1.34, 0.76 to 2.78).
-Not yet measured: both on idle cores, with two threads for the plain loop, and anything on a GPU. Commands and the rest:
-docs/results/trainer.md.
+Measured against a plain loop (`benchmarks/trainer.py --slots 2 --threads 2`, in turns, two idle cores, AVX512 with
+bfloat16, torch 2.13; n=6 and 8 cells): 2.39 times as many NB201 candidates an hour at 32x32 pixels in bfloat16 (rounds
+1.91 to 2.87), 1.93 times on the digits in float32 (1.79 to 2.54). Not yet measured: anything on a GPU. Commands and the
+rest: docs/results/trainer.md.
 """
 
 from __future__ import annotations
