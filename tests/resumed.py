@@ -21,13 +21,13 @@ class Killed(BaseException):
     """Stands in for a kill: nothing may catch it."""
 
 
-def killed_at(point: int) -> Callable[[Json], None]:
-    """Return a listener that kills the search at its event of this number, the first being 1."""
+def killed_at(point: int, when: Callable[[Json], bool] = lambda event: True) -> Callable[[Json], None]:
+    """Return a listener that kills the search at its event of this number, the first being 1, of those that count."""
     seen = 0
 
     def kill(event: Json) -> None:
         nonlocal seen
-        seen += 1
+        seen += when(event)
         if seen == point:
             raise Killed
 

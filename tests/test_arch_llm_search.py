@@ -40,6 +40,7 @@ from nas_agent.spaces import load_space
 from nas_agent.tools.evaluators import base
 from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder, open_folder
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK
 
 SPACE = load_space("nb201")
@@ -245,10 +246,6 @@ def test_settings_out_of_range_are_refused(wrong):
 # -- runs ------------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands in for a kill: nothing may catch it."""
-
-
 class Convolutions:
     """Counts convolutions, in a part of the space: a run on all of it takes seconds to begin."""
 
@@ -296,14 +293,7 @@ def test_a_run_names_the_model_that_proposes_and_measures_what_it_wrote(unbroken
 
 @pytest.mark.parametrize("evaluations", [3, 8, 9])
 def test_a_run_that_was_killed_and_resumed_is_the_same_run(tmp_path, folder, unbroken, evaluations):
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += event["type"] == "outcome"
-        if seen == evaluations:
-            raise Killed
-
+    kill = killed_at(evaluations, lambda event: event["type"] == "outcome")
     with pytest.raises(Killed):
         start(config(tmp_path / "runs", folder), [kill], evaluation=COUNTED)
     (path,) = (tmp_path / "runs").iterdir()

@@ -26,6 +26,7 @@ from nas_agent.tools.run_folder import RunFolder
 from tests.fakes import Scripted, ScriptedModel
 from tests.loopback import Said, Server
 from tests.programs import Reader, ToyPrograms, answering
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK, config
 
 SPACE = f"{Path(__file__).with_name('programs.py')}:ToyPrograms"
@@ -167,10 +168,6 @@ def test_a_dry_run_says_what_the_model_would_be_asked(server: Server) -> None:
     assert server.asked == []
 
 
-class Killed(BaseException):
-    """Ends the process, as far as a test can."""
-
-
 @pytest.mark.parametrize("after", [3, 12, 17])
 def test_a_run_that_was_stopped_goes_on_to_the_same_end_and_asks_nothing_twice(
     server: Server, tmp_path: Path, after: int
@@ -180,10 +177,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end_and_asks_nothing_twice(
     whole = start(settings, evaluation=evaluation())
     asked = len(server.asked)
 
-    def kill(event: Json) -> None:
-        if event["type"] == "varied" and event["round"] == after:
-            raise Killed
-
+    kill = killed_at(1, lambda event: event["type"] == "varied" and event["round"] == after)
     with pytest.raises(Killed):
         start(settings.model_copy(update={"out": tmp_path / "killed"}), [kill], evaluation=evaluation())
     (folder,) = (tmp_path / "killed").iterdir()

@@ -32,6 +32,7 @@ from nas_agent.tools.surrogates import Ranked, Surrogate
 from nas_agent.tools.surrogates.gate import PAIRS, UNDISTURBED, WINDOW, Gate, normal_score, upper_bound
 from nas_agent.tools.surrogates.structure import CellSurrogate
 from nas_agent.tools.surrogates.transfer import Source
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK, Diary, LargeToy, Toy, config, evaluation, worth
 
 
@@ -430,10 +431,6 @@ def test_a_share_that_is_none_is_refused(value: object) -> None:
 # -- resume and reports -------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands in for a kill."""
-
-
 SETTINGS: dict[str, Any] = {"budget": 34, "rejected_share": 0.4, "gate": True}
 
 
@@ -463,15 +460,9 @@ def test_killed_around_a_change_or_a_rejected_proposal_it_goes_on_as_if_never_st
     points = [place for place, e in enumerate(expected, 1) if kind in {e["type"], e.get("choice")}]
     assert points
     for number, point in enumerate(points[:3]):
-        folder, seen = create(config(tmp_path / f"{number}", **SETTINGS), "0"), [0]
-
-        def kill(event: Json, seen: list[int] = seen, at: int = point + offset) -> None:
-            seen[0] += 1
-            if seen[0] == at:
-                raise Killed
-
+        folder = create(config(tmp_path / f"{number}", **SETTINGS), "0")
         with pytest.raises(Killed):
-            in_folder(folder, EventLog(folder.events), heals_at, kill).run()
+            in_folder(folder, EventLog(folder.events), heals_at, killed_at(point + offset)).run()
         log = EventLog.reopen(folder.events, events_seen(folder.checkpoints) or 0)
         in_folder(folder, log, heals_at).run()
         assert [deterministic(event) for event in read_events(folder.events)[0]] == expected

@@ -51,6 +51,7 @@ from nas_agent.tools.run_records import record_of
 from nas_agent.tools.sandbox import backends
 from nas_agent.tools.weights import MOST, WeightStore, refusal
 from tests.programs import Reader, ToyPrograms
+from tests.resumed import Killed, killed_at
 from tests.searching import config
 from tests.test_confined import LEVEL, READY, Scripted, completed, request
 
@@ -371,24 +372,12 @@ def test_the_number_of_workers_changes_no_event(tmp_path: Path, workers: int) ->
     assert of(run(tmp_path / "runs", workers=workers, ahead=4)) == alone
 
 
-class Killed(BaseException):
-    """Stands in for a kill: nothing may catch it."""
-
-
 @pytest.mark.parametrize("point", [4, 17, 40])
 def test_a_run_that_was_stopped_ends_as_the_one_that_was_not(tmp_path: Path, point: int) -> None:
     whole = run(tmp_path / "whole")
-    count = 0
-
-    def kill(event: Json) -> None:
-        nonlocal count
-        count += 1
-        if count == point:
-            raise Killed
-
     evaluation = Evaluation(TASK, Trainer(), NoTestSplit(), "made up for a test")
     with pytest.raises(Killed):
-        start(asked(tmp_path / "runs"), [kill], evaluation=evaluation)
+        start(asked(tmp_path / "runs"), [killed_at(point)], evaluation=evaluation)
     (path,) = (tmp_path / "runs").iterdir()
     resume(open_folder(path), evaluation=Evaluation(TASK, Trainer(), NoTestSplit(), "made up for a test"))
     assert of(open_folder(path)) == of(whole)

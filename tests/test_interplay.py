@@ -28,6 +28,7 @@ from nas_agent.tools.fidelities import make_rungs
 from nas_agent.tools.run_folder import open_folder
 from nas_agent.tools.tables import load_user_table
 from tests import programs, searching
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK, WORTH, Diary, Toy, config
 
 RUNGS = make_rungs([Fidelity(1), Fidelity(3), Fidelity(9)])
@@ -173,28 +174,18 @@ def test_workers_change_no_event(tmp_path: Path, alone: Alone, combination: Comb
     assert Counter(rig.asked) == Counter(alone(combination)[1].asked)
 
 
-class Killed(BaseException):
-    """Stands in for a kill: nothing may catch it."""
-
-
 @every
 @pytest.mark.parametrize("share", [pytest.param(0.35, marks=pytest.mark.slow), 0.7])
 def test_a_stopped_search_ends_the_same_and_measures_nothing_twice_that_was_recorded(
     tmp_path: Path, alone: Alone, combination: Combination, share: float
 ) -> None:
-    whole, seen = alone(combination)[0], 0
+    whole = alone(combination)[0]
     point = max(2, round(share * len(whole)))
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
 
     first, second = combination.rig(), combination.rig()
     asked = config(tmp_path, workers=2, **combination.settings(AHEAD))
     with pytest.raises(Killed):
-        start(asked, [kill], evaluation=combination.evaluation(first))
+        start(asked, [killed_at(point)], evaluation=combination.evaluation(first))
     recorded = {
         (item["architecture"]["id"], level(item), seed)
         for item in outcomes(events_of(tmp_path))

@@ -29,6 +29,7 @@ from nas_agent.tools.surrogates.joint import SHORTLIST, JointSurrogate
 from nas_agent.tools.surrogates.structure import READ, CellSurrogate
 from nas_agent.tools.surrogates.transfer import Source
 from tests.loopback import Body, Said, Server
+from tests.resumed import Killed, killed_at
 from tests.searching import WORTH, Diary, LargeToy, Toy, config, evaluation, worth
 from tests.test_embedders import encoder as encoder
 from tests.test_surrogates import draws, numbers
@@ -232,10 +233,6 @@ def test_the_plan_names_what_reads_code_and_sends_nothing(service: Server) -> No
 # -- searches ---------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands in for a kill: nothing may catch it."""
-
-
 def vectors_of(texts: Sequence[str], noise: Callable[[], float] = lambda: 0.0) -> Said:
     rows = [{"index": at, "embedding": [text.count(word) + noise() for word in WORTH]} for at, text in enumerate(texts)]
     return Said(raw=json.dumps({"object": "list", "model": "tiny", "data": rows}).encode())
@@ -269,16 +266,8 @@ def events_of(out: Path) -> list[Json]:
 
 def killed_after(point: int, settings: Config) -> None:
     """Start a search and kill it after so many events."""
-    seen = 0
-
-    def kill(_: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise Killed
-
     with pytest.raises(Killed):
-        start(settings, [kill], evaluation=evaluation(Diary()))
+        start(settings, [killed_at(point)], evaluation=evaluation(Diary()))
 
 
 def test_a_model_folder_serves_a_search_and_is_found_again_from_anywhere(

@@ -21,6 +21,7 @@ from nas_agent.agents.generators.arch_llm.sequences import Indices, OwnTokens
 from nas_agent.agents.generators.arch_llm.training import CHECKPOINTS, LanguageSettings, train_language
 from nas_agent.errors import ConfigError, DataError, MissingExtra, ModelError, NasAgentError
 from nas_agent.spaces import load_space
+from tests.resumed import Killed
 from tests.tiny_model import build
 
 CODES, LENGTH = 7, 4
@@ -190,10 +191,6 @@ def test_a_batch_has_losses_for_the_answer_alone(model):
 
 
 # -- training --------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """As Ctrl-C and SIGTERM end a process: not an Exception that somebody might catch."""
 
 
 def test_a_killed_training_goes_on_to_the_very_same_model(tmp_path):

@@ -35,6 +35,7 @@ from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder
 from nas_agent.tools.surrogates.base import Ranked
 from nas_agent.tools.surrogates.pareto import ParetoSurrogate, area_won
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK, Diary, LargeToy, Toy, evaluation, worth
 
 DATA = os.environ.get("NAS_AGENT_DATA")
@@ -417,13 +418,7 @@ def test_a_run_logs_its_objectives_and_resumes_to_the_same_front(tmp_path: Path)
     assert all(set(e["costs"]) == {"params", "latency@phone"} for e in events if e["type"] == "proposal")
     assert events[-1]["front_tests"].keys() == {item["id"] for item in whole.to_dict()["front"]}
 
-    class Killed(BaseException):
-        pass
-
-    def kill(event: dict[str, object]) -> None:
-        if event["type"] == "outcome" and event["evaluation"] == 9:
-            raise Killed
-
+    kill = killed_at(9, lambda event: event["type"] == "outcome")
     with pytest.raises(Killed):
         start(own_config(tmp_path, **settings, out=tmp_path / "other"), [kill])  # type: ignore[arg-type]
     (path,) = (tmp_path / "other").iterdir()

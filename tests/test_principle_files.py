@@ -26,6 +26,7 @@ from nas_agent.tools.event_log import read_events
 from nas_agent.tools.principle_files import read, read_for, write
 from nas_agent.tools.run_folder import RunFolder, open_folder
 from tests.fakes import ScriptedModel
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK, Diary, Toy, config, evaluation
 
 BEGIN_WIDE = Allowed("layer_0", ("wide",))
@@ -259,23 +260,12 @@ def test_a_persons_principles_rule_at_once_and_others_wait_as_their_evidence_say
     assert Origin.from_dict(origin) == ORIGIN
 
 
-class Killed(BaseException):
-    """Stands in for `kill -9`."""
-
-
 @pytest.mark.parametrize("point", [1, 2, 8])
 def test_a_resumed_run_never_reads_the_file_again(point: int, tmp_path: Path) -> None:
     settings = planted(tmp_path, principle())
     whole = start(settings, evaluation=evaluation())
-    seen: list[Json] = []
-
-    def kill(event: Json) -> None:
-        seen.append(event)
-        if len(seen) == point:
-            raise Killed
-
     with pytest.raises(Killed):
-        start(settings.model_copy(update={"out": tmp_path / "killed"}), [kill], evaluation=evaluation())
+        start(settings.model_copy(update={"out": tmp_path / "killed"}), [killed_at(point)], evaluation=evaluation())
     (tmp_path / "set.md").write_text(markdown.write(exchange(principle(constraint=Allowed("layer_0", ("pool",))))))
     (folder,) = (tmp_path / "killed").iterdir()
     result = resume(open_folder(folder), evaluation=evaluation())

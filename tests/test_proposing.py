@@ -27,6 +27,7 @@ from nas_agent.tools.event_log import deterministic, read_events
 from nas_agent.tools.run_folder import RunFolder
 from tests.fakes import Scripted, ScriptedModel
 from tests.loopback import Said, Server
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK, Diary, LargeToy, Toy, config, evaluation, worth
 from tests.test_learner import answer as lesson
 
@@ -333,16 +334,8 @@ def test_killed_after_any_event_it_goes_on_as_if_never_stopped(server: Server, t
     shape: Json = {"budget": 12, "generator": "llm", "adapt_every": 4, "llm": f"{server.url}#tiny"}
     whole = start(config(tmp_path / "whole", **shape), evaluation=evaluation())
     expected = [deterministic(e) for e in read_events(RunFolder(Path(whole.run or "")).events)[0]]
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == point:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        start(config(tmp_path / "cut", **shape), [kill], evaluation=evaluation())
+    with pytest.raises(Killed):
+        start(config(tmp_path / "cut", **shape), [killed_at(point)], evaluation=evaluation())
     (path,) = (tmp_path / "cut").iterdir()
     again = resume(RunFolder(path), evaluation=evaluation())
     assert again.curve == whole.curve

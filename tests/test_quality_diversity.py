@@ -636,16 +636,8 @@ def test_an_archive_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_other_archives_and_islands_are_resumed_alike(tmp_path: Path, settings: dict[str, object]) -> None:
     whole = start(configured(tmp_path / "whole", **settings), evaluation=measured_by(Weigher()))
     assert whole.run is not None
-    seen = 0
-
-    def kill(event: Json) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 33:
-            raise Killed
-
     with pytest.raises(Killed):
-        start(configured(tmp_path / "runs", **settings), [kill], evaluation=measured_by(Weigher()))
+        start(configured(tmp_path / "runs", **settings), [killed_at(33)], evaluation=measured_by(Weigher()))
     (folder,) = (tmp_path / "runs").iterdir()
     resume(open_folder(folder), evaluation=measured_by(Weigher()))
     assert events(folder) == events(Path(whole.run))

@@ -24,6 +24,7 @@ from nas_agent.run import answer, resume, start
 from nas_agent.tools.event_log import EventLog, deterministic, read_events
 from nas_agent.tools.journal import Journal
 from nas_agent.tools.run_folder import RunFolder, open_folder
+from tests.resumed import Killed, killed_at
 from tests.searching import TASK, Diary, Toy, config, evaluation
 
 Reviewer = Callable[[Journal], Mapping[str, Answer]]
@@ -179,10 +180,6 @@ def test_some_may_be_answered_now_and_the_others_later(tmp_path: Path) -> None:
     assert resume(folder, evaluation=evaluation(), ask=accept).why == "the budget is spent"
 
 
-class Killed(BaseException):
-    """Stands in for `kill -9`."""
-
-
 @pytest.mark.parametrize("checkpoints", [True, False])
 @pytest.mark.parametrize("kind", ["held", "reviewed", "principle"])
 def test_killed_around_a_review_it_goes_on_as_if_never_stopped(
@@ -190,16 +187,9 @@ def test_killed_around_a_review_it_goes_on_as_if_never_stopped(
 ) -> None:
     points = [number for number, event in enumerate(whole, start=1) if event["type"] == kind][:12]
     for point in points:
-        seen: list[Json] = []
-
-        def kill(event: Json, seen: list[Json] = seen, point: int = point) -> None:
-            seen.append(event)
-            if len(seen) == point:
-                raise Killed
-
         out = tmp_path / str(point)
         with pytest.raises(Killed):
-            start(config(out, budget=BUDGET, review=True), [kill], evaluation=evaluation(), ask=mixed)
+            start(config(out, budget=BUDGET, review=True), [killed_at(point)], evaluation=evaluation(), ask=mixed)
         (path,) = out.iterdir()
         folder = open_folder(path)
         if not checkpoints:
@@ -292,10 +282,7 @@ def test_a_run_that_asks_nothing_takes_no_answer(tmp_path: Path, waiting: RunFol
 
 
 def test_an_answer_before_the_question_was_complete_is_refused(tmp_path: Path) -> None:
-    def kill(event: Json) -> None:
-        if event["type"] == "held":
-            raise Killed
-
+    kill = killed_at(1, lambda event: event["type"] == "held")
     with pytest.raises(Killed):
         start(config(tmp_path, budget=BUDGET, review=True), [kill], evaluation=evaluation())
     (path,) = tmp_path.iterdir()
